@@ -1,0 +1,87 @@
+//! Owner-only files, atomic replacement, directory sync.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Makes a folder for the owner only (0700), and its parents. One that is there keeps its mode.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn create_private_folder(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Options that create files for the owner only (0600), whatever the umask allows.
+pub fn private_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Replaces a file's contents: readers see the old or the new ones, also after a power cut.
+///
+/// # Errors
+/// Those of the operating system; the old contents are then still there.
+pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = Path::new(&temporary);
+    let written = write_synced(temporary, contents).and_then(|()| fs::rename(temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(temporary);
+    }
+    written?;
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+fn write_synced(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut file = private_options().write(true).create(true).truncate(true).open(path)?;
+    file.write_all(contents)?;
+    file.sync_all()
+}
+
+/// Makes creations, renames and removals in a folder durable.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    // Windows has no handle for a folder that could be synced; NTFS journals its metadata.
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+/// What makes a file or folder unsafe to keep secrets in, in words for a person; `None` when nothing does.
+///
+/// # Errors
+/// Those of the operating system.
+#[cfg(unix)]
+pub fn unsafe_because(path: &Path) -> io::Result<Option<String>> {
+    use std::os::unix::fs::MetadataExt;
+
+    let metadata = fs::metadata(path)?;
+    let us = rustix::process::geteuid().as_raw();
+    Ok(if metadata.uid() != us {
+        Some(format!(
+            "it belongs to user {}, and we are user {us}; change its owner, or use another folder",
+            metadata.uid()
+        ))
+    } else if metadata.mode() & 0o022 != 0 {
+        Some(format!("others may write to it (mode {:03o}); run chmod go-rwx on it", metadata.mode() & 0o777))
+    } else {
+        None
+    })
+}
+
+/// Other systems have other means; nothing is checked there.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn unsafe_because(_path: &Path) -> io::Result<Option<String>> {
+    Ok(None)
+}

@@ -1,0 +1,124 @@
+//! Discovery documents: authorization server metadata (RFC 8414) and protected resource metadata (RFC 9728).
+
+use serde::{Deserialize, Serialize};
+
+/// Authorization server metadata (RFC 8414 section 2), as we write it and as a client reads it.
+///
+/// Endpoints are kept as text. Absent lists are empty.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct AuthorizationServer {
+    /// Must equal, byte for byte, the issuer that was asked (RFC 8414 section 3.3).
+    pub issuer: String,
+    /// Where people are sent.
+    pub authorization_endpoint: String,
+    /// Where codes and refresh tokens are exchanged.
+    pub token_endpoint: String,
+    /// RFC 7591.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration_endpoint: Option<String>,
+    /// RFC 7009.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocation_endpoint: Option<String>,
+    /// RFC 7662.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub introspection_endpoint: Option<String>,
+    /// RFC 8628.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_authorization_endpoint: Option<String>,
+    /// RFC 9126.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pushed_authorization_request_endpoint: Option<String>,
+    /// RFC 7517.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
+    /// What can be asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes_supported: Vec<String>,
+    /// `code`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub response_types_supported: Vec<String>,
+    /// `query`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub response_modes_supported: Vec<String>,
+    /// What the token endpoint takes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub grant_types_supported: Vec<String>,
+    /// How clients prove who they are at the token endpoint.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub token_endpoint_auth_methods_supported: Vec<String>,
+    /// And at the revocation endpoint.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub revocation_endpoint_auth_methods_supported: Vec<String>,
+    /// And at the introspection endpoint.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub introspection_endpoint_auth_methods_supported: Vec<String>,
+    /// Exactly `S256`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub code_challenge_methods_supported: Vec<String>,
+    /// RFC 9207 section 2.3.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub authorization_response_iss_parameter_supported: bool,
+    /// Client ID Metadata Documents section 6.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub client_id_metadata_document_supported: bool,
+    /// For a reader of OpenID Connect Discovery, which requires the member: `public`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subject_types_supported: Vec<String>,
+    /// For a reader of OpenID Connect Discovery, which requires the member. We issue no ID tokens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub id_token_signing_alg_values_supported: Vec<String>,
+    /// Where a developer reads on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_documentation: Option<String>,
+}
+
+/// Protected resource metadata (RFC 9728 section 2).
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct ProtectedResource {
+    /// Must equal the resource that was asked (RFC 9728 section 3.3).
+    pub resource: String,
+    /// The issuers that give out tokens for it.
+    pub authorization_servers: Vec<String>,
+    /// The minimum that is useful; never `offline_access`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes_supported: Vec<String>,
+    /// `header`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bearer_methods_supported: Vec<String>,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_name: Option<String>,
+}
+
+/// Where a server's metadata may lie: the well-known name inserted between host and path (RFC 8414 section 3.1,
+/// RFC 9728 section 3.1). `None` when the URL has no authority.
+///
+/// `name` is `oauth-authorization-server`, `oauth-protected-resource` or `openid-configuration`.
+pub fn well_known(url: &str, name: &str) -> Option<String> {
+    let parts = crate::uri::Parts::of(url)?;
+    let path = parts.path.trim_end_matches('/');
+    Some(format!("{}://{}/.well-known/{name}{path}", parts.scheme, parts.authority?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_well_known_name_goes_between_host_and_path() {
+        let at = |url: &str| well_known(url, "oauth-authorization-server").unwrap();
+        assert_eq!(at("https://as.example"), "https://as.example/.well-known/oauth-authorization-server");
+        assert_eq!(at("https://as.example/"), "https://as.example/.well-known/oauth-authorization-server");
+        assert_eq!(at("https://as.example/tenant"), "https://as.example/.well-known/oauth-authorization-server/tenant");
+        assert_eq!(well_known("urn:mcp:stdio:a", "x"), None);
+    }
+
+    #[test]
+    fn a_foreign_document_with_members_we_do_not_know_can_be_read() {
+        let read: AuthorizationServer = serde_json::from_str(r#"{"issuer":"https://a","x":1}"#).unwrap();
+        assert_eq!(read.issuer, "https://a");
+        assert!(read.code_challenge_methods_supported.is_empty());
+    }
+}

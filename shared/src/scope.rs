@@ -1,0 +1,254 @@
+//! Scopes: what a token may do, and what each one means to a person.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// One scope token: 1 to 256 of `%x21 / %x23-5B / %x5D-7E` (RFC 6749 section 3.3).
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Scope(String);
+
+/// Why a text is no scope.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a scope is 1 to 256 visible ASCII characters without quotes and backslashes, a list at most 1024")]
+pub struct NotAScope;
+
+impl Scope {
+    /// The scope as it travels.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = NotAScope;
+
+    fn try_from(text: String) -> Result<Self, NotAScope> {
+        let fits =
+            (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+        if fits { Ok(Self(text)) } else { Err(NotAScope) }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = NotAScope;
+
+    fn from_str(text: &str) -> Result<Self, NotAScope> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl From<Scope> for String {
+    fn from(scope: Scope) -> Self {
+        scope.0
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An ordered set of scopes; on the wire and in the store a text with single spaces between them.
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Scopes(BTreeSet<Scope>);
+
+impl Scopes {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `scope` is one of them.
+    pub fn contains(&self, scope: &str) -> bool {
+        self.0.iter().any(|held| held.as_str() == scope)
+    }
+
+    /// The scopes in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Scope> {
+        self.0.iter()
+    }
+
+    /// Whether all of these are in `other`.
+    pub fn within(&self, other: &Self) -> bool {
+        self.0.is_subset(&other.0)
+    }
+
+    /// These and those.
+    pub fn union(&self, other: &Self) -> Self {
+        Self(self.0.union(&other.0).cloned().collect())
+    }
+
+    /// These that are also in `other`.
+    pub fn intersection(&self, other: &Self) -> Self {
+        Self(self.0.intersection(&other.0).cloned().collect())
+    }
+
+    /// These without those.
+    pub fn minus(&self, other: &Self) -> Self {
+        Self(self.0.difference(&other.0).cloned().collect())
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().collect())
+    }
+}
+
+impl TryFrom<String> for Scopes {
+    type Error = NotAScope;
+
+    /// Reads a space-separated list; extra spaces are forgiven, as every peer does.
+    fn try_from(text: String) -> Result<Self, NotAScope> {
+        if text.len() > 1024 {
+            return Err(NotAScope);
+        }
+        text.split(' ').filter(|part| !part.is_empty()).map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl FromStr for Scopes {
+    type Err = NotAScope;
+
+    fn from_str(text: &str) -> Result<Self, NotAScope> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl From<Scopes> for String {
+    fn from(scopes: Scopes) -> Self {
+        scopes.to_string()
+    }
+}
+
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, scope) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(scope.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+/// Read what the tools know about the person and their data.
+pub const TOOLS_READ: &str = "mcp:tools:read";
+/// Run tools that do something.
+pub const TOOLS_EXECUTE: &str = "mcp:tools:execute";
+/// Read the server's resources.
+pub const RESOURCES: &str = "mcp:resources";
+/// Stands for [`TOOLS_READ`] and [`TOOLS_EXECUTE`].
+pub const TOOLS: &str = "mcp:tools";
+/// Keep access while the person is away: a refresh token (OpenID Connect Core section 11).
+pub const OFFLINE_ACCESS: &str = "offline_access";
+
+/// The scopes that an authorization server gives out, in the words of the consent page.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    entries: Vec<Entry>,
+}
+
+/// One scope and its meaning.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The scope.
+    pub scope: Scope,
+    /// What a person allows by it, as an imperative sentence without a full stop.
+    pub meaning: String,
+}
+
+impl Catalogue {
+    /// The scopes at the start; more come by configuration.
+    pub fn standard() -> Self {
+        let entry = |scope: &str, meaning: &str| Entry { scope: Scope(scope.to_owned()), meaning: meaning.to_owned() };
+        Self {
+            entries: vec![
+                entry(TOOLS_READ, "Read with the server's tools: look things up, change nothing"),
+                entry(TOOLS_EXECUTE, "Run the server's tools, also those that change something"),
+                entry(RESOURCES, "Read the server's resources, such as files and records"),
+                entry(OFFLINE_ACCESS, "Keep this access while you are away, until you revoke it"),
+            ],
+        }
+    }
+
+    /// Adds a scope, or gives one a new meaning.
+    pub fn add(&mut self, scope: Scope, meaning: String) {
+        self.entries.retain(|entry| entry.scope != scope);
+        self.entries.push(Entry { scope, meaning });
+    }
+
+    /// The scopes with their meanings, in the order of the consent page.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Every scope there is.
+    pub fn all(&self) -> Scopes {
+        self.entries.iter().map(|entry| entry.scope.clone()).collect()
+    }
+
+    /// What to ask for when a client names nothing: all but [`OFFLINE_ACCESS`].
+    pub fn default_scopes(&self) -> Scopes {
+        self.entries
+            .iter()
+            .filter(|entry| entry.scope.as_str() != OFFLINE_ACCESS)
+            .map(|entry| entry.scope.clone())
+            .collect()
+    }
+
+    /// What a scope means to a person.
+    pub fn meaning(&self, scope: &Scope) -> Option<&str> {
+        self.entries.iter().find(|entry| entry.scope == *scope).map(|entry| entry.meaning.as_str())
+    }
+}
+
+/// Replaces [`TOOLS`] by what it stands for, so that grants hold plain scopes only.
+pub fn expand(scopes: &Scopes) -> Scopes {
+    scopes
+        .iter()
+        .flat_map(|scope| match scope.as_str() {
+            TOOLS => vec![Scope(TOOLS_READ.to_owned()), Scope(TOOLS_EXECUTE.to_owned())],
+            _ => vec![scope.clone()],
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scopes(text: &str) -> Scopes {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_list_is_a_set_in_order() {
+        assert_eq!(scopes("b a  b ").to_string(), "a b");
+        assert_eq!(scopes("").to_string(), "");
+        for bad in ["a\"b", "a\\b", "a\tb", "ä"] {
+            assert!(bad.parse::<Scopes>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sets_compare_and_combine() {
+        assert!(scopes("a").within(&scopes("a b")));
+        assert!(!scopes("a c").within(&scopes("a b")));
+        assert_eq!(scopes("a").union(&scopes("b")), scopes("a b"));
+        assert_eq!(scopes("a b").minus(&scopes("b c")), scopes("a"));
+        assert_eq!(scopes("a b").intersection(&scopes("b c")), scopes("b"));
+    }
+
+    #[test]
+    fn mcp_tools_stands_for_read_and_execute() {
+        assert_eq!(expand(&scopes("mcp:tools x")), scopes("mcp:tools:execute mcp:tools:read x"));
+    }
+}

@@ -1,0 +1,371 @@
+//! State × Change → State or Conflict: the one function that changes anything.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use super::change::Change;
+use super::record::{
+    Access, Client, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, PublicKey, Rotated, Session, SetupLink,
+    User, UserStage,
+};
+use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
+use crate::secret::TokenHash;
+use crate::time::Timestamp;
+use crate::uri::Issuer;
+
+/// Why a change does not fit: somebody else was there first. Decide again on the new facts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Conflict {
+    /// What would be made is there already.
+    #[error("{0} exists already")]
+    Exists(&'static str),
+    /// What would be changed is not there.
+    #[error("{0} is unknown")]
+    Missing(&'static str),
+    /// It has moved on.
+    #[error("{0} is past that stage")]
+    Stage(&'static str),
+}
+
+/// Everything that is known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    pub(super) clients: HashMap<ClientId, Client>,
+    pub(super) users: HashMap<UserName, User>,
+    pub(super) sessions: HashMap<TokenHash, Session>,
+    pub(super) codes: HashMap<TokenHash, Code>,
+    pub(super) grants: HashMap<GrantId, Grant>,
+    pub(super) families: HashMap<GrantId, Family>,
+    pub(super) access: HashMap<TokenId, Access>,
+    pub(super) keys: HashMap<KeyId, PublicKey>,
+    pub(super) setup: HashMap<(), SetupLink>,
+    pub(super) issuers: HashMap<Issuer, Timestamp>,
+    /// Derived: which family a refresh token belongs to, the current one and the spent ones.
+    pub(super) refresh: HashMap<TokenHash, GrantId>,
+}
+
+/// What a change replaced, in order. [`State::revert`] puts it back.
+#[derive(Debug, Default)]
+pub struct Undo(Vec<Replaced>);
+
+/// One entry of a table as it was before.
+#[derive(Debug)]
+enum Replaced {
+    Client(ClientId, Option<Client>),
+    User(UserName, Option<User>),
+    Session(TokenHash, Option<Session>),
+    Code(TokenHash, Option<Code>),
+    Grant(GrantId, Option<Grant>),
+    Family(GrantId, Option<Family>),
+    Access(TokenId, Option<Access>),
+    Key(KeyId, Option<PublicKey>),
+    Setup((), Option<SetupLink>),
+    Issuer(Issuer, Option<Timestamp>),
+    Refresh(TokenHash, Option<GrantId>),
+}
+
+/// Puts `value` (or nothing) at `key` and notes what was there.
+fn set<K: Clone + Eq + Hash, V>(
+    table: &mut HashMap<K, V>,
+    key: K,
+    value: Option<V>,
+    undo: &mut Undo,
+    note: fn(K, Option<V>) -> Replaced,
+) {
+    let before = match value {
+        Some(value) => table.insert(key.clone(), value),
+        None => table.remove(&key),
+    };
+    undo.0.push(note(key, before));
+}
+
+fn restore<K: Eq + Hash, V>(table: &mut HashMap<K, V>, key: K, before: Option<V>) {
+    match before {
+        Some(value) => table.insert(key, value),
+        None => table.remove(&key),
+    };
+}
+
+impl State {
+    /// Applies a list of changes, whole or not at all. `at` is the second of the commit.
+    ///
+    /// # Errors
+    /// The first conflict; the state is then as it was.
+    pub fn apply_all(&mut self, changes: &[Change], at: Timestamp) -> Result<Undo, Conflict> {
+        let mut undo = Undo::default();
+        for change in changes {
+            if let Err(conflict) = self.apply(change, at, &mut undo) {
+                self.revert(undo);
+                return Err(conflict);
+            }
+        }
+        Ok(undo)
+    }
+
+    /// Takes changes back.
+    pub fn revert(&mut self, undo: Undo) {
+        for replaced in undo.0.into_iter().rev() {
+            match replaced {
+                Replaced::Client(key, before) => restore(&mut self.clients, key, before),
+                Replaced::User(key, before) => restore(&mut self.users, key, before),
+                Replaced::Session(key, before) => restore(&mut self.sessions, key, before),
+                Replaced::Code(key, before) => restore(&mut self.codes, key, before),
+                Replaced::Grant(key, before) => restore(&mut self.grants, key, before),
+                Replaced::Family(key, before) => restore(&mut self.families, key, before),
+                Replaced::Access(key, before) => restore(&mut self.access, key, before),
+                Replaced::Key(key, before) => restore(&mut self.keys, key, before),
+                Replaced::Setup(key, before) => restore(&mut self.setup, key, before),
+                Replaced::Issuer(key, before) => restore(&mut self.issuers, key, before),
+                Replaced::Refresh(key, before) => restore(&mut self.refresh, key, before),
+            }
+        }
+    }
+
+    fn apply(&mut self, change: &Change, at: Timestamp, undo: &mut Undo) -> Result<(), Conflict> {
+        match change {
+            Change::IssuerDeclared(issuer) => {
+                set(&mut self.issuers, issuer.clone(), Some(at), undo, Replaced::Issuer);
+                Ok(())
+            }
+            Change::KeyPublished(key) => self.publish_key(key, undo),
+            Change::KeyRetired { id, retires } => self.retire_key(id, *retires, undo),
+            Change::SetupOffered(link) => {
+                set(&mut self.setup, (), Some(link.clone()), undo, Replaced::Setup);
+                Ok(())
+            }
+            Change::OwnerCreated { user, setup } => self.create_owner(user, setup, undo),
+            Change::UserCreated(user) => self.create_user(user, undo),
+            Change::PasswordChanged { user, password } => self.change_password(user, password, undo),
+            Change::SessionOpened(session) => self.open_session(session, undo),
+            Change::SessionClosed(hash) => {
+                set(&mut self.sessions, *hash, None, undo, Replaced::Session);
+                Ok(())
+            }
+            Change::ClientRegistered(client) => self.register_client(client, undo),
+            Change::ClientRemoved(id) => self.remove_client(id, undo),
+            Change::Approved { grant, code } => self.approve(grant, code, undo),
+            Change::Denied { .. } => Ok(()),
+            Change::CodeRedeemed { code, access, family } => self.redeem(code, access, family.as_ref(), undo),
+            Change::RefreshRotated { grant, presented, successor, access } => {
+                self.rotate(*grant, presented, successor, access, at, undo)
+            }
+            Change::RefreshRepeated { grant, presented, access } => self.repeat(*grant, presented, access, undo),
+            Change::GrantRevoked { grant, .. } => self.revoke(*grant, undo),
+            Change::AccessRevoked(id) => {
+                set(&mut self.access, *id, None, undo, Replaced::Access);
+                Ok(())
+            }
+            Change::Swept(before) => {
+                self.sweep(*before, undo);
+                Ok(())
+            }
+        }
+    }
+
+    fn publish_key(&mut self, key: &PublicKey, undo: &mut Undo) -> Result<(), Conflict> {
+        vacant(&self.keys, &key.id, "the key")?;
+        set(&mut self.keys, key.id.clone(), Some(key.clone()), undo, Replaced::Key);
+        Ok(())
+    }
+
+    fn retire_key(&mut self, id: &KeyId, retires: Timestamp, undo: &mut Undo) -> Result<(), Conflict> {
+        let mut key = known(&self.keys, id, "the key")?.clone();
+        key.retires = Some(retires);
+        set(&mut self.keys, id.clone(), Some(key), undo, Replaced::Key);
+        Ok(())
+    }
+
+    fn create_owner(&mut self, user: &User, setup: &TokenHash, undo: &mut Undo) -> Result<(), Conflict> {
+        if self.setup.get(&()).is_none_or(|link| link.hash != *setup) {
+            return Err(Conflict::Missing("the set-up link"));
+        }
+        set(&mut self.setup, (), None, undo, Replaced::Setup);
+        self.create_user(user, undo)
+    }
+
+    fn create_user(&mut self, user: &User, undo: &mut Undo) -> Result<(), Conflict> {
+        vacant(&self.users, &user.name, "the account")?;
+        set(&mut self.users, user.name.clone(), Some(user.clone()), undo, Replaced::User);
+        Ok(())
+    }
+
+    /// Sessions and grants from before the change end with it (contract, REF-08).
+    fn change_password(&mut self, name: &UserName, password: &str, undo: &mut Undo) -> Result<(), Conflict> {
+        let mut user = known(&self.users, name, "the account")?.clone();
+        if user.stage == UserStage::Removed {
+            return Err(Conflict::Stage("the account"));
+        }
+        user.password = Some(password.to_owned());
+        set(&mut self.users, name.clone(), Some(user), undo, Replaced::User);
+        let sessions: Vec<_> = self.sessions.values().filter(|session| session.user == *name).map(|s| s.hash).collect();
+        for hash in sessions {
+            set(&mut self.sessions, hash, None, undo, Replaced::Session);
+        }
+        let grants: Vec<_> = self.grants.values().filter(|grant| grant.user == *name).map(|grant| grant.id).collect();
+        grants.into_iter().try_for_each(|grant| self.revoke(grant, undo))
+    }
+
+    fn open_session(&mut self, session: &Session, undo: &mut Undo) -> Result<(), Conflict> {
+        vacant(&self.sessions, &session.hash, "the session")?;
+        if known(&self.users, &session.user, "the account")?.stage != UserStage::Enabled {
+            return Err(Conflict::Stage("the account"));
+        }
+        set(&mut self.sessions, session.hash, Some(session.clone()), undo, Replaced::Session);
+        Ok(())
+    }
+
+    fn register_client(&mut self, client: &Client, undo: &mut Undo) -> Result<(), Conflict> {
+        vacant(&self.clients, &client.id, "the client")?;
+        set(&mut self.clients, client.id.clone(), Some(client.clone()), undo, Replaced::Client);
+        Ok(())
+    }
+
+    fn remove_client(&mut self, id: &ClientId, undo: &mut Undo) -> Result<(), Conflict> {
+        known(&self.clients, id, "the client")?;
+        set(&mut self.clients, id.clone(), None, undo, Replaced::Client);
+        let grants: Vec<_> = self.grants.values().filter(|grant| grant.client == *id).map(|grant| grant.id).collect();
+        grants.into_iter().try_for_each(|grant| self.revoke(grant, undo))
+    }
+
+    fn approve(&mut self, grant: &Grant, code: &Code, undo: &mut Undo) -> Result<(), Conflict> {
+        vacant(&self.grants, &grant.id, "the grant")?;
+        vacant(&self.codes, &code.hash, "the code")?;
+        known(&self.clients, &grant.client, "the client")?;
+        if known(&self.users, &grant.user, "the account")?.stage != UserStage::Enabled {
+            return Err(Conflict::Stage("the account"));
+        }
+        set(&mut self.grants, grant.id, Some(grant.clone()), undo, Replaced::Grant);
+        set(&mut self.codes, code.hash, Some(code.clone()), undo, Replaced::Code);
+        Ok(())
+    }
+
+    fn redeem(
+        &mut self,
+        hash: &TokenHash,
+        access: &Access,
+        family: Option<&Family>,
+        undo: &mut Undo,
+    ) -> Result<(), Conflict> {
+        let mut code = known(&self.codes, hash, "the code")?.clone();
+        let mut grant = known(&self.grants, &code.grant, "the grant")?.clone();
+        if code.stage != CodeStage::Issued {
+            return Err(Conflict::Stage("the code"));
+        }
+        if grant.stage != GrantStage::Consented {
+            return Err(Conflict::Stage("the grant"));
+        }
+        code.stage = CodeStage::Redeemed;
+        grant.stage = GrantStage::Live;
+        set(&mut self.codes, *hash, Some(code), undo, Replaced::Code);
+        set(&mut self.grants, grant.id, Some(grant), undo, Replaced::Grant);
+        if let Some(family) = family {
+            vacant(&self.refresh, &family.current, "the refresh token")?;
+            set(&mut self.refresh, family.current, Some(family.grant), undo, Replaced::Refresh);
+            set(&mut self.families, family.grant, Some(family.clone()), undo, Replaced::Family);
+        }
+        self.issue(access, undo)
+    }
+
+    fn rotate(
+        &mut self,
+        grant: GrantId,
+        presented: &TokenHash,
+        successor: &TokenHash,
+        access: &Access,
+        at: Timestamp,
+        undo: &mut Undo,
+    ) -> Result<(), Conflict> {
+        let mut family = self.live_family(grant)?.clone();
+        if family.current != *presented {
+            return Err(Conflict::Stage("the refresh token"));
+        }
+        vacant(&self.refresh, successor, "the refresh token")?;
+        if let Some(previous) = family.previous.take() {
+            family.spent.push(previous.hash);
+        }
+        if family.spent.len() > Family::REMEMBERED {
+            let forgotten = family.spent.remove(0);
+            set(&mut self.refresh, forgotten, None, undo, Replaced::Refresh);
+        }
+        family.previous = Some(Rotated { hash: *presented, at });
+        family.current = *successor;
+        family.used = at;
+        set(&mut self.refresh, *successor, Some(grant), undo, Replaced::Refresh);
+        set(&mut self.families, grant, Some(family), undo, Replaced::Family);
+        self.issue(access, undo)
+    }
+
+    fn repeat(
+        &mut self,
+        grant: GrantId,
+        presented: &TokenHash,
+        access: &Access,
+        undo: &mut Undo,
+    ) -> Result<(), Conflict> {
+        let family = self.live_family(grant)?;
+        if family.previous.is_none_or(|previous| previous.hash != *presented) {
+            return Err(Conflict::Stage("the refresh token"));
+        }
+        self.issue(access, undo)
+    }
+
+    fn live_family(&self, grant: GrantId) -> Result<&Family, Conflict> {
+        if known(&self.grants, &grant, "the grant")?.stage != GrantStage::Live {
+            return Err(Conflict::Stage("the grant"));
+        }
+        let family = known(&self.families, &grant, "the refresh token")?;
+        if family.stage == FamilyStage::Live { Ok(family) } else { Err(Conflict::Stage("the refresh token")) }
+    }
+
+    fn issue(&mut self, access: &Access, undo: &mut Undo) -> Result<(), Conflict> {
+        vacant(&self.access, &access.id, "the access token")?;
+        set(&mut self.access, access.id, Some(access.clone()), undo, Replaced::Access);
+        Ok(())
+    }
+
+    /// Revoking twice is no conflict: the wish is fulfilled.
+    fn revoke(&mut self, id: GrantId, undo: &mut Undo) -> Result<(), Conflict> {
+        let mut grant = known(&self.grants, &id, "the grant")?.clone();
+        grant.stage = GrantStage::Revoked;
+        set(&mut self.grants, id, Some(grant), undo, Replaced::Grant);
+        if let Some(mut family) = self.families.get(&id).cloned() {
+            family.stage = FamilyStage::Dead;
+            set(&mut self.families, id, Some(family), undo, Replaced::Family);
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_code(&mut self, hash: TokenHash, undo: &mut Undo) {
+        set(&mut self.codes, hash, None, undo, Replaced::Code);
+    }
+
+    pub(super) fn forget_session(&mut self, hash: TokenHash, undo: &mut Undo) {
+        set(&mut self.sessions, hash, None, undo, Replaced::Session);
+    }
+
+    pub(super) fn forget_access(&mut self, id: TokenId, undo: &mut Undo) {
+        set(&mut self.access, id, None, undo, Replaced::Access);
+    }
+
+    pub(super) fn forget_key(&mut self, id: KeyId, undo: &mut Undo) {
+        set(&mut self.keys, id, None, undo, Replaced::Key);
+    }
+
+    pub(super) fn forget_grant(&mut self, id: GrantId, undo: &mut Undo) {
+        if let Some(family) = self.families.get(&id).cloned() {
+            for hash in family.spent.iter().chain(family.previous.as_ref().map(|p| &p.hash)).chain([&family.current]) {
+                set(&mut self.refresh, *hash, None, undo, Replaced::Refresh);
+            }
+            set(&mut self.families, id, None, undo, Replaced::Family);
+        }
+        set(&mut self.grants, id, None, undo, Replaced::Grant);
+    }
+}
+
+fn vacant<K: Eq + Hash, V>(table: &HashMap<K, V>, key: &K, what: &'static str) -> Result<(), Conflict> {
+    if table.contains_key(key) { Err(Conflict::Exists(what)) } else { Ok(()) }
+}
+
+fn known<'a, K: Eq + Hash, V>(table: &'a HashMap<K, V>, key: &K, what: &'static str) -> Result<&'a V, Conflict> {
+    table.get(key).ok_or(Conflict::Missing(what))
+}

@@ -1,0 +1,123 @@
+//! What can happen. The same values are journal lines, the audit trail, and what followers apply.
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{Access, Client, Code, Family, Grant, PublicKey, Session, SetupLink, User};
+use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
+use crate::secret::TokenHash;
+use crate::time::Timestamp;
+use crate::uri::Issuer;
+
+/// One thing that happened. A commit is a list of them, applied whole or not at all.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A service with this name gives out tokens from this store.
+    IssuerDeclared(Issuer),
+    /// A public key may verify from now on.
+    KeyPublished(PublicKey),
+    /// A key signs no more, and is forgotten at `retires`.
+    KeyRetired {
+        /// Which.
+        id: KeyId,
+        /// When nothing that it signed can be valid any more.
+        retires: Timestamp,
+    },
+    /// A link for making the first account is out. It replaces an earlier one.
+    SetupOffered(SetupLink),
+    /// The first account was made with the link, which is spent.
+    OwnerCreated {
+        /// The account.
+        user: User,
+        /// The link's hash.
+        setup: TokenHash,
+    },
+    /// An account was made.
+    UserCreated(User),
+    /// A password was set; every session and grant from before ends.
+    PasswordChanged {
+        /// Whose.
+        user: UserName,
+        /// The new argon2id hash.
+        password: String,
+    },
+    /// Someone logged in.
+    SessionOpened(Session),
+    /// Someone logged out.
+    SessionClosed(TokenHash),
+    /// A client was registered.
+    ClientRegistered(Client),
+    /// A client was removed; all its tokens are dead.
+    ClientRemoved(ClientId),
+    /// A person said yes: a grant, and the code for its first tokens.
+    Approved {
+        /// The consent.
+        grant: Grant,
+        /// The code.
+        code: Code,
+    },
+    /// A person said no. Nothing is stored; the line is for the audit trail.
+    Denied {
+        /// Who.
+        user: UserName,
+        /// To whom.
+        client: ClientId,
+    },
+    /// A code became tokens.
+    CodeRedeemed {
+        /// The code's hash.
+        code: TokenHash,
+        /// The access token.
+        access: Access,
+        /// The refresh token's family, when the client gets one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        family: Option<Family>,
+    },
+    /// A refresh token became its successor.
+    RefreshRotated {
+        /// The family.
+        grant: GrantId,
+        /// The refresh token that was presented.
+        presented: TokenHash,
+        /// The refresh token that replaces it.
+        successor: TokenHash,
+        /// The new access token.
+        access: Access,
+    },
+    /// A refresh token was presented again within the grace: the same successor was given (contract C7).
+    RefreshRepeated {
+        /// The family.
+        grant: GrantId,
+        /// The refresh token that was presented.
+        presented: TokenHash,
+        /// The new access token.
+        access: Access,
+    },
+    /// Every token of a grant is dead.
+    GrantRevoked {
+        /// Which.
+        grant: GrantId,
+        /// Why.
+        cause: RevocationCause,
+    },
+    /// One access token is dead.
+    AccessRevoked(TokenId),
+    /// Everything that ended before this second is forgotten.
+    Swept(Timestamp),
+}
+
+/// Why a grant was revoked.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RevocationCause {
+    /// Its code was redeemed twice (RFC 6749 section 4.1.2).
+    CodeReplayed,
+    /// A spent refresh token came back (RFC 9700 section 4.14.2).
+    RefreshReplayed,
+    /// The client gave it back (RFC 7009).
+    Client,
+    /// The person took it back.
+    User,
+    /// The operator took it back.
+    Operator,
+}

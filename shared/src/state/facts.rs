@@ -1,0 +1,158 @@
+//! What a decision asks of the state, and what it is told.
+
+use super::apply::State;
+use super::record::{
+    Access, Client, Code, Family, FamilyStage, Grant, GrantStage, PublicKey, Session, SetupLink, User, UserStage,
+};
+use crate::id::{ClientId, GrantId, TokenId, UserName};
+use crate::secret::TokenHash;
+use crate::uri::Issuer;
+
+/// The records that a decision wants. What hangs together comes together: a code brings its grant, the grant its
+/// user and family, a session its user.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// A client by its name.
+    pub client: Option<ClientId>,
+    /// A user by name.
+    pub user: Option<UserName>,
+    /// A session by its cookie's hash.
+    pub session: Option<TokenHash>,
+    /// A code by its hash.
+    pub code: Option<TokenHash>,
+    /// A family by the hash of any of its refresh tokens.
+    pub refresh: Option<TokenHash>,
+    /// An access token by its `jti`.
+    pub access: Option<TokenId>,
+    /// A grant by its name.
+    pub grant: Option<GrantId>,
+}
+
+/// The records that were found.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The client that was wanted; else the one of the grant that was found.
+    pub client: Option<Client>,
+    /// The user that was wanted; else the session's; else the grant's.
+    pub user: Option<User>,
+    /// The session that was wanted.
+    pub session: Option<Session>,
+    /// The code that was wanted.
+    pub code: Option<Code>,
+    /// The grant that was wanted; else the one of the code, refresh token or access token.
+    pub grant: Option<Grant>,
+    /// The person behind the grant.
+    pub grant_user: Option<User>,
+    /// Whether the client behind the grant still exists.
+    pub grant_client_exists: bool,
+    /// The grant's family.
+    pub family: Option<Family>,
+    /// The access token that was wanted.
+    pub access: Option<Access>,
+    /// The open set-up link, while no account exists.
+    pub setup: Option<SetupLink>,
+    /// Whether there is any account.
+    pub has_users: bool,
+}
+
+impl Facts {
+    /// Whether the grant opens anything: live, its client registered and its person enabled.
+    pub fn grant_lives(&self) -> bool {
+        self.grant.as_ref().is_some_and(|grant| grant.stage == GrantStage::Live)
+            && self.grant_client_exists
+            && self.grant_user.as_ref().is_some_and(|user| user.stage == UserStage::Enabled)
+    }
+
+    /// The family, while it and its grant live.
+    pub fn live_family(&self) -> Option<&Family> {
+        self.family.as_ref().filter(|family| family.stage == FamilyStage::Live && self.grant_lives())
+    }
+}
+
+impl State {
+    /// Looks up what is wanted.
+    pub fn facts(&self, wanted: &Wanted) -> Facts {
+        let session = wanted.session.and_then(|hash| self.sessions.get(&hash));
+        let code = wanted.code.and_then(|hash| self.codes.get(&hash));
+        let access = wanted.access.and_then(|id| self.access.get(&id));
+        let grant_id = wanted
+            .grant
+            .or(code.map(|code| code.grant))
+            .or(wanted.refresh.and_then(|hash| self.refresh.get(&hash).copied()))
+            .or(access.map(|access| access.grant));
+        let grant = grant_id.and_then(|id| self.grants.get(&id));
+        let grant_user = grant.and_then(|grant| self.users.get(&grant.user));
+        let grant_client = grant.and_then(|grant| self.clients.get(&grant.client));
+        let user = match (&wanted.user, session) {
+            (Some(name), _) => self.users.get(name),
+            (None, Some(session)) => self.users.get(&session.user),
+            (None, None) => grant_user,
+        };
+        let client = match &wanted.client {
+            Some(id) => self.clients.get(id),
+            None => grant_client,
+        };
+        Facts {
+            client: client.cloned(),
+            user: user.cloned(),
+            session: session.cloned(),
+            code: code.cloned(),
+            grant: grant.cloned(),
+            grant_user: grant_user.cloned(),
+            grant_client_exists: grant_client.is_some(),
+            family: grant.and_then(|grant| self.families.get(&grant.id)).cloned(),
+            access: access.cloned(),
+            setup: self.setup.get(&()).filter(|_| self.users.is_empty()).cloned(),
+            has_users: !self.users.is_empty(),
+        }
+    }
+
+    /// The public keys, oldest first.
+    pub fn keys(&self) -> Vec<PublicKey> {
+        let mut keys: Vec<_> = self.keys.values().cloned().collect();
+        keys.sort_by(|a, b| (a.published, &a.id).cmp(&(b.published, &b.id)));
+        keys
+    }
+
+    /// The names of the services that give out tokens from this store.
+    pub fn issuers(&self) -> Vec<Issuer> {
+        let mut issuers: Vec<_> = self.issuers.keys().cloned().collect();
+        issuers.sort();
+        issuers
+    }
+
+    /// How many records of each kind there are, by name.
+    pub fn counts(&self) -> [(&'static str, usize); 8] {
+        [
+            ("clients", self.clients.len()),
+            ("users", self.users.len()),
+            ("sessions", self.sessions.len()),
+            ("codes", self.codes.len()),
+            ("grants", self.grants.len()),
+            ("families", self.families.len()),
+            ("access_tokens", self.access.len()),
+            ("keys", self.keys.len()),
+        ]
+    }
+
+    /// Every account, by name.
+    pub fn users(&self) -> Vec<&User> {
+        let mut users: Vec<_> = self.users.values().collect();
+        users.sort_by(|a, b| a.name.cmp(&b.name));
+        users
+    }
+
+    /// Every client, newest first.
+    pub fn clients(&self) -> Vec<&Client> {
+        let mut clients: Vec<_> = self.clients.values().collect();
+        clients.sort_by(|a, b| (b.issued_at, &b.id).cmp(&(a.issued_at, &a.id)));
+        clients
+    }
+
+    /// Every grant, newest first.
+    pub fn grants(&self) -> Vec<&Grant> {
+        let mut grants: Vec<_> = self.grants.values().collect();
+        grants.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
+        grants
+    }
+}

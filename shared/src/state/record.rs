@@ -1,0 +1,251 @@
+//! Records: what the store holds of each thing. Stages are enums that move one way, in `apply` only.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
+use crate::oauth::pkce::Challenge;
+use crate::oauth::register::{AuthMethod, GrantType};
+use crate::scope::Scopes;
+use crate::secret::TokenHash;
+use crate::time::Timestamp;
+use crate::uri::{RedirectUri, Resource};
+
+/// A client that may ask for tokens.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Client {
+    /// Its name.
+    pub id: ClientId,
+    /// What it calls itself; self-declared, never to be trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where codes may be sent.
+    pub redirect_uris: Vec<RedirectUri>,
+    /// The registered method; `None` means that it registered none, and may use Basic or form (contract C5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_method: Option<AuthMethod>,
+    /// What it may exchange.
+    pub grant_types: Vec<GrantType>,
+    /// Its secret, hashed. `None` for a public client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<ClientSecret>,
+    /// What it asks for when a request names no scope: a default, not a ceiling.
+    #[serde(default, skip_serializing_if = "Scopes::is_empty")]
+    pub scope: Scopes,
+    /// Its home page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_uri: Option<String>,
+    /// Everything else that it registered and we echo, as a JSON object.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub other: serde_json::Map<String, serde_json::Value>,
+    /// How it came here.
+    pub origin: ClientOrigin,
+    /// Since when.
+    pub issued_at: Timestamp,
+}
+
+/// A client secret as it is kept.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ClientSecret {
+    /// SHA-256 of a secret with 256 random bits.
+    pub hash: TokenHash,
+    /// When it ends; `None` for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+}
+
+/// How a client came here.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientOrigin {
+    /// It registered itself (RFC 7591): nobody vouches for it.
+    Dynamic,
+    /// The operator registered it.
+    Operator,
+    /// Its metadata were read at its URL.
+    MetadataDocument,
+}
+
+/// A person who can log in.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct User {
+    /// Login name, and the `sub` of tokens.
+    pub name: UserName,
+    /// The argon2id hash of the password in PHC form; `None` cannot log in with a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// Whether the person may administrate.
+    #[serde(default)]
+    pub admin: bool,
+    /// Since when.
+    pub created: Timestamp,
+    /// Whether the account works.
+    pub stage: UserStage,
+}
+
+/// Whether an account works.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserStage {
+    /// It does.
+    Enabled,
+    /// Not now.
+    Disabled,
+    /// Never again; the name stays taken.
+    Removed,
+}
+
+/// A one-time link with which the first account is made.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SetupLink {
+    /// SHA-256 of the secret in the link.
+    pub hash: TokenHash,
+    /// Until when it works.
+    pub expires: Timestamp,
+}
+
+/// A logged-in browser.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Session {
+    /// SHA-256 of the cookie's value.
+    pub hash: TokenHash,
+    /// Who is logged in.
+    pub user: UserName,
+    /// Since when.
+    pub created: Timestamp,
+    /// Until when.
+    pub expires: Timestamp,
+}
+
+/// A consent of one person to one client for one resource.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Grant {
+    /// Its name: drawn when the consent page is shown, so that one page is answered once.
+    pub id: GrantId,
+    /// Who consented.
+    pub user: UserName,
+    /// To whom.
+    pub client: ClientId,
+    /// For what.
+    pub resource: Resource,
+    /// To do what.
+    pub scopes: Scopes,
+    /// Since when.
+    pub created: Timestamp,
+    /// Where it stands.
+    pub stage: GrantStage,
+}
+
+/// Where a grant stands: consented, live, revoked; never back.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantStage {
+    /// A code is out; no token yet.
+    Consented,
+    /// Tokens are out.
+    Live,
+    /// Every token is dead.
+    Revoked,
+}
+
+/// An authorization code (contract C6).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Code {
+    /// SHA-256 of the code.
+    pub hash: TokenHash,
+    /// The consent behind it, with client, user, resource and scopes.
+    pub grant: GrantId,
+    /// Where it was sent.
+    pub redirect_uri: RedirectUri,
+    /// What its verifier must hash to.
+    pub challenge: Challenge,
+    /// Good through this second.
+    pub expires: Timestamp,
+    /// Whether it was used.
+    pub stage: CodeStage,
+}
+
+/// Whether a code was used.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CodeStage {
+    /// Not yet.
+    Issued,
+    /// Once; another valid use revokes its grant.
+    Redeemed,
+}
+
+/// The refresh tokens of one grant: one is current, the others are spent (contract C7).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Family {
+    /// The grant that it belongs to: each has at most one.
+    pub grant: GrantId,
+    /// SHA-256 of the one refresh token that works.
+    pub current: TokenHash,
+    /// What it replaced, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Rotated>,
+    /// Spent before that, oldest first, at most [`Family::REMEMBERED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spent: Vec<TokenHash>,
+    /// When a refresh token was last used or first issued: idle time counts from here.
+    pub used: Timestamp,
+    /// The end of its life, however often it is used.
+    pub expires: Timestamp,
+    /// Whether it lives.
+    pub stage: FamilyStage,
+}
+
+impl Family {
+    /// How many spent refresh tokens are recognised as replays. An older one is refused like an unknown one.
+    pub const REMEMBERED: usize = 256;
+}
+
+/// A refresh token that was exchanged.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Rotated {
+    /// SHA-256 of the token.
+    pub hash: TokenHash,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Whether a family lives.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FamilyStage {
+    /// It does.
+    Live,
+    /// A refresh token was replayed, revoked, or the grant ended.
+    Dead,
+}
+
+/// An access token that is out.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Access {
+    /// Its `jti`.
+    pub id: TokenId,
+    /// The grant that it hangs from.
+    pub grant: GrantId,
+    /// What it opens: at most what the grant allows.
+    pub scopes: Scopes,
+    /// Since when.
+    pub issued: Timestamp,
+    /// Dead from this second.
+    pub expires: Timestamp,
+}
+
+/// A public key that verifies our signatures.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PublicKey {
+    /// Its name.
+    pub id: KeyId,
+    /// The one algorithm it is for: `ES256`.
+    pub alg: String,
+    /// RFC 7517 members `kty`, `crv`, `x`, `y`.
+    pub jwk: serde_json::Map<String, serde_json::Value>,
+    /// Since when it is known.
+    pub published: Timestamp,
+    /// From when nothing that it signed can be valid; `None` while it signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retires: Option<Timestamp>,
+}

@@ -1,0 +1,7 @@
+//! Access tokens: keys, minting, verifying (RFC 9068).
+
+mod keys;
+mod verify;
+
+pub use keys::{KeyError, KeySet};
+pub use verify::{Expected, KeyRing, TokenError, VerifiedToken};

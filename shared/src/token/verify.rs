@@ -1,0 +1,294 @@
+//! Checking an access token: the signature by the key's own algorithm, the type, and every claim (contract C11).
+
+use std::collections::HashMap;
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+
+use super::keys::ALGORITHM;
+use crate::oauth::jwt::{ACCESS_TOKEN_TYPE, AccessClaims};
+use crate::state::{Facts, PublicKey};
+use crate::time::{Seconds, Timestamp};
+use crate::uri::{Issuer, Resource};
+
+/// A longer token is refused unread (contract C9).
+const MAX_TOKEN: usize = 8 * 1024;
+
+/// How far ahead of ours an issuer's clock may be.
+const SKEW: Seconds = Seconds(60);
+
+/// What a token must say to be for us.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// One of these issued it.
+    pub issuers: Vec<Issuer>,
+    /// It is for this resource.
+    pub resource: Resource,
+}
+
+/// Why a token is no good. For the log; a caller learns `invalid_token` and nothing else.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum TokenError {
+    /// Not three parts, too long, not JSON, a claim missing.
+    #[error("not an access token of ours in form")]
+    Form,
+    /// `typ` is not `at+jwt`: an ID token, an assertion.
+    #[error("of another type")]
+    Type,
+    /// `kid` names no key of ours.
+    #[error("signed by an unknown key")]
+    Key,
+    /// `alg` is not the key's, or the signature is wrong.
+    #[error("the signature is wrong")]
+    Signature,
+    /// Another issuer.
+    #[error("of another issuer")]
+    Issuer,
+    /// For another resource.
+    #[error("for another resource")]
+    Audience,
+    /// `exp` has come.
+    #[error("expired")]
+    Expired,
+    /// `nbf` or `iat` lie ahead.
+    #[error("not valid yet")]
+    Early,
+    /// The store does not know it, or knows that it was revoked.
+    #[error("revoked, or unknown to the store")]
+    Dead,
+}
+
+/// Evidence that a token's signature and claims were checked, all of them. Only [`KeyRing::verify`] makes one.
+///
+/// Whether the grant behind it still lives is another question, asked at every use: [`VerifiedToken::alive`].
+#[derive(Clone, Debug)]
+pub struct VerifiedToken {
+    claims: AccessClaims,
+}
+
+impl VerifiedToken {
+    /// What the token says.
+    pub fn claims(&self) -> &AccessClaims {
+        &self.claims
+    }
+
+    /// Asks whether the store still knows the token (`facts` for its `jti`), and the clock whether its time has come.
+    ///
+    /// # Errors
+    /// [`TokenError::Dead`] or [`TokenError::Expired`].
+    pub fn alive(&self, facts: &Facts, now: Timestamp) -> Result<(), TokenError> {
+        let access =
+            facts.access.as_ref().filter(|access| access.id == self.claims.jti && access.grant == self.claims.grant);
+        if !access.is_some_and(|access| access.scopes == self.claims.scope) || !facts.grant_lives() {
+            return Err(TokenError::Dead);
+        }
+        if self.claims.exp <= now { Err(TokenError::Expired) } else { Ok(()) }
+    }
+}
+
+/// The public keys, parsed once, each for one algorithm.
+#[derive(Default)]
+pub struct KeyRing(HashMap<String, DecodingKey>);
+
+impl KeyRing {
+    /// Parses the store's public keys. A key that is not ES256 on P-256 is left out: it can verify nothing.
+    pub fn new(keys: &[PublicKey]) -> Self {
+        let parse = |key: &PublicKey| {
+            let part = |name: &str| key.jwk.get(name)?.as_str();
+            let fits = key.alg == ALGORITHM && part("kty") == Some("EC") && part("crv") == Some("P-256");
+            let parsed = DecodingKey::from_ec_components(part("x")?, part("y")?).ok()?;
+            fits.then(|| (key.id.0.clone(), parsed))
+        };
+        Self(keys.iter().filter_map(parse).collect())
+    }
+
+    /// Checks signature and claims.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn verify(&self, token: &str, expected: &Expected, now: Timestamp) -> Result<VerifiedToken, TokenError> {
+        if token.len() > MAX_TOKEN {
+            return Err(TokenError::Form);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Form)?;
+        if !header.typ.is_some_and(|typ| {
+            typ.eq_ignore_ascii_case(ACCESS_TOKEN_TYPE) || typ.eq_ignore_ascii_case("application/at+jwt")
+        }) {
+            return Err(TokenError::Type);
+        }
+        let key = header.kid.and_then(|kid| self.0.get(&kid)).ok_or(TokenError::Key)?;
+        let claims =
+            jsonwebtoken::decode::<AccessClaims>(token, key, &signature_only()).map_err(|error| {
+                match error.kind() {
+                    jsonwebtoken::errors::ErrorKind::Json(_) | jsonwebtoken::errors::ErrorKind::Base64(_) => {
+                        TokenError::Form
+                    }
+                    _ => TokenError::Signature,
+                }
+            })?;
+        check(&claims.claims, expected, now)?;
+        Ok(VerifiedToken { claims: claims.claims })
+    }
+}
+
+/// The library checks the signature with the key's algorithm; the claims are ours to check, with our clock.
+fn signature_only() -> Validation {
+    let mut validation = Validation::new(Algorithm::ES256);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation
+}
+
+fn check(claims: &AccessClaims, expected: &Expected, now: Timestamp) -> Result<(), TokenError> {
+    if !expected.issuers.contains(&claims.iss) {
+        return Err(TokenError::Issuer);
+    }
+    if !claims.aud.includes(&expected.resource) {
+        return Err(TokenError::Audience);
+    }
+    if claims.exp <= now {
+        return Err(TokenError::Expired);
+    }
+    if claims.iat > now + SKEW || claims.nbf.is_some_and(|nbf| nbf > now + SKEW) {
+        return Err(TokenError::Early);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::id::{GrantId, TokenId};
+    use crate::oauth::jwt::Audience;
+    use crate::token::KeySet;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn resource() -> Resource {
+        Resource::stdio("a").unwrap()
+    }
+
+    fn claims() -> AccessClaims {
+        AccessClaims {
+            iss: "http://localhost:3000".parse().unwrap(),
+            sub: "ada".into(),
+            aud: Audience::One(resource()),
+            client_id: "c_1".parse().unwrap(),
+            scope: "a b".parse().unwrap(),
+            jti: TokenId(Uuid::from_u128(1)),
+            grant: GrantId(Uuid::from_u128(2)),
+            nbf: None,
+            iat: NOW,
+            exp: NOW + Seconds(300),
+        }
+    }
+
+    fn expected() -> Expected {
+        Expected { issuers: vec![claims().iss], resource: resource() }
+    }
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut AccessClaims), answer: Result<(), TokenError>) {
+        let keys = KeySet::generate(NOW).unwrap();
+        let mut claims = claims();
+        change(&mut claims);
+        let token = keys.mint(&claims).unwrap();
+        let ring = KeyRing::new(&[keys.public()]);
+        assert_eq!(ring.verify(token.expose(), &expected(), NOW).map(|_| ()), answer);
+    }
+
+    #[test]
+    fn jwt_04_05_06_every_claim_counts() {
+        check(|_| {}, Ok(()));
+        check(|c| c.exp = NOW + Seconds(1), Ok(()));
+        check(|c| c.exp = NOW, Err(TokenError::Expired));
+        check(|c| c.iat = NOW + Seconds(60), Ok(()));
+        check(|c| c.iat = NOW + Seconds(61), Err(TokenError::Early));
+        check(|c| c.nbf = Some(NOW + Seconds(61)), Err(TokenError::Early));
+        check(|c| c.iss = "http://localhost:3000/".parse().unwrap(), Err(TokenError::Issuer));
+        check(|c| c.iss = "http://localhost:3001".parse().unwrap(), Err(TokenError::Issuer));
+        check(|c| c.aud = Audience::One(Resource::stdio("b").unwrap()), Err(TokenError::Audience));
+        check(|c| c.aud = Audience::Many(vec!["x".into()]), Err(TokenError::Audience));
+        check(|c| c.aud = Audience::Many(vec!["x".into(), resource().to_string()]), Ok(()));
+    }
+
+    #[test]
+    fn jwt_07_a_flipped_byte_anywhere_is_refused() {
+        let keys = KeySet::generate(NOW).unwrap();
+        let token = keys.mint(&claims()).unwrap();
+        let ring = KeyRing::new(&[keys.public()]);
+        for at in 0..token.expose().len() {
+            let mut bytes = token.expose().as_bytes().to_vec();
+            bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(ring.verify(&text, &expected(), NOW).is_err(), "byte {at}");
+        }
+    }
+
+    /// Builds a token from a header, claims, and whatever signature is wanted.
+    fn forge(header: &str, signature: impl FnOnce(&str) -> Vec<u8>) -> String {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let signed = format!("{}.{}", encode(header.as_bytes()), encode(&serde_json::to_vec(&claims()).unwrap()));
+        format!("{signed}.{}", encode(&signature(&signed)))
+    }
+
+    #[test]
+    fn jwt_01_02_03_10_forgeries_are_refused() {
+        let keys = KeySet::generate(NOW).unwrap();
+        let public = keys.public();
+        let ring = KeyRing::new(std::slice::from_ref(&public));
+        let kid = &public.id.0;
+        let hmac = |secret: Vec<u8>| {
+            move |signed: &str| {
+                aws_lc_rs::hmac::sign(
+                    &aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &secret),
+                    signed.as_bytes(),
+                )
+                .as_ref()
+                .to_vec()
+            }
+        };
+        let x = URL_SAFE_NO_PAD.decode(public.jwk["x"].as_str().unwrap()).unwrap();
+        let header = |alg: &str, kid: &str| format!(r#"{{"alg":"{alg}","typ":"at+jwt","kid":"{kid}"}}"#);
+        let mut forged = vec![
+            forge(&header("HS256", kid), hmac(x)),
+            forge(&header("HS256", kid), hmac(serde_json::to_vec(&public.jwk).unwrap())),
+            forge(&header("ES256", kid), |_| vec![0; 64]),
+            forge(&header("ES256", kid), |_| vec![]),
+            forge(&header("ES256", kid), |_| vec![0x30, 6, 2, 1, 1, 2, 1, 1]),
+            forge(r#"{"alg":"ES256","typ":"at+jwt"}"#, |_| vec![0; 64]),
+        ];
+        for none in ["none", "None", "NONE", "nOnE"] {
+            forged.push(forge(&header(none, kid), |_| vec![]));
+        }
+        for kid in ["other", "../../keys.json", "http://evil.example/jwks", "' OR 1=1 --", &"x".repeat(100_000)] {
+            forged.push(forge(&header("ES256", kid), |_| vec![0; 64]));
+        }
+        for token in forged {
+            assert!(ring.verify(&token, &expected(), NOW).is_err(), "{token:.60}");
+        }
+    }
+
+    #[test]
+    fn jwt_13_another_type_signed_by_the_same_key_is_refused() {
+        let keys = KeySet::generate(NOW).unwrap();
+        let ring = KeyRing::new(&[keys.public()]);
+        let json = serde_json::from_slice::<serde_json::Value>(&keys.to_json()).unwrap();
+        let pkcs8 = URL_SAFE_NO_PAD.decode(json["pkcs8"].as_str().unwrap()).unwrap();
+        for typ in [Some("JWT"), Some("logout+jwt"), None] {
+            let header = jsonwebtoken::Header {
+                typ: typ.map(str::to_owned),
+                kid: Some(keys.public().id.0),
+                ..jsonwebtoken::Header::new(Algorithm::ES256)
+            };
+            let token =
+                jsonwebtoken::encode(&header, &claims(), &jsonwebtoken::EncodingKey::from_ec_der(&pkcs8)).unwrap();
+            assert_eq!(ring.verify(&token, &expected(), NOW).map(|_| ()), Err(TokenError::Type), "{typ:?}");
+        }
+    }
+}
