@@ -85,13 +85,17 @@ impl TokenHash {
         Self(Sha256::digest(secret).into())
     }
 
+    /// Takes over a SHA-256 that was computed elsewhere.
+    pub(crate) fn from_digest(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
     /// The digest's bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
-#[expect(clippy::derived_hash_with_manual_eq, reason = "equal in the same cases, only in constant time")]
 impl std::hash::Hash for TokenHash {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.0.hash(state);

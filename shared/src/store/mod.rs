@@ -38,6 +38,9 @@ pub enum StoreError {
     /// There is none yet.
     #[error("there is no store at {0}; start authz-service first, or name the folder with --data")]
     Absent(PathBuf),
+    /// It is being read for the first time; [`Store::changed`] tells when that is done.
+    #[error("the store is still loading; try again in a moment")]
+    Loading,
     /// The operating system says no.
     #[error("{what} {path}: {reason}")]
     Io {

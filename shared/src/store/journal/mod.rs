@@ -1,19 +1,53 @@
 //! The file-backed JSON store: an append-only journal that several processes write and follow.
+//!
+//! A folder (0700) with `store.lock`, `journal.<generation>.jsonl` and `keys.json` (0600 each). A commit is one
+//! line, durable before it is acknowledged; commits that wait at the same time share one sync. Readers take no lock:
+//! they keep their place and read on, at every question, so that no answer is older than the question.
 
+mod commit;
+mod follow;
+mod keyfile;
+mod line;
+mod lock;
+mod tail;
+
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use tokio::sync::watch;
 
+use self::commit::Committer;
+use self::lock::StoreLock;
+use self::tail::{Progress, Tail};
 use super::{Answer, CommitError, Store, StoreError};
+use crate::files;
 use crate::state::{Change, Facts, State, Wanted};
 use crate::time::Clock;
 use crate::token::KeySet;
 
 /// A store in a folder.
 pub struct JournalStore {
-    changed: watch::Sender<u64>,
+    core: Arc<Core>,
+    committer: Option<Committer>,
+}
+
+/// What the threads of one process share.
+struct Core {
     folder: PathBuf,
+    clock: Arc<dyn Clock>,
+    state: RwLock<State>,
+    /// Where we are; `None` before the first load, and when the journal was lost.
+    tail: Mutex<Option<Tail>>,
+    /// While our committer waits for the disk: nobody else can commit then, so the state is as new as can be.
+    committing: AtomicBool,
+    /// Whether a first load is under way, which on a large store takes a while.
+    loading: AtomicBool,
+    /// The store and the commit that we have seen: an older copy put back in its place is noticed.
+    seen: Mutex<Option<(uuid::Uuid, u64)>>,
+    changed: watch::Sender<u64>,
+    writes: bool,
 }
 
 impl JournalStore {
@@ -21,39 +55,260 @@ impl JournalStore {
     ///
     /// # Errors
     /// When the folder is unsafe, or its contents are damaged.
-    pub fn open(folder: &Path, _clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        Ok(Self { changed: watch::Sender::new(0), folder: folder.to_owned() })
+    pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        files::create_private_folder(folder).map_err(io_error("create", folder))?;
+        checked_folder(folder)?;
+        let core = Arc::new(Core::new(folder, clock, true));
+        let lock = StoreLock::open(folder)?;
+        {
+            let _held = lock.exclusive()?;
+            let mut tail = core.tail();
+            if core.reload(&mut tail).is_err_and(|error| matches!(error, StoreError::Absent(_))) {
+                Tail::create(folder)?;
+            }
+            core.catch_up_locked(&mut tail)?;
+        }
+        let committer = Some(Committer::start(Arc::clone(&core), lock));
+        Ok(Self { core, committer })
     }
 
     /// Follows a store that others write. Never creates anything; until there is a store, [`Store::load`] answers
-    /// [`StoreError::Absent`]. Returns at once: reading begins in the background.
-    pub fn follow(folder: &Path, _clock: Arc<dyn Clock>) -> Self {
-        Self { changed: watch::Sender::new(0), folder: folder.to_owned() }
+    /// [`StoreError::Absent`], and while a large one is first read [`StoreError::Loading`]. Returns at once.
+    pub fn follow(folder: &Path, clock: Arc<dyn Clock>) -> Self {
+        let core = Arc::new(Core::new(folder, clock, false));
+        core.loading.store(true, Ordering::Release);
+        follow::start(&core);
+        Self { core, committer: None }
     }
 
-    /// The store's private keys, made and published when there are none. For the service only.
+    /// The store's private keys, made and published when there are none. For the service only. Blocks: not to be
+    /// called on an async worker.
     ///
     /// # Errors
-    /// When `keys.json` cannot be read or made.
+    /// When `keys.json` cannot be read or made, or the public key cannot be published.
     pub fn keys(&self) -> Result<KeySet, StoreError> {
-        Err(StoreError::Absent(self.folder.clone()))
+        let keys = keyfile::load_or_create(&self.core.folder, self.core.clock.now())?;
+        let public = keys.public();
+        let mut published = false;
+        self.read(&mut |state| published = state.keys().iter().any(|key| key.id == public.id))?;
+        if !published {
+            match self.commit_blocking(vec![Change::KeyPublished(public)]) {
+                // A service that started beside us has published it.
+                Ok(()) | Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Unavailable(error)) => return Err(error),
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Commits from a thread that may block, such as a command's.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn commit_blocking(&self, changes: Vec<Change>) -> Result<(), CommitError> {
+        self.committer
+            .as_ref()
+            .ok_or_else(|| self.read_only())?
+            .submit(changes)
+            .blocking_recv()
+            .unwrap_or_else(|_| Err(stopped().into()))
+    }
+
+    fn read_only(&self) -> StoreError {
+        StoreError::Unsafe { path: self.core.folder.clone(), reason: "it was opened for reading only".to_owned() }
     }
 }
 
 impl Store for JournalStore {
-    fn load<'a>(&'a self, _wanted: &'a Wanted) -> Answer<'a, Result<Facts, StoreError>> {
-        Box::pin(std::future::ready(Err(StoreError::Absent(self.folder.clone()))))
+    fn load<'a>(&'a self, wanted: &'a Wanted) -> Answer<'a, Result<Facts, StoreError>> {
+        let facts = self.core.refresh().map(|()| self.core.state().facts(wanted));
+        Box::pin(std::future::ready(facts))
     }
 
-    fn commit(&self, _changes: Vec<Change>) -> Answer<'_, Result<(), CommitError>> {
-        Box::pin(std::future::ready(Err(StoreError::Absent(self.folder.clone()).into())))
+    fn commit(&self, changes: Vec<Change>) -> Answer<'_, Result<(), CommitError>> {
+        let Some(committer) = &self.committer else {
+            return Box::pin(std::future::ready(Err(self.read_only().into())));
+        };
+        let answer = committer.submit(changes);
+        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(stopped().into())) })
     }
 
-    fn read(&self, _reader: &mut dyn FnMut(&State)) -> Result<(), StoreError> {
-        Err(StoreError::Absent(self.folder.clone()))
+    fn read(&self, reader: &mut dyn FnMut(&State)) -> Result<(), StoreError> {
+        self.core.refresh()?;
+        reader(&self.core.state());
+        Ok(())
     }
 
     fn changed(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+        self.core.changed.subscribe()
+    }
+}
+
+impl Core {
+    fn new(folder: &Path, clock: Arc<dyn Clock>, writes: bool) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            clock,
+            state: RwLock::default(),
+            tail: Mutex::default(),
+            committing: AtomicBool::new(false),
+            loading: AtomicBool::new(false),
+            seen: Mutex::default(),
+            changed: watch::Sender::new(0),
+            writes,
+        }
+    }
+
+    fn state(&self) -> std::sync::RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state_mut(&self) -> std::sync::RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Option<Tail>> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings the state up to every commit that was acknowledged before the call: one `fstat` when nothing came.
+    fn refresh(&self) -> Result<(), StoreError> {
+        let mut tail = match self.tail.try_lock() {
+            Ok(tail) => tail,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Our committer holds the store's lock and has read what others committed; its own batch is not
+            // acknowledged yet.
+            Err(TryLockError::WouldBlock) if self.committing.load(Ordering::Acquire) => return Ok(()),
+            Err(TryLockError::WouldBlock) if self.loading.load(Ordering::Acquire) => return Err(StoreError::Loading),
+            Err(TryLockError::WouldBlock) => self.tail(),
+        };
+        match &mut *tail {
+            Some(current) if current.is_current() => Ok(()),
+            _ => self.catch_up(&mut tail),
+        }
+    }
+
+    /// Reads on without the store's lock; where that finds damage, a writer may be at work, so it looks again under
+    /// the lock before it says so.
+    fn catch_up(&self, tail: &mut Option<Tail>) -> Result<(), StoreError> {
+        let progress = match tail {
+            None => self.reload(tail),
+            Some(current) => {
+                let read = current.catch_up(&mut self.state_mut());
+                match read {
+                    Ok(Progress::Read { commits, .. }) => {
+                        self.moved(tail.as_ref(), commits);
+                        return Ok(());
+                    }
+                    Ok(Progress::Lost) => self.reload(tail),
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        match progress {
+            // A process that also writes leaves it to its committer: to wait here for the lock that the committer
+            // holds, with what the committer waits for in hand, would be a deadlock.
+            Err(StoreError::Damaged { .. } | StoreError::Io { .. }) if !self.writes => {
+                let lock = StoreLock::open(&self.folder)?;
+                let _held = lock.shared()?;
+                self.reload(tail)
+            }
+            done => done,
+        }
+    }
+
+    /// Reads on as the holder of the store's exclusive lock, and cuts off what a crashed writer left unfinished.
+    fn catch_up_locked(&self, tail: &mut Option<Tail>) -> Result<(), StoreError> {
+        loop {
+            let Some(current) = tail else {
+                self.reload(tail)?;
+                continue;
+            };
+            let progress = current.catch_up(&mut self.state_mut());
+            match progress {
+                Ok(Progress::Read { commits, torn }) => {
+                    if torn > 0 {
+                        current.repair(torn)?;
+                    }
+                    self.moved(tail.as_ref(), commits);
+                    return Ok(());
+                }
+                Ok(Progress::Lost) => *tail = None,
+                Err(error) => {
+                    *tail = None;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Reads the whole store anew. On an error the state is as it was, and the next question tries again.
+    fn reload(&self, tail: &mut Option<Tail>) -> Result<(), StoreError> {
+        *tail = None;
+        let absent = || StoreError::Absent(self.folder.clone());
+        if !self.folder.is_dir() {
+            return Err(absent());
+        }
+        checked_folder(&self.folder)?;
+        let mut state = State::default();
+        let loaded = Tail::load(&self.folder, &mut state, self.writes)?.ok_or_else(absent)?;
+        self.check_not_older(&loaded)?;
+        *self.state_mut() = state;
+        *tail = Some(loaded);
+        self.moved(tail.as_ref(), 1);
+        Ok(())
+    }
+
+    /// Contract C12: a step back is noticed. A process that has seen commit 100 refuses a copy that ends at 90.
+    fn check_not_older(&self, loaded: &Tail) -> Result<(), StoreError> {
+        let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match (seen, loaded.position()) {
+            (Some((store, seq)), (found, at)) if store == found && at < seq => Err(StoreError::Unsafe {
+                path: self.folder.clone(),
+                reason: format!(
+                    "an older copy was put back: it ends at commit {at}, and commit {seq} was seen. Start anew to use it"
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn moved(&self, tail: Option<&Tail>, commits: u64) {
+        if commits > 0 {
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = tail.map(Tail::position);
+            self.changed.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+fn stopped() -> StoreError {
+    StoreError::Io { what: "write", path: PathBuf::new(), reason: "the store was closed".to_owned() }
+}
+
+/// Turns an error of the operating system into ours.
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    move |error| StoreError::Io { what, path: path.to_owned(), reason: error.to_string() }
+}
+
+/// Refuses a folder that is not ours alone to write.
+fn checked_folder(folder: &Path) -> Result<(), StoreError> {
+    let path = folder.to_owned();
+    match files::unsafe_because(folder).map_err(io_error("look at", folder))? {
+        Some(reason) => Err(StoreError::Unsafe { path, reason }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a file that is none (opening a FIFO would hang), or that others may write. One that is not there is fine.
+fn checked_file(path: &Path) -> Result<(), StoreError> {
+    let unsafe_file = |reason: String| StoreError::Unsafe { path: path.to_owned(), reason };
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io_error("look at", path)(error)),
+        Ok(metadata) if !metadata.is_file() => Err(unsafe_file("it is not a file; move it out of the way".to_owned())),
+        Ok(_) => match files::unsafe_because(path).map_err(io_error("look at", path))? {
+            Some(reason) => Err(unsafe_file(reason)),
+            None => Ok(()),
+        },
     }
 }

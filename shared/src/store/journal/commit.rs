@@ -1,0 +1,126 @@
+//! The one thread of a process that writes: group commit.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+use super::lock::StoreLock;
+use super::tail::Tail;
+use super::{Core, stopped};
+use crate::state::Change;
+use crate::store::{CommitError, StoreError};
+use crate::time::Timestamp;
+
+/// The most commits that share one sync. More would only lengthen the wait of the first.
+const BATCH: usize = 512;
+
+type Outcome = Result<(), CommitError>;
+
+/// Changes that wait for the disk, and who waits for them.
+struct Request {
+    changes: Vec<Change>,
+    answer: oneshot::Sender<Outcome>,
+}
+
+/// The handle of the writing thread. Dropping it writes what waits and ends the thread.
+pub(super) struct Committer {
+    requests: Option<mpsc::Sender<Request>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Committer {
+    pub(super) fn start(core: Arc<Core>, lock: StoreLock) -> Self {
+        let (requests, waiting) = mpsc::channel();
+        let run = move || run(&core, &lock, &waiting);
+        let thread = std::thread::Builder::new().name("store-commit".to_owned()).spawn(run).ok();
+        Self { requests: Some(requests), thread }
+    }
+
+    /// Hands changes over; the answer comes when they are durable.
+    pub(super) fn submit(&self, changes: Vec<Change>) -> oneshot::Receiver<Outcome> {
+        let (answer, answered) = oneshot::channel();
+        if let Some(requests) = &self.requests {
+            // If the thread is gone, the answer is dropped with the request, and the receiver says so.
+            let _ = requests.send(Request { changes, answer });
+        }
+        answered
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(core: &Core, lock: &StoreLock, waiting: &mpsc::Receiver<Request>) {
+    while let Ok(first) = waiting.recv() {
+        let batch: Vec<_> = std::iter::once(first).chain(waiting.try_iter().take(BATCH - 1)).collect();
+        let (changes, answers): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|request| (request.changes, request.answer)).unzip();
+        let outcomes = commit(core, lock, changes).unwrap_or_else(|error| vec![Err(error.into()); answers.len()]);
+        for (answer, outcome) in answers.into_iter().zip(outcomes) {
+            // Somebody who no longer waits is no error.
+            let _ = answer.send(outcome);
+        }
+    }
+}
+
+/// Commits a batch: lock, read what others appended, check, append, sync, unlock. On an error nothing was committed.
+fn commit(core: &Core, lock: &StoreLock, batch: Vec<Vec<Change>>) -> Result<Vec<Outcome>, StoreError> {
+    let _held = lock.exclusive()?;
+    let mut tail = core.tail();
+    core.catch_up_locked(&mut tail)?;
+    let Some(current) = tail.as_mut() else { return Err(stopped()) };
+    core.committing.store(true, Ordering::Release);
+    let done = write_batch(core, current, batch);
+    core.committing.store(false, Ordering::Release);
+    match &done {
+        Ok(_) => core.moved(tail.as_ref(), 1),
+        Err(error) => {
+            tracing::error!(%error, "a commit was not written");
+            *tail = None;
+        }
+    }
+    done
+}
+
+fn write_batch(core: &Core, current: &mut Tail, batch: Vec<Vec<Change>>) -> Result<Vec<Outcome>, StoreError> {
+    let at = current.second(core.clock.now());
+    let outcomes = check(core, &batch, at);
+    let accepted: Vec<_> =
+        batch.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).map(|(changes, _)| changes).collect();
+    if accepted.is_empty() {
+        return Ok(outcomes);
+    }
+    current.append(&accepted, at)?;
+    let mut state = core.state_mut();
+    for changes in &accepted {
+        // They fitted a moment ago, in this order, on this state.
+        let _ = state.apply_all(changes, at);
+    }
+    Ok(outcomes)
+}
+
+/// Tries a batch on the state, in order, and takes it back: what readers see is durable.
+fn check(core: &Core, batch: &[Vec<Change>], at: Timestamp) -> Vec<Outcome> {
+    let mut state = core.state_mut();
+    let mut tried = Vec::with_capacity(batch.len());
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for changes in batch {
+        match state.apply_all(changes, at) {
+            Ok(undo) => {
+                tried.push(undo);
+                outcomes.push(Ok(()));
+            }
+            Err(conflict) => outcomes.push(Err(conflict.into())),
+        }
+    }
+    tried.into_iter().rev().for_each(|undo| state.revert(undo));
+    outcomes
+}

@@ -1,0 +1,169 @@
+//! The lines of a journal: a header, then one line a commit, each sealed with a hash over the line before.
+//!
+//! `{"n":7,"t":1790000000,"c":[…],"h":"<43 characters>"}` where `h` is SHA-256 over the hash of the line before and
+//! the bytes of this line up to `,"h":`. The chain finds torn tails and flipped bits, names the damaged line, and
+//! makes the journal an audit trail that cannot be edited in the middle.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::secret::TokenHash;
+use crate::state::Change;
+use crate::time::Timestamp;
+
+/// What the first member of a journal's header says.
+const FORMAT: &str = "mcp-authz-journal";
+
+/// The format that we write. A reader takes any `1.x`: what a minor version adds can be left unread.
+pub(super) const VERSION: &str = "1.0";
+
+/// `,"h":"` + 43 + `"}`.
+const SEAL_LENGTH: usize = 6 + 43 + 2;
+
+/// The hash of the line before.
+pub(super) type Link = [u8; 32];
+
+/// A journal's first line.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Header {
+    format: String,
+    version: String,
+    /// The same in every file of one store.
+    pub(super) store: Uuid,
+    /// Counts the journals of a store, from 1.
+    pub(super) generation: u64,
+    /// The number of the last commit before this journal.
+    pub(super) seq: u64,
+    /// The link that this journal's first commit is chained to.
+    pub(super) prev: TokenHash,
+}
+
+/// A commit as it is read.
+#[derive(Debug, Deserialize)]
+pub(super) struct Commit {
+    /// Its number.
+    pub(super) n: u64,
+    /// Its second.
+    pub(super) t: Timestamp,
+    /// What happened.
+    #[serde(default)]
+    pub(super) c: Vec<Change>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    n: u64,
+    t: Timestamp,
+    c: &'a [Change],
+}
+
+impl Header {
+    /// The header of a new store's first journal.
+    pub(super) fn first(store: Uuid) -> Self {
+        let prev = TokenHash::of(store.as_bytes());
+        Self { format: FORMAT.to_owned(), version: VERSION.to_owned(), store, generation: 1, seq: 0, prev }
+    }
+
+    /// The line, with its newline.
+    pub(super) fn to_line(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+
+    /// Reads a header line; the error is a reason for a person.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
+        let header: Self =
+            serde_json::from_slice(line).map_err(|_| "the header is not that of a journal".to_owned())?;
+        if header.format != FORMAT {
+            return Err("the header is not that of a journal".to_owned());
+        }
+        Ok(header)
+    }
+
+    /// The format version, if this program cannot read it.
+    pub(super) fn too_new(&self) -> Option<&str> {
+        (self.version.split('.').next() != VERSION.split('.').next()).then_some(self.version.as_str())
+    }
+}
+
+/// Appends the line of a commit to `out` and returns its link.
+pub(super) fn write(n: u64, t: Timestamp, changes: &[Change], prev: &Link, out: &mut Vec<u8>) -> Link {
+    let start = out.len();
+    // Serialising our own records into memory cannot fail.
+    let _ = serde_json::to_writer(&mut *out, &Body { n, t, c: changes });
+    out.pop();
+    let link = chain(prev, &out[start..]);
+    out.extend_from_slice(b",\"h\":");
+    let _ = serde_json::to_writer(&mut *out, &hash_of(&link));
+    out.extend_from_slice(b"}\n");
+    link
+}
+
+/// Reads a line without its newline and checks its seal; the error is a reason for a person.
+pub(super) fn read(line: &[u8], prev: &Link) -> Result<(Commit, Link), String> {
+    let body = line.len().checked_sub(SEAL_LENGTH).map(|end| &line[..end]).ok_or("it is too short for a commit")?;
+    let link = chain(prev, body);
+    let mut seal = Vec::with_capacity(SEAL_LENGTH);
+    seal.extend_from_slice(b",\"h\":");
+    let _ = serde_json::to_writer(&mut seal, &hash_of(&link));
+    seal.push(b'}');
+    if line[body.len()..] != seal {
+        return Err("its hash does not fit: a byte was changed, or a line before it is missing".to_owned());
+    }
+    let commit = serde_json::from_slice(line).map_err(|error| format!("it cannot be read: {error}"))?;
+    Ok((commit, link))
+}
+
+fn chain(prev: &Link, body: &[u8]) -> Link {
+    Sha256::new_with_prefix(prev).chain_update(body).finalize().into()
+}
+
+fn hash_of(link: &Link) -> TokenHash {
+    TokenHash::from_digest(*link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::TokenId;
+
+    fn line() -> Vec<u8> {
+        let mut out = Vec::new();
+        write(1, Timestamp(5), &[Change::AccessRevoked(TokenId(Uuid::nil()))], &[7; 32], &mut out);
+        out
+    }
+
+    #[test]
+    fn a_line_is_json_and_comes_back() {
+        let line = line();
+        let text = std::str::from_utf8(&line).unwrap();
+        assert!(text.starts_with(r#"{"n":1,"t":5,"c":[{"access_revoked":"00000000-"#), "{text}");
+        serde_json::from_str::<serde_json::Value>(text).unwrap();
+        let (commit, _) = read(&line[..line.len() - 1], &[7; 32]).unwrap();
+        assert_eq!((commit.n, commit.t, commit.c.len()), (1, Timestamp(5), 1));
+    }
+
+    #[test]
+    fn any_flipped_bit_any_missing_byte_and_any_other_past_is_found() {
+        let line = line();
+        let line = &line[..line.len() - 1];
+        for at in 0..line.len() {
+            let mut flipped = line.to_vec();
+            flipped[at] ^= 1;
+            assert!(read(&flipped, &[7; 32]).is_err(), "bit at {at}");
+            assert!(read(&line[..at], &[7; 32]).is_err(), "cut at {at}");
+        }
+        assert!(read(line, &[8; 32]).is_err());
+    }
+
+    #[test]
+    fn a_newer_minor_version_is_read_and_a_newer_major_one_is_not() {
+        let mut header = Header::first(Uuid::nil());
+        for (version, too_new) in [("1.0", false), ("1.7", false), ("2.0", true), ("10.0", true)] {
+            header.version = version.to_owned();
+            assert_eq!(Header::parse(&header.to_line()).unwrap().too_new().is_some(), too_new, "{version}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Where we are in the journal, and reading on from there.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::line::{self, Commit, Header, Link, VERSION};
+use super::{checked_file, io_error};
+use crate::files;
+use crate::secret::random_uuid;
+use crate::state::{Change, State};
+use crate::store::StoreError;
+use crate::time::Timestamp;
+
+/// An open journal and how far it has been read.
+pub(super) struct Tail {
+    file: File,
+    path: PathBuf,
+    header: Header,
+    /// The byte after the last line that was read.
+    offset: u64,
+    /// The number of that line, counted from 1.
+    line: u64,
+    /// The number of the last commit.
+    seq: u64,
+    /// The link of the last commit.
+    link: Link,
+    /// The second of the last commit: commits never go back in time.
+    latest: Timestamp,
+}
+
+/// What reading on has found.
+pub(super) enum Progress {
+    /// Everything complete was read. `torn` bytes of an unfinished line follow.
+    Read { commits: u64, torn: u64 },
+    /// The file is not the one that we were reading: gone, cut or rewritten. Load anew.
+    Lost,
+}
+
+/// How much is read at a time.
+const CHUNK: usize = 256 * 1024;
+
+/// Lines longer than this are no lines of ours.
+const MAX_LINE: usize = 16 * 1024 * 1024;
+
+impl Tail {
+    /// Loads the store in `folder` into `state`, for reading or also for writing. `None` when there is none.
+    pub(super) fn load(folder: &Path, state: &mut State, write: bool) -> Result<Option<Self>, StoreError> {
+        let Some(path) = newest_journal(folder)? else { return Ok(None) };
+        checked_file(&path)?;
+        let mut file = File::options().read(true).write(write).open(&path).map_err(io_error("open", &path))?;
+        let Some((header, length)) = read_header(&mut file, &path)? else { return Ok(None) };
+        if let Some(found) = header.too_new() {
+            return Err(StoreError::Newer { path, found: found.to_owned(), known: VERSION });
+        }
+        let (seq, link) = (header.seq, *header.prev.as_bytes());
+        let mut tail = Self { file, path, header, offset: length, line: 1, seq, link, latest: Timestamp(0) };
+        tail.catch_up(state)?;
+        Ok(Some(tail))
+    }
+
+    /// Makes a new store's first journal.
+    pub(super) fn create(folder: &Path) -> Result<(), StoreError> {
+        let path = journal_path(folder, 1);
+        files::replace(&path, &Header::first(random_uuid()).to_line()).map_err(io_error("create", &path))
+    }
+
+    /// Whether the file has grown, or is no longer there. One `fstat`.
+    pub(super) fn is_current(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.len() == self.offset && !is_unlinked(&metadata))
+    }
+
+    /// Reads on to the end.
+    pub(super) fn catch_up(&mut self, state: &mut State) -> Result<Progress, StoreError> {
+        let metadata = self.file.metadata().map_err(io_error("look at", &self.path))?;
+        if metadata.len() < self.offset || is_unlinked(&metadata) {
+            return Ok(Progress::Lost);
+        }
+        let before = self.seq;
+        while metadata.len() > self.offset && self.read_chunk(metadata.len() - self.offset, state)? {}
+        Ok(Progress::Read { commits: self.seq - before, torn: metadata.len().saturating_sub(self.offset) })
+    }
+
+    /// Reads some lines of the `available` bytes; false when no complete one is left.
+    fn read_chunk(&mut self, available: u64, state: &mut State) -> Result<bool, StoreError> {
+        let available = usize::try_from(available).unwrap_or(usize::MAX);
+        let mut size = available.min(CHUNK);
+        loop {
+            let bytes = self.bytes_at(self.offset, size)?;
+            match bytes.iter().rposition(|byte| *byte == b'\n') {
+                Some(end) => return self.read_lines(&bytes[..=end], state),
+                None if size == available => return Ok(false),
+                None if size >= MAX_LINE => return Err(self.damaged("it is longer than any line of ours".to_owned())),
+                None => size = (size * 4).min(available),
+            }
+        }
+    }
+
+    fn bytes_at(&mut self, offset: u64, size: usize) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::with_capacity(size);
+        self.file.seek(SeekFrom::Start(offset)).map_err(io_error("read", &self.path))?;
+        (&self.file).take(size as u64).read_to_end(&mut bytes).map_err(io_error("read", &self.path))?;
+        Ok(bytes)
+    }
+
+    fn read_lines(&mut self, bytes: &[u8], state: &mut State) -> Result<bool, StoreError> {
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            // A power cut can leave blocks of zeros in what was never synced; JSON text holds none.
+            if line.contains(&0) {
+                return Ok(false);
+            }
+            let (commit, link) =
+                line::read(&line[..line.len() - 1], &self.link).map_err(|reason| self.damaged(reason))?;
+            self.take(&commit, state)?;
+            self.link = link;
+            self.offset += line.len() as u64;
+            self.line += 1;
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self, commit: &Commit, state: &mut State) -> Result<(), StoreError> {
+        if commit.n != self.seq + 1 {
+            return Err(self.damaged(format!("it is commit {}, but commit {} was expected", commit.n, self.seq + 1)));
+        }
+        state
+            .apply_all(&commit.c, commit.t)
+            .map_err(|conflict| self.damaged(format!("it contradicts the lines before it: {conflict}")))?;
+        self.seq = commit.n;
+        self.latest = commit.t;
+        Ok(())
+    }
+
+    fn damaged(&self, reason: String) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), line: self.line + 1, reason }
+    }
+
+    /// The second for the next commit: now, but never before the last one.
+    pub(super) fn second(&self, now: Timestamp) -> Timestamp {
+        now.max(self.latest)
+    }
+
+    /// The number of the last commit and which store it is of.
+    pub(super) fn position(&self) -> (uuid::Uuid, u64) {
+        (self.header.store, self.seq)
+    }
+
+    /// Cuts off an unfinished line. For the holder of the exclusive lock.
+    pub(super) fn repair(&self, torn: u64) -> Result<(), StoreError> {
+        tracing::warn!(path = %self.path.display(), bytes = torn, "cut off the unfinished end of the journal");
+        cut(&self.path, self.offset).map_err(io_error("repair", &self.path))
+    }
+
+    /// Appends commits and waits until they are durable; returns where we are then. For the holder of the exclusive
+    /// lock, after [`catch_up`](Self::catch_up). On an error nothing counts as appended, and this tail must be
+    /// dropped: a file handle whose sync failed is never trusted again (fault F-07).
+    pub(super) fn append(&mut self, commits: &[Vec<Change>], at: Timestamp) -> Result<(), StoreError> {
+        let (mut text, mut link, mut seq) = (Vec::new(), self.link, self.seq);
+        for changes in commits {
+            seq += 1;
+            link = line::write(seq, at, changes, &link, &mut text);
+        }
+        if let Err(error) = self.write_durably(&text) {
+            // If this fails too, the next writer finds a torn or unwanted tail and judges it by its chain.
+            let _ = cut(&self.path, self.offset);
+            return Err(io_error("write", &self.path)(error));
+        }
+        self.offset += text.len() as u64;
+        self.line += commits.len() as u64;
+        (self.seq, self.link, self.latest) = (seq, link, at);
+        Ok(())
+    }
+
+    fn write_durably(&mut self, text: &[u8]) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.offset))?;
+        self.file.write_all(text)?;
+        self.file.sync_data()
+    }
+}
+
+fn cut(path: &Path, length: u64) -> std::io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    file.set_len(length)?;
+    file.sync_all()
+}
+
+#[cfg(unix)]
+fn is_unlinked(metadata: &fs::Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::nlink(metadata) == 0
+}
+
+#[cfg(not(unix))]
+fn is_unlinked(_metadata: &fs::Metadata) -> bool {
+    false
+}
+
+fn journal_path(folder: &Path, generation: u64) -> PathBuf {
+    folder.join(format!("journal.{generation}.jsonl"))
+}
+
+/// The journal with the highest generation.
+fn newest_journal(folder: &Path) -> Result<Option<PathBuf>, StoreError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("read the folder", folder)(error)),
+    };
+    let generation = entries
+        .filter_map(|entry| {
+            entry.ok()?.file_name().to_str()?.strip_prefix("journal.")?.strip_suffix(".jsonl")?.parse::<u64>().ok()
+        })
+        .max();
+    Ok(generation.map(|generation| journal_path(folder, generation)))
+}
+
+/// Reads the header line; `None` when it is not whole, as when the file was only just made.
+fn read_header(file: &mut File, path: &Path) -> Result<Option<(Header, u64)>, StoreError> {
+    let mut bytes = Vec::new();
+    file.take(4096).read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    let damaged = |reason| StoreError::Damaged { path: path.to_owned(), line: 1, reason };
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+        return if bytes.is_empty() { Ok(None) } else { Err(damaged("the header is not whole".to_owned())) };
+    };
+    let header = Header::parse(&bytes[..end]).map_err(damaged)?;
+    Ok(Some((header, end as u64 + 1)))
+}
