@@ -311,6 +311,7 @@ fn writer_process(folder: &Path) -> Child {
 }
 
 /// The child of the next test; does nothing when it is run as a test itself.
+#[expect(clippy::print_stdout, reason = "the parent process reads what was acknowledged")]
 #[test]
 fn writer_child() {
     let Some(folder) = std::env::var_os("JOURNAL_TEST_FOLDER") else { return };
