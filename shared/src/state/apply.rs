@@ -91,7 +91,7 @@ impl State {
     ///
     /// # Errors
     /// The first conflict; the state is then as it was.
-    pub fn apply_all(&mut self, changes: &[Change], at: Timestamp) -> Result<Undo, Conflict> {
+    pub fn apply_all(&mut self, changes: Vec<Change>, at: Timestamp) -> Result<Undo, Conflict> {
         let mut undo = Undo::default();
         for change in changes {
             if let Err(conflict) = self.apply(change, at, &mut undo) {
@@ -121,50 +121,51 @@ impl State {
         }
     }
 
-    fn apply(&mut self, change: &Change, at: Timestamp, undo: &mut Undo) -> Result<(), Conflict> {
+    fn apply(&mut self, change: Change, at: Timestamp, undo: &mut Undo) -> Result<(), Conflict> {
         match change {
             Change::IssuerDeclared(issuer) => {
-                set(&mut self.issuers, issuer.clone(), Some(at), undo, Replaced::Issuer);
+                set(&mut self.issuers, issuer, Some(at), undo, Replaced::Issuer);
                 Ok(())
             }
             Change::KeyPublished(key) => self.publish_key(key, undo),
-            Change::KeyRetired { id, retires } => self.retire_key(id, *retires, undo),
+            Change::KeyRetired { id, retires } => self.retire_key(&id, retires, undo),
             Change::SetupOffered(link) => {
-                set(&mut self.setup, (), Some(link.clone()), undo, Replaced::Setup);
+                set(&mut self.setup, (), Some(link), undo, Replaced::Setup);
                 Ok(())
             }
-            Change::OwnerCreated { user, setup } => self.create_owner(user, setup, undo),
+            Change::OwnerCreated { user, setup } => self.create_owner(user, &setup, undo),
             Change::UserCreated(user) => self.create_user(user, undo),
-            Change::PasswordChanged { user, password } => self.change_password(user, password, undo),
+            Change::PasswordChanged { user, password } => self.change_password(&user, password, undo),
             Change::SessionOpened(session) => self.open_session(session, undo),
             Change::SessionClosed(hash) => {
-                set(&mut self.sessions, *hash, None, undo, Replaced::Session);
+                set(&mut self.sessions, hash, None, undo, Replaced::Session);
                 Ok(())
             }
             Change::ClientRegistered(client) => self.register_client(client, undo),
-            Change::ClientRemoved(id) => self.remove_client(id, undo),
+            Change::ClientRemoved(id) => self.remove_client(&id, undo),
             Change::Approved { grant, code } => self.approve(grant, code, undo),
             Change::Denied { .. } => Ok(()),
-            Change::CodeRedeemed { code, access, family } => self.redeem(code, access, family.as_ref(), undo),
+            Change::CodeRedeemed { code, access, family } => self.redeem(&code, access, family, undo),
             Change::RefreshRotated { grant, presented, successor, access } => {
-                self.rotate(*grant, presented, successor, access, at, undo)
+                self.rotate(grant, presented, successor, at, undo)?;
+                self.issue(access, undo)
             }
-            Change::RefreshRepeated { grant, presented, access } => self.repeat(*grant, presented, access, undo),
-            Change::GrantRevoked { grant, .. } => self.revoke(*grant, undo),
+            Change::RefreshRepeated { grant, presented, access } => self.repeat(grant, &presented, access, undo),
+            Change::GrantRevoked { grant, .. } => self.revoke(grant, undo),
             Change::AccessRevoked(id) => {
-                set(&mut self.access, *id, None, undo, Replaced::Access);
+                set(&mut self.access, id, None, undo, Replaced::Access);
                 Ok(())
             }
             Change::Swept(before) => {
-                self.sweep(*before, undo);
+                self.sweep(before, undo);
                 Ok(())
             }
         }
     }
 
-    fn publish_key(&mut self, key: &PublicKey, undo: &mut Undo) -> Result<(), Conflict> {
+    fn publish_key(&mut self, key: PublicKey, undo: &mut Undo) -> Result<(), Conflict> {
         vacant(&self.keys, &key.id, "the key")?;
-        set(&mut self.keys, key.id.clone(), Some(key.clone()), undo, Replaced::Key);
+        set(&mut self.keys, key.id.clone(), Some(key), undo, Replaced::Key);
         Ok(())
     }
 
@@ -175,7 +176,7 @@ impl State {
         Ok(())
     }
 
-    fn create_owner(&mut self, user: &User, setup: &TokenHash, undo: &mut Undo) -> Result<(), Conflict> {
+    fn create_owner(&mut self, user: User, setup: &TokenHash, undo: &mut Undo) -> Result<(), Conflict> {
         if self.setup.get(&()).is_none_or(|link| link.hash != *setup) {
             return Err(Conflict::Missing("the set-up link"));
         }
@@ -183,19 +184,19 @@ impl State {
         self.create_user(user, undo)
     }
 
-    fn create_user(&mut self, user: &User, undo: &mut Undo) -> Result<(), Conflict> {
+    fn create_user(&mut self, user: User, undo: &mut Undo) -> Result<(), Conflict> {
         vacant(&self.users, &user.name, "the account")?;
-        set(&mut self.users, user.name.clone(), Some(user.clone()), undo, Replaced::User);
+        set(&mut self.users, user.name.clone(), Some(user), undo, Replaced::User);
         Ok(())
     }
 
     /// Sessions and grants from before the change end with it (contract, REF-08).
-    fn change_password(&mut self, name: &UserName, password: &str, undo: &mut Undo) -> Result<(), Conflict> {
+    fn change_password(&mut self, name: &UserName, password: String, undo: &mut Undo) -> Result<(), Conflict> {
         let mut user = known(&self.users, name, "the account")?.clone();
         if user.stage == UserStage::Removed {
             return Err(Conflict::Stage("the account"));
         }
-        user.password = Some(password.to_owned());
+        user.password = Some(password);
         set(&mut self.users, name.clone(), Some(user), undo, Replaced::User);
         let sessions: Vec<_> = self.sessions.values().filter(|session| session.user == *name).map(|s| s.hash).collect();
         for hash in sessions {
@@ -205,18 +206,18 @@ impl State {
         grants.into_iter().try_for_each(|grant| self.revoke(grant, undo))
     }
 
-    fn open_session(&mut self, session: &Session, undo: &mut Undo) -> Result<(), Conflict> {
+    fn open_session(&mut self, session: Session, undo: &mut Undo) -> Result<(), Conflict> {
         vacant(&self.sessions, &session.hash, "the session")?;
         if known(&self.users, &session.user, "the account")?.stage != UserStage::Enabled {
             return Err(Conflict::Stage("the account"));
         }
-        set(&mut self.sessions, session.hash, Some(session.clone()), undo, Replaced::Session);
+        set(&mut self.sessions, session.hash, Some(session), undo, Replaced::Session);
         Ok(())
     }
 
-    fn register_client(&mut self, client: &Client, undo: &mut Undo) -> Result<(), Conflict> {
+    fn register_client(&mut self, client: Client, undo: &mut Undo) -> Result<(), Conflict> {
         vacant(&self.clients, &client.id, "the client")?;
-        set(&mut self.clients, client.id.clone(), Some(client.clone()), undo, Replaced::Client);
+        set(&mut self.clients, client.id.clone(), Some(client), undo, Replaced::Client);
         Ok(())
     }
 
@@ -227,23 +228,23 @@ impl State {
         grants.into_iter().try_for_each(|grant| self.revoke(grant, undo))
     }
 
-    fn approve(&mut self, grant: &Grant, code: &Code, undo: &mut Undo) -> Result<(), Conflict> {
+    fn approve(&mut self, grant: Grant, code: Code, undo: &mut Undo) -> Result<(), Conflict> {
         vacant(&self.grants, &grant.id, "the grant")?;
         vacant(&self.codes, &code.hash, "the code")?;
         known(&self.clients, &grant.client, "the client")?;
         if known(&self.users, &grant.user, "the account")?.stage != UserStage::Enabled {
             return Err(Conflict::Stage("the account"));
         }
-        set(&mut self.grants, grant.id, Some(grant.clone()), undo, Replaced::Grant);
-        set(&mut self.codes, code.hash, Some(code.clone()), undo, Replaced::Code);
+        set(&mut self.grants, grant.id, Some(grant), undo, Replaced::Grant);
+        set(&mut self.codes, code.hash, Some(code), undo, Replaced::Code);
         Ok(())
     }
 
     fn redeem(
         &mut self,
         hash: &TokenHash,
-        access: &Access,
-        family: Option<&Family>,
+        access: Access,
+        family: Option<Family>,
         undo: &mut Undo,
     ) -> Result<(), Conflict> {
         let mut code = known(&self.codes, hash, "the code")?.clone();
@@ -261,7 +262,7 @@ impl State {
         if let Some(family) = family {
             vacant(&self.refresh, &family.current, "the refresh token")?;
             set(&mut self.refresh, family.current, Some(family.grant), undo, Replaced::Refresh);
-            set(&mut self.families, family.grant, Some(family.clone()), undo, Replaced::Family);
+            set(&mut self.families, family.grant, Some(family), undo, Replaced::Family);
         }
         self.issue(access, undo)
     }
@@ -269,17 +270,16 @@ impl State {
     fn rotate(
         &mut self,
         grant: GrantId,
-        presented: &TokenHash,
-        successor: &TokenHash,
-        access: &Access,
+        presented: TokenHash,
+        successor: TokenHash,
         at: Timestamp,
         undo: &mut Undo,
     ) -> Result<(), Conflict> {
         let mut family = self.live_family(grant)?.clone();
-        if family.current != *presented {
+        if family.current != presented {
             return Err(Conflict::Stage("the refresh token"));
         }
-        vacant(&self.refresh, successor, "the refresh token")?;
+        vacant(&self.refresh, &successor, "the refresh token")?;
         if let Some(previous) = family.previous.take() {
             family.spent.push(previous.hash);
         }
@@ -287,19 +287,19 @@ impl State {
             let forgotten = family.spent.remove(0);
             set(&mut self.refresh, forgotten, None, undo, Replaced::Refresh);
         }
-        family.previous = Some(Rotated { hash: *presented, at });
-        family.current = *successor;
+        family.previous = Some(Rotated { hash: presented, at });
+        family.current = successor;
         family.used = at;
-        set(&mut self.refresh, *successor, Some(grant), undo, Replaced::Refresh);
+        set(&mut self.refresh, successor, Some(grant), undo, Replaced::Refresh);
         set(&mut self.families, grant, Some(family), undo, Replaced::Family);
-        self.issue(access, undo)
+        Ok(())
     }
 
     fn repeat(
         &mut self,
         grant: GrantId,
         presented: &TokenHash,
-        access: &Access,
+        access: Access,
         undo: &mut Undo,
     ) -> Result<(), Conflict> {
         let family = self.live_family(grant)?;
@@ -317,9 +317,9 @@ impl State {
         if family.stage == FamilyStage::Live { Ok(family) } else { Err(Conflict::Stage("the refresh token")) }
     }
 
-    fn issue(&mut self, access: &Access, undo: &mut Undo) -> Result<(), Conflict> {
+    fn issue(&mut self, access: Access, undo: &mut Undo) -> Result<(), Conflict> {
         vacant(&self.access, &access.id, "the access token")?;
-        set(&mut self.access, access.id, Some(access.clone()), undo, Replaced::Access);
+        set(&mut self.access, access.id, Some(access), undo, Replaced::Access);
         Ok(())
     }
 

@@ -100,7 +100,7 @@ fn write_batch(core: &Core, current: &mut Tail, batch: Vec<Vec<Change>>) -> Resu
     }
     current.append(&accepted, at)?;
     let mut state = core.state_mut();
-    for changes in &accepted {
+    for changes in accepted {
         // They fitted a moment ago, in this order, on this state.
         let _ = state.apply_all(changes, at);
     }
@@ -113,7 +113,7 @@ fn check(core: &Core, batch: &[Vec<Change>], at: Timestamp) -> Vec<Outcome> {
     let mut tried = Vec::with_capacity(batch.len());
     let mut outcomes = Vec::with_capacity(batch.len());
     for changes in batch {
-        match state.apply_all(changes, at) {
+        match state.apply_all(changes.clone(), at) {
             Ok(undo) => {
                 tried.push(undo);
                 outcomes.push(Ok(()));

@@ -4,8 +4,8 @@
 //! the bytes of this line up to `,"h":`. The chain finds torn tails and flipped bits, names the damaged line, and
 //! makes the journal an audit trail that cannot be edited in the middle.
 
+use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::secret::TokenHash;
@@ -117,7 +117,14 @@ pub(super) fn read(line: &[u8], prev: &Link) -> Result<(Commit, Link), String> {
 }
 
 fn chain(prev: &Link, body: &[u8]) -> Link {
-    Sha256::new_with_prefix(prev).chain_update(body).finalize().into()
+    // This library's SHA-256 is twice as fast as sha2's on processors without SHA instructions, and a store is
+    // loaded at the speed of its chain.
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(prev);
+    context.update(body);
+    let mut link = [0; 32];
+    link.copy_from_slice(context.finish().as_ref());
+    link
 }
 
 fn hash_of(link: &Link) -> TokenHash {

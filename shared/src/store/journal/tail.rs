@@ -111,7 +111,7 @@ impl Tail {
             }
             let (commit, link) =
                 line::read(&line[..line.len() - 1], &self.link).map_err(|reason| self.damaged(reason))?;
-            self.take(&commit, state)?;
+            self.take(commit, state)?;
             self.link = link;
             self.offset += line.len() as u64;
             self.line += 1;
@@ -119,12 +119,12 @@ impl Tail {
         Ok(true)
     }
 
-    fn take(&mut self, commit: &Commit, state: &mut State) -> Result<(), StoreError> {
+    fn take(&mut self, commit: Commit, state: &mut State) -> Result<(), StoreError> {
         if commit.n != self.seq + 1 {
             return Err(self.damaged(format!("it is commit {}, but commit {} was expected", commit.n, self.seq + 1)));
         }
         state
-            .apply_all(&commit.c, commit.t)
+            .apply_all(commit.c, commit.t)
             .map_err(|conflict| self.damaged(format!("it contradicts the lines before it: {conflict}")))?;
         self.seq = commit.n;
         self.latest = commit.t;
