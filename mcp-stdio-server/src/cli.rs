@@ -1,0 +1,162 @@
+//! The command line: flags and environment become one server.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use shared::secret::Secret;
+use shared::store::journal::JournalStore;
+use shared::store::place::{DATA_VARIABLE, default_folder};
+use shared::time::SystemClock;
+use shared::uri::{Issuer, NotAResource, Resource};
+
+use crate::credential::VARIABLE;
+use crate::framing::streams;
+use crate::handler::{Handler, Parts};
+use crate::tools::Catalog;
+use crate::verify::local::Local;
+use crate::{logging, server};
+
+/// An MCP server on stdio whose tools need a grant that a person gave.
+///
+/// Start it from an MCP host, with pipes. It follows the store that authz-service writes: a grant opens its tools at
+/// once, a revocation closes them at once.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Arguments {
+    /// The store's folder, the one that authz-service uses [default: data/ in a checkout, else the data folder of
+    /// this system]
+    #[arg(long, value_name = "DIR", env = DATA_VARIABLE)]
+    data: Option<PathBuf>,
+
+    /// This server's name: tokens must be for the resource urn:mcp:stdio:NAME
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = resource)]
+    name: Resource,
+
+    /// Accept tokens of this issuer only [default: every issuer that the store names]
+    #[arg(long, value_name = "URL", env = "MCP_AUTHZ_ISSUER")]
+    issuer: Option<Issuer>,
+
+    /// Offer the sample tools too: get_weather, list_files, get_user_profile
+    #[arg(long)]
+    samples: bool,
+
+    /// The folder below which list_files lists
+    #[arg(long, value_name = "DIR")]
+    files_root: Option<PathBuf>,
+
+    /// Whether tools take a token as the argument access_token, for hosts that have nothing better
+    #[arg(long, value_name = "WHETHER", default_value = "on")]
+    token_argument: Switch,
+
+    /// The access token of calls that bring none. Only from the environment: a command line is no place for it
+    #[arg(skip = std::env::var(VARIABLE).ok().filter(|token| !token.is_empty()).map(Secret::new))]
+    token: Option<Secret>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the completions of a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Switch {
+    /// It does.
+    On,
+    /// It does not.
+    Off,
+}
+
+fn resource(name: &str) -> Result<Resource, NotAName> {
+    Resource::stdio(name).map_err(NotAName)
+}
+
+/// Why a text is no server name.
+#[derive(Debug, thiserror::Error)]
+#[error("a name is 1 to 64 ASCII letters, digits or . _ -")]
+struct NotAName(#[source] NotAResource);
+
+/// The program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(Command::Completions { shell }) = arguments.command {
+        clap_complete::generate(shell, &mut Arguments::command(), env!("CARGO_PKG_NAME"), &mut io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    logging::start();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stop = stop()?;
+        let handler = handler(arguments);
+        let ending = server::serve(handler, streams::stdin(), streams::stdout(), stop).await;
+        tracing::info!(?ending, "the server ends");
+        io::Result::Ok(())
+    })?;
+    // A thread may still wait for a terminal or a slow disk; the process does not.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+fn handler(arguments: Arguments) -> Handler {
+    let clock = Arc::new(SystemClock);
+    let folder = arguments.data.unwrap_or_else(default_folder);
+    let store = Arc::new(JournalStore::follow(&folder, clock.clone()));
+    let resource = arguments.name;
+    let mut tools = Catalog::standard(&resource);
+    if arguments.samples {
+        tools.extend(Catalog::samples(arguments.files_root));
+    }
+    Handler::new(Parts {
+        catalog: Catalog::new(tools),
+        verify: Arc::new(Local::new(store, resource.clone(), arguments.issuer)),
+        clock,
+        resource,
+        environment: arguments.token,
+        token_argument: arguments.token_argument == Switch::On,
+    })
+}
+
+/// Resolves when the system or a person asks the process to end.
+#[cfg(unix)]
+fn stop() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Resolves when the system or a person asks the process to end.
+#[cfg(not(unix))]
+fn stop() -> io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    })
+}

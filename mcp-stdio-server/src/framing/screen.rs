@@ -1,0 +1,172 @@
+//! What a line is: a request, a notification, something to refuse, or nothing.
+//!
+//! One strict reading (unique member names, exact spelling, bounded depth), from which rmcp's typed messages are
+//! built without reading again. Tokens leave a call here, before anything that logs sees it.
+
+use std::sync::Arc;
+
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, ClientNotification, ClientRequest, CustomNotification, CustomRequest,
+    DiscoverRequest, ErrorData, GetExtensions, InitializeRequest, ListToolsRequest, MetaObject, PingRequest, RequestId,
+    RequestMetaObject,
+};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use shared::oauth::json;
+
+use crate::credential;
+
+/// What a line is.
+#[derive(Debug)]
+pub enum Screened {
+    /// A request. One with a method that we do not serve is a [`CustomRequest`].
+    Request(RequestId, Box<ClientRequest>),
+    /// A notification.
+    Notification(Box<ClientNotification>),
+    /// Neither; this is the answer, with the id if there was one to read.
+    Refused(Option<RequestId>, ErrorData),
+    /// An empty line, an answer to nothing, a notification that makes no sense: no answer is owed.
+    Ignored,
+}
+
+/// Reads a line.
+pub fn screen(line: &[u8]) -> Screened {
+    if line.trim_ascii().is_empty() {
+        return Screened::Ignored;
+    }
+    match json::parse(line) {
+        Ok(Value::Object(message)) => message_of(message),
+        Ok(Value::Array(_)) => invalid(None, "batches are not supported; send one message per line"),
+        Ok(_) => invalid(None, "a message is a JSON object"),
+        Err(error) => Screened::Refused(None, ErrorData::parse_error(format!("Parse error: {error}"), None)),
+    }
+}
+
+fn invalid(id: Option<RequestId>, what: &str) -> Screened {
+    Screened::Refused(id, ErrorData::invalid_request(format!("Invalid Request: {what}"), None))
+}
+
+fn message_of(mut message: Map<String, Value>) -> Screened {
+    let id = match message.remove("id") {
+        None => None,
+        Some(Value::String(id)) => Some(RequestId::String(id.into())),
+        Some(Value::Number(id)) if id.is_i64() => Some(RequestId::Number(id.as_i64().unwrap_or_default())),
+        Some(_) => return invalid(None, "\"id\" must be a string or an integer of 64 bits"),
+    };
+    if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+        return invalid(id, "\"jsonrpc\" must be \"2.0\"");
+    }
+    let params = message.remove("params");
+    match (message.remove("method"), id) {
+        (Some(Value::String(method)), Some(id)) => match request(method, params) {
+            Ok(request) => Screened::Request(id, Box::new(request)),
+            Err(error) => Screened::Refused(Some(id), error),
+        },
+        (Some(Value::String(method)), None) => notification(method, params),
+        // We ask nothing, so that no answer can be for us.
+        (None, _) if message.contains_key("result") || message.contains_key("error") => Screened::Ignored,
+        (None, id) => invalid(id, "\"method\" is missing"),
+        (Some(_), id) => invalid(id, "\"method\" must be a string"),
+    }
+}
+
+/// A request's parameters, its `_meta` apart.
+struct Params {
+    meta: Option<Map<String, Value>>,
+    rest: Option<Map<String, Value>>,
+}
+
+impl Params {
+    fn of(params: Option<Value>) -> Result<Self, ErrorData> {
+        let mut rest = match params {
+            None => None,
+            Some(Value::Object(params)) => Some(params),
+            Some(_) => return Err(bad_params("\"params\" must be an object")),
+        };
+        let meta = match rest.as_mut().and_then(|params| params.remove("_meta")) {
+            None => None,
+            Some(Value::Object(meta)) => Some(meta),
+            Some(_) => return Err(bad_params("\"_meta\" must be an object")),
+        };
+        Ok(Self { meta, rest })
+    }
+}
+
+fn bad_params(what: &str) -> ErrorData {
+    ErrorData::invalid_params(format!("Invalid params: {what}"), None)
+}
+
+fn request(method: String, params: Option<Value>) -> Result<ClientRequest, ErrorData> {
+    let mut params = Params::of(params)?;
+    let mut request = match method.as_str() {
+        "tools/call" => return call(params),
+        "initialize" => ClientRequest::InitializeRequest(typed::<InitializeRequest>(method, params.rest)?),
+        "ping" => ClientRequest::PingRequest(typed::<PingRequest>(method, None)?),
+        "server/discover" => ClientRequest::DiscoverRequest(typed::<DiscoverRequest>(method, None)?),
+        "tools/list" => ClientRequest::ListToolsRequest(typed::<ListToolsRequest>(method, params.rest)?),
+        _ => ClientRequest::CustomRequest(CustomRequest::new(method, None)),
+    };
+    attach(&mut request, params.meta.take());
+    Ok(request)
+}
+
+/// A `tools/call`, the one request that has to be fast.
+fn call(params: Params) -> Result<ClientRequest, ErrorData> {
+    let mut meta = params.meta;
+    let mut rest = params.rest.unwrap_or_default();
+    let name = match rest.remove("name") {
+        Some(Value::String(name)) => name,
+        Some(_) => return Err(bad_params("\"name\" must be a string")),
+        None => return Err(bad_params("\"name\" is missing")),
+    };
+    let mut arguments = match rest.remove("arguments") {
+        None | Some(Value::Null) => None,
+        Some(Value::Object(arguments)) => Some(arguments),
+        Some(_) => return Err(bad_params("\"arguments\" must be an object")),
+    };
+    let presented = credential::take(meta.as_mut(), arguments.as_mut());
+    let mut params = CallToolRequestParams::new(name);
+    params.arguments = arguments;
+    params.input_responses = optional(&mut rest, "inputResponses")?;
+    params.request_state = optional(&mut rest, "requestState")?;
+    let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
+    attach(&mut request, meta);
+    request.extensions_mut().insert(Arc::new(presented));
+    Ok(request)
+}
+
+fn optional<T: DeserializeOwned>(members: &mut Map<String, Value>, name: &str) -> Result<Option<T>, ErrorData> {
+    let value = members.remove(name).filter(|value| !value.is_null());
+    value.map(T::deserialize).transpose().map_err(|_| bad_params(&format!("\"{name}\" has the wrong form")))
+}
+
+/// Reads a request of a known method. What was wrong is not repeated: it may hold anything.
+fn typed<T: DeserializeOwned>(method: String, params: Option<Map<String, Value>>) -> Result<T, ErrorData> {
+    let wrong = bad_params(&format!("they do not fit {method}"));
+    let mut message = Map::new();
+    message.insert("method".to_owned(), Value::String(method));
+    if let Some(params) = params {
+        message.insert("params".to_owned(), Value::Object(params));
+    }
+    T::deserialize(Value::Object(message)).map_err(|_| wrong)
+}
+
+fn attach(request: &mut ClientRequest, meta: Option<Map<String, Value>>) {
+    if let Some(meta) = meta {
+        request.extensions_mut().insert(RequestMetaObject(MetaObject(meta)));
+    }
+}
+
+fn notification(method: String, params: Option<Value>) -> Screened {
+    let mut message = Map::new();
+    message.insert("method".to_owned(), Value::String(method));
+    if let Some(params) = params {
+        message.insert("params".to_owned(), params);
+    }
+    match ClientNotification::deserialize(Value::Object(message)) {
+        // One that we do not know: nothing is owed, nobody is asked.
+        Ok(ClientNotification::CustomNotification(CustomNotification { .. })) | Err(_) => Screened::Ignored,
+        Ok(notification) => Screened::Notification(Box::new(notification)),
+    }
+}

@@ -1,0 +1,194 @@
+//! The tools: what each is called, takes, gives back and needs.
+
+mod arguments;
+mod date;
+mod echo;
+mod get_time;
+mod get_user_profile;
+mod get_weather;
+mod glob;
+mod list_files;
+mod public_info;
+mod whoami;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use shared::scope::Scopes;
+use shared::time::Timestamp;
+use shared::uri::Resource;
+
+pub use arguments::{Arguments, Field, Kind, schema};
+
+use crate::guard::{Access, Caller};
+
+/// A tool's answer, which may have to wait for a disk.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Map<String, Value>, ToolError>> + Send + 'a>>;
+
+/// Something that a model can call.
+pub trait Tool: Send + Sync {
+    /// What it is called, takes, gives back and needs. Asked once, at the start.
+    fn definition(&self) -> Definition;
+
+    /// Runs it. The token is gone from `arguments`, and the guard has admitted the caller.
+    ///
+    /// # Errors
+    /// In words for the model and the person, which name arguments and never repeat their values.
+    fn call<'a>(&'a self, arguments: Map<String, Value>, call: &'a Call) -> Answer<'a>;
+}
+
+/// What a tool tells about itself.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    /// Its name in `tools/call`.
+    pub name: Cow<'static, str>,
+    /// Its name for people.
+    pub title: Cow<'static, str>,
+    /// What it does, for the model.
+    pub description: Cow<'static, str>,
+    /// JSON Schema of its arguments, without the token.
+    pub input: Map<String, Value>,
+    /// JSON Schema of what it gives back when it succeeds; an object.
+    pub output: Map<String, Value>,
+    /// Who may call it.
+    pub access: Access,
+    /// Whether it changes nothing.
+    pub read_only: bool,
+}
+
+/// The circumstances of a call.
+#[derive(Debug)]
+pub struct Call {
+    /// Who calls; `None` for an open tool.
+    pub caller: Option<Caller>,
+    /// The present second.
+    pub now: Timestamp,
+}
+
+/// Why a tool gives nothing back. For the model and the person.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ToolError {
+    /// An argument is missing, unknown or of the wrong form.
+    #[error("{0}")]
+    Argument(String),
+    /// It could not be done.
+    #[error("{0}")]
+    Failed(Cow<'static, str>),
+}
+
+/// The tools of one server, by name, in the order of the list.
+pub struct Catalog {
+    tools: Vec<Entry>,
+    index: HashMap<String, usize>,
+}
+
+/// A tool and what it told about itself.
+pub struct Entry {
+    /// What it told.
+    pub definition: Definition,
+    /// The tool.
+    pub tool: Arc<dyn Tool>,
+}
+
+impl Catalog {
+    /// A catalog of these tools. Of two with one name the first stays.
+    pub fn new(tools: Vec<Arc<dyn Tool>>) -> Self {
+        let mut catalog = Self { tools: Vec::new(), index: HashMap::new() };
+        for tool in tools {
+            let definition = tool.definition();
+            let name = definition.name.clone().into_owned();
+            if !catalog.index.contains_key(&name) {
+                catalog.index.insert(name, catalog.tools.len());
+                catalog.tools.push(Entry { definition, tool });
+            }
+        }
+        catalog
+    }
+
+    /// The tools that every server has.
+    pub fn standard(resource: &Resource) -> Vec<Arc<dyn Tool>> {
+        vec![
+            Arc::new(public_info::PublicInfo::new(resource.clone())),
+            Arc::new(echo::Echo),
+            Arc::new(whoami::Whoami),
+            Arc::new(get_time::GetTime),
+        ]
+    }
+
+    /// The sample tools. `root` is the folder below which files may be listed.
+    pub fn samples(root: Option<PathBuf>) -> Vec<Arc<dyn Tool>> {
+        vec![
+            Arc::new(get_weather::GetWeather),
+            Arc::new(list_files::ListFiles::new(root)),
+            Arc::new(get_user_profile::GetUserProfile),
+        ]
+    }
+
+    /// A tool by its exact name.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.index.get(name).map(|at| &self.tools[*at])
+    }
+
+    /// Every tool, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.tools.iter()
+    }
+}
+
+/// A guarded tool's access: one standard scope.
+fn needs(scope: &str) -> Access {
+    // Our constants parse; the test below holds that no guarded tool ends with an empty set.
+    Access::Scopes(scope.parse::<Scopes>().unwrap_or_default())
+}
+
+/// An object schema for results: every property is required.
+fn output(properties: Value) -> Map<String, Value> {
+    let required: Vec<_> = properties.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+    object(json!({ "type": "object", "properties": properties, "required": required }))
+}
+
+/// The members of a JSON object that was written as one.
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+/// An answer that is there at once.
+fn ready<'a>(answer: Result<Value, ToolError>) -> Answer<'a> {
+    Box::pin(std::future::ready(answer.map(object)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_guarded_tool_needs_a_scope_and_says_what_it_gives() {
+        let resource = Resource::stdio("t").unwrap();
+        let mut tools = Catalog::standard(&resource);
+        tools.extend(Catalog::samples(None));
+        let catalog = Catalog::new(tools);
+        let names: Vec<_> = catalog.iter().map(|entry| entry.definition.name.as_ref()).collect();
+        assert_eq!(
+            names,
+            ["public_info", "echo", "whoami", "get_time", "get_weather", "list_files", "get_user_profile"]
+        );
+        for entry in catalog.iter() {
+            let definition = &entry.definition;
+            assert_eq!(definition.input["type"], "object", "{}", definition.name);
+            assert_eq!(definition.input["additionalProperties"], false, "{}", definition.name);
+            assert!(!definition.output["properties"].as_object().unwrap().is_empty(), "{}", definition.name);
+            match &definition.access {
+                Access::Open => assert_eq!(definition.name, "public_info"),
+                Access::Scopes(scopes) => assert!(!scopes.is_empty(), "{}", definition.name),
+            }
+        }
+    }
+}

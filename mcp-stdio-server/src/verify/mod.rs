@@ -1,0 +1,53 @@
+//! Checking a token: its signature and claims, and whether what stands behind it still lives.
+
+pub mod local;
+
+use shared::secret::Secret;
+use shared::state::Facts;
+use shared::store::Answer;
+use shared::time::Timestamp;
+use shared::token::{TokenError, VerifiedToken};
+use shared::uri::Issuer;
+
+/// A way to check tokens: following the store here, asking the service elsewhere.
+pub trait Verify: Send + Sync {
+    /// Checks one token. Asks anew at every call; the answer to "is it revoked?" is never older than the question.
+    fn check<'a>(&'a self, token: &'a Secret, now: Timestamp) -> Answer<'a, Result<Checked, Unverified>>;
+
+    /// Who issues tokens that would pass, as far as is known.
+    fn issuers(&self) -> Vec<Issuer>;
+}
+
+/// A token whose signature and claims are right, and what is known about it. Whether it is alive is for the guard.
+#[derive(Debug)]
+pub struct Checked {
+    /// The token.
+    pub token: VerifiedToken,
+    /// The records behind it.
+    pub facts: Facts,
+}
+
+/// Why a token was not checked through.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Unverified {
+    /// The token is no good.
+    Token(TokenError),
+    /// There is nothing to check it against.
+    Unavailable(Unavailable),
+}
+
+/// Why the store has no answer. For a person: the path is in the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unavailable {
+    /// Still being read.
+    #[error("store loading; try again in a moment")]
+    Loading,
+    /// There is none.
+    #[error(
+        "store unavailable: there is none yet; start authz-service, or name its folder with --data or MCP_AUTHZ_DATA"
+    )]
+    Absent,
+    /// Not readable, damaged, or from a newer program.
+    #[error("store unavailable: it cannot be read; this server's log and `authz-service` say why")]
+    Unreadable,
+}
