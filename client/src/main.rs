@@ -1,1 +1,7 @@
-fn main() {}
+//! The `mcp-client` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    client::cli::main()
+}

@@ -1,0 +1,6 @@
+//! The network and the person's browser.
+
+pub mod browser;
+pub mod callback;
+pub mod http;
+pub mod streamable;
