@@ -156,8 +156,8 @@ impl State {
                 set(&mut self.access, id, None, undo, Replaced::Access);
                 Ok(())
             }
-            Change::Swept(before) => {
-                self.sweep(before, undo);
+            Change::Swept { before, unused_clients } => {
+                self.sweep(before, unused_clients, undo);
                 Ok(())
             }
         }
@@ -351,9 +351,13 @@ impl State {
         set(&mut self.keys, id, None, undo, Replaced::Key);
     }
 
+    pub(super) fn forget_client(&mut self, id: ClientId, undo: &mut Undo) {
+        set(&mut self.clients, id, None, undo, Replaced::Client);
+    }
+
     pub(super) fn forget_grant(&mut self, id: GrantId, undo: &mut Undo) {
         if let Some(family) = self.families.get(&id).cloned() {
-            for hash in family.spent.iter().chain(family.previous.as_ref().map(|p| &p.hash)).chain([&family.current]) {
+            for hash in family.tokens() {
                 set(&mut self.refresh, *hash, None, undo, Replaced::Refresh);
             }
             set(&mut self.families, id, None, undo, Replaced::Family);

@@ -102,8 +102,13 @@ pub enum Change {
     },
     /// One access token is dead.
     AccessRevoked(TokenId),
-    /// Everything that ended before this second is forgotten.
-    Swept(Timestamp),
+    /// What has ended is forgotten.
+    Swept {
+        /// Codes, sessions, tokens and keys that ended before this second.
+        before: Timestamp,
+        /// Self-registered clients from before this second that no grant needs.
+        unused_clients: Timestamp,
+    },
 }
 
 /// Why a grant was revoked.

@@ -4,6 +4,7 @@ mod apply;
 mod change;
 mod facts;
 mod record;
+mod records;
 mod sweep;
 
 pub use apply::{Conflict, State, Undo};
@@ -13,3 +14,4 @@ pub use record::{
     Access, Client, ClientOrigin, ClientSecret, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, PublicKey,
     Rotated, Session, SetupLink, User, UserStage,
 };
+pub use records::{OwnedRecord, Record};

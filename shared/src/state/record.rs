@@ -198,6 +198,11 @@ pub struct Family {
 impl Family {
     /// How many spent refresh tokens are recognised as replays. An older one is refused like an unknown one.
     pub const REMEMBERED: usize = 256;
+
+    /// Every refresh token that is recognised: the current one and the spent ones.
+    pub fn tokens(&self) -> impl Iterator<Item = &TokenHash> {
+        self.spent.iter().chain(self.previous.as_ref().map(|previous| &previous.hash)).chain([&self.current])
+    }
 }
 
 /// A refresh token that was exchanged.

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use super::apply::{State, Undo};
-use super::record::{FamilyStage, GrantStage};
+use super::record::{ClientOrigin, FamilyStage, GrantStage};
 use crate::time::Timestamp;
 
 impl State {
     /// Forgets codes, sessions, access tokens, keys and families that ended before `before`, and grants that have
     /// nothing left. Deterministic: every follower forgets the same.
-    pub(super) fn sweep(&mut self, before: Timestamp, undo: &mut Undo) {
+    pub(super) fn sweep(&mut self, before: Timestamp, unused_clients: Timestamp, undo: &mut Undo) {
         let codes: Vec<_> = self.codes.values().filter(|code| code.expires < before).map(|code| code.hash).collect();
         codes.into_iter().for_each(|hash| self.forget_code(hash, undo));
         let sessions: Vec<_> = self.sessions.values().filter(|s| s.expires < before).map(|s| s.hash).collect();
@@ -24,6 +24,14 @@ impl State {
             .collect();
         keys.into_iter().for_each(|id| self.forget_key(id, undo));
         self.sweep_grants(before, undo);
+        self.sweep_clients(unused_clients, undo);
+    }
+
+    /// What a sweep at `now` would forget, counted roughly: whether it is worth a commit.
+    pub fn sweepable(&self, now: Timestamp) -> usize {
+        self.codes.values().filter(|code| code.expires < now).count()
+            + self.access.values().filter(|access| access.expires < now).count()
+            + self.sessions.values().filter(|session| session.expires < now).count()
     }
 
     fn sweep_grants(&mut self, before: Timestamp, undo: &mut Undo) {
@@ -40,5 +48,87 @@ impl State {
             .map(|grant| grant.id)
             .collect();
         ended.into_iter().for_each(|id| self.forget_grant(id, undo));
+    }
+
+    /// Clients that registered themselves and that nobody ever said yes to, or not for long (RFC 7591 section 5).
+    fn sweep_clients(&mut self, before: Timestamp, undo: &mut Undo) {
+        let needed: HashSet<_> = self.grants.values().map(|grant| grant.client.clone()).collect();
+        let unused: Vec<_> = self
+            .clients
+            .values()
+            .filter(|client| client.origin == ClientOrigin::Dynamic && client.issued_at < before)
+            .filter(|client| !needed.contains(&client.id))
+            .map(|client| client.id.clone())
+            .collect();
+        unused.into_iter().for_each(|id| self.forget_client(id, undo));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::state::{Change, State, Wanted};
+    use crate::store::conformance::Sample;
+    use crate::time::{Seconds, Timestamp};
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn state(sample: &Sample, steps: &[fn(&Sample) -> Vec<Change>]) -> State {
+        let mut state = State::default();
+        for step in steps {
+            state.apply_all(step(sample), NOW).unwrap();
+        }
+        state
+    }
+
+    fn swept(mut state: State, before: Timestamp, unused_clients: Timestamp) -> State {
+        state.apply_all(vec![Change::Swept { before, unused_clients }], before).unwrap();
+        state
+    }
+
+    #[test]
+    fn sto_09_what_has_ended_is_forgotten_and_what_lives_is_kept() {
+        let sample = Sample::new(NOW);
+        let live = state(&sample, &[Sample::known, Sample::approved, Sample::redeemed]);
+        let refresh = Wanted { refresh: Some(sample.family.current), ..Wanted::default() };
+        for (after, code, access, grant) in
+            [(60, true, true, true), (61, false, true, true), (3601, false, false, true), (86_401, false, false, false)]
+        {
+            let state = swept(live.clone(), NOW + Seconds(after), Timestamp(0));
+            let counts: std::collections::HashMap<_, _> = state.counts().into_iter().collect();
+            assert_eq!(counts["codes"] == 1, code, "{after}");
+            assert_eq!(counts["access_tokens"] == 1, access, "{after}");
+            assert_eq!(state.facts(&refresh).grant.is_some(), grant, "{after}");
+            assert_eq!(counts["users"], 1);
+        }
+    }
+
+    #[test]
+    fn a_consent_whose_code_ran_out_is_forgotten() {
+        let sample = Sample::new(NOW);
+        let state = swept(state(&sample, &[Sample::known, Sample::approved]), NOW + Seconds(61), Timestamp(0));
+        assert_eq!(state.grants().len(), 0);
+    }
+
+    #[test]
+    fn an_unused_client_is_forgotten_and_a_used_one_is_kept() {
+        let sample = Sample::new(NOW);
+        let known = state(&sample, &[Sample::known]);
+        assert_eq!(swept(known.clone(), NOW, NOW).clients().len(), 1);
+        assert_eq!(swept(known, NOW, NOW + Seconds(1)).clients().len(), 0);
+        let used = state(&sample, &[Sample::known, Sample::approved]);
+        assert_eq!(swept(used, NOW, NOW + Seconds(1)).clients().len(), 1);
+    }
+
+    #[test]
+    fn a_sweep_can_be_taken_back() {
+        let sample = Sample::new(NOW);
+        let before = state(&sample, &[Sample::known, Sample::approved, Sample::redeemed]);
+        let mut state = before.clone();
+        let undo = state
+            .apply_all(vec![Change::Swept { before: NOW + Seconds(1_000_000), unused_clients: NOW + Seconds(1) }], NOW)
+            .unwrap();
+        assert_ne!(state, before);
+        state.revert(undo);
+        assert_eq!(state, before);
     }
 }

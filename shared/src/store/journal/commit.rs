@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -11,10 +12,16 @@ use super::tail::Tail;
 use super::{Core, stopped};
 use crate::state::Change;
 use crate::store::{CommitError, StoreError};
-use crate::time::Timestamp;
+use crate::time::{Seconds, Timestamp};
 
 /// The most commits that share one sync. More would only lengthen the wait of the first.
 const BATCH: usize = 512;
+
+/// How often a writer looks for what has ended.
+const CARE: Duration = Duration::from_secs(60);
+
+/// How long a client that registered itself is kept although nobody ever said yes to it (RFC 7591 section 5).
+const UNUSED_CLIENT: Seconds = Seconds(30 * 86_400);
 
 type Outcome = Result<(), CommitError>;
 
@@ -58,15 +65,73 @@ impl Drop for Committer {
     }
 }
 
-fn run(core: &Core, lock: &StoreLock, waiting: &mpsc::Receiver<Request>) {
-    while let Ok(first) = waiting.recv() {
-        let batch: Vec<_> = std::iter::once(first).chain(waiting.try_iter().take(BATCH - 1)).collect();
-        let (changes, answers): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|request| (request.changes, request.answer)).unzip();
-        let outcomes = commit(core, lock, changes).unwrap_or_else(|error| vec![Err(error.into()); answers.len()]);
-        for (answer, outcome) in answers.into_iter().zip(outcomes) {
-            // Somebody who no longer waits is no error.
-            let _ = answer.send(outcome);
+fn run(core: &Arc<Core>, lock: &StoreLock, waiting: &mpsc::Receiver<Request>) {
+    let mut care = Housekeeping::new(core);
+    loop {
+        match waiting.recv_timeout(CARE) {
+            Ok(first) => serve(core, lock, std::iter::once(first).chain(waiting.try_iter().take(BATCH - 1))),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+        care.look(lock);
+    }
+}
+
+/// Commits a batch and answers everyone in it.
+fn serve(core: &Core, lock: &StoreLock, batch: impl Iterator<Item = Request>) {
+    let (changes, answers): (Vec<_>, Vec<_>) = batch.map(|request| (request.changes, request.answer)).unzip();
+    let outcomes = commit(core, lock, changes).unwrap_or_else(|error| vec![Err(error.into()); answers.len()]);
+    for (answer, outcome) in answers.into_iter().zip(outcomes) {
+        // Somebody who no longer waits is no error.
+        let _ = answer.send(outcome);
+    }
+}
+
+/// What a writer does besides: it forgets what has ended, and compacts a journal that has outgrown its contents.
+struct Housekeeping<'a> {
+    core: &'a Arc<Core>,
+    swept: Instant,
+    compaction: Option<JoinHandle<()>>,
+}
+
+impl<'a> Housekeeping<'a> {
+    fn new(core: &'a Arc<Core>) -> Self {
+        Self { core, swept: Instant::now(), compaction: None }
+    }
+
+    fn look(&mut self, lock: &StoreLock) {
+        if self.swept.elapsed() >= CARE {
+            self.swept = Instant::now();
+            self.sweep(lock);
+        }
+        let wanted = || self.core.tail().as_ref().is_some_and(|tail| self.core.wants_compaction(tail));
+        if self.compaction.as_ref().is_none_or(JoinHandle::is_finished) && wanted() {
+            let core = Arc::clone(self.core);
+            let run = move || {
+                if let Err(error) = core.compact() {
+                    tracing::warn!(%error, "the journal could not be compacted; it will be tried again");
+                }
+            };
+            self.compaction = std::thread::Builder::new().name("store-compact".to_owned()).spawn(run).ok();
+        }
+    }
+
+    fn sweep(&self, lock: &StoreLock) {
+        let before = self.core.clock.now();
+        if self.core.state().sweepable(before) == 0 {
+            return;
+        }
+        let unused_clients = Timestamp(before.0.saturating_sub(UNUSED_CLIENT.0));
+        if let Err(error) = commit(self.core, lock, vec![vec![Change::Swept { before, unused_clients }]]) {
+            tracing::warn!(%error, "what has ended could not be forgotten; it will be tried again");
+        }
+    }
+}
+
+impl Drop for Housekeeping<'_> {
+    fn drop(&mut self) {
+        if let Some(compaction) = self.compaction.take() {
+            let _ = compaction.join();
         }
     }
 }
@@ -77,11 +142,12 @@ fn commit(core: &Core, lock: &StoreLock, batch: Vec<Vec<Change>>) -> Result<Vec<
     let mut tail = core.tail();
     core.catch_up_locked(&mut tail)?;
     let Some(current) = tail.as_mut() else { return Err(stopped()) };
+    let before = current.position();
     core.committing.store(true, Ordering::Release);
     let done = write_batch(core, current, batch);
     core.committing.store(false, Ordering::Release);
     match &done {
-        Ok(_) => core.moved(tail.as_ref(), 1),
+        Ok(_) => core.moved(tail.as_ref(), before),
         Err(error) => {
             tracing::error!(%error, "a commit was not written");
             *tail = None;

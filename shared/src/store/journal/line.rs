@@ -49,6 +49,9 @@ pub(super) struct Commit {
     /// What happened.
     #[serde(default)]
     pub(super) c: Vec<Change>,
+    /// Set on the last line of a journal: no commit, but where it goes on.
+    #[serde(default)]
+    pub(super) seal: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -58,7 +61,19 @@ struct Body<'a> {
     c: &'a [Change],
 }
 
+#[derive(Serialize)]
+struct Seal {
+    n: u64,
+    t: Timestamp,
+    seal: u64,
+}
+
 impl Header {
+    /// The header of a later journal, which goes on from commit `seq`.
+    pub(super) fn next(&self, generation: u64, seq: u64, link: &Link) -> Self {
+        Self { generation, seq, prev: hash_of(link), version: VERSION.to_owned(), ..self.clone() }
+    }
+
     /// The header of a new store's first journal.
     pub(super) fn first(store: Uuid) -> Self {
         let prev = TokenHash::of(store.as_bytes());
@@ -90,9 +105,18 @@ impl Header {
 
 /// Appends the line of a commit to `out` and returns its link.
 pub(super) fn write(n: u64, t: Timestamp, changes: &[Change], prev: &Link, out: &mut Vec<u8>) -> Link {
+    write_chained(&Body { n, t, c: changes }, prev, out)
+}
+
+/// Appends the line that ends a journal: after commit `n` it goes on in generation `seal`.
+pub(super) fn write_seal(n: u64, t: Timestamp, seal: u64, prev: &Link, out: &mut Vec<u8>) {
+    write_chained(&Seal { n, t, seal }, prev, out);
+}
+
+fn write_chained(body: &impl Serialize, prev: &Link, out: &mut Vec<u8>) -> Link {
     let start = out.len();
     // Serialising our own records into memory cannot fail.
-    let _ = serde_json::to_writer(&mut *out, &Body { n, t, c: changes });
+    let _ = serde_json::to_writer(&mut *out, body);
     out.pop();
     let link = chain(prev, &out[start..]);
     out.extend_from_slice(b",\"h\":");

@@ -5,10 +5,12 @@
 //! they keep their place and read on, at every question, so that no answer is older than the question.
 
 mod commit;
+mod compact;
 mod follow;
 mod keyfile;
 mod line;
 mod lock;
+mod snapshot;
 mod tail;
 
 use std::io;
@@ -46,6 +48,8 @@ struct Core {
     loading: AtomicBool,
     /// The store and the commit that we have seen: an older copy put back in its place is noticed.
     seen: Mutex<Option<(uuid::Uuid, u64)>>,
+    /// Whether this process compacts at the moment.
+    compacting: AtomicBool,
     changed: watch::Sender<u64>,
     writes: bool,
 }
@@ -67,6 +71,7 @@ impl JournalStore {
                 Tail::create(folder)?;
             }
             core.catch_up_locked(&mut tail)?;
+            snapshot::clean(folder, tail.as_ref().map_or(0, Tail::generation));
         }
         let committer = Some(Committer::start(Arc::clone(&core), lock));
         Ok(Self { core, committer })
@@ -114,6 +119,15 @@ impl JournalStore {
             .unwrap_or_else(|_| Err(stopped().into()))
     }
 
+    /// Writes the live records into a new generation and removes the old one. It happens by itself when the journal
+    /// has grown; commits go on meanwhile. `Ok(false)` when another process was at it.
+    ///
+    /// # Errors
+    /// When a file cannot be written; the old generation is then still in force.
+    pub fn compact(&self) -> Result<bool, StoreError> {
+        self.core.compact()
+    }
+
     fn read_only(&self) -> StoreError {
         StoreError::Unsafe { path: self.core.folder.clone(), reason: "it was opened for reading only".to_owned() }
     }
@@ -154,6 +168,7 @@ impl Core {
             committing: AtomicBool::new(false),
             loading: AtomicBool::new(false),
             seen: Mutex::default(),
+            compacting: AtomicBool::new(false),
             changed: watch::Sender::new(0),
             writes,
         }
@@ -191,21 +206,7 @@ impl Core {
     /// Reads on without the store's lock; where that finds damage, a writer may be at work, so it looks again under
     /// the lock before it says so.
     fn catch_up(&self, tail: &mut Option<Tail>) -> Result<(), StoreError> {
-        let progress = match tail {
-            None => self.reload(tail),
-            Some(current) => {
-                let read = current.catch_up(&mut self.state_mut());
-                match read {
-                    Ok(Progress::Read { commits, .. }) => {
-                        self.moved(tail.as_ref(), commits);
-                        return Ok(());
-                    }
-                    Ok(Progress::Lost) => self.reload(tail),
-                    Err(error) => Err(error),
-                }
-            }
-        };
-        match progress {
+        match self.read_on(tail) {
             // A process that also writes leaves it to its committer: to wait here for the lock that the committer
             // holds, with what the committer waits for in hand, would be a deadlock.
             Err(StoreError::Damaged { .. } | StoreError::Io { .. }) if !self.writes => {
@@ -213,33 +214,53 @@ impl Core {
                 let _held = lock.shared()?;
                 self.reload(tail)
             }
-            done => done,
+            done => done.map(drop),
         }
     }
 
     /// Reads on as the holder of the store's exclusive lock, and cuts off what a crashed writer left unfinished.
     fn catch_up_locked(&self, tail: &mut Option<Tail>) -> Result<(), StoreError> {
+        let (end, place) = (self.read_on(tail)?, tail.as_ref());
+        match end {
+            // Nobody else is at work now: a seal without a successor is what a crash left.
+            Progress::Read { torn } if torn > 0 => place.map_or(Ok(()), |tail| tail.repair(torn)),
+            Progress::Sealed(_) => place.map_or(Ok(()), |tail| tail.repair(0)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads on to the end, through every generation. What it could not trust it forgets: the next try loads anew.
+    fn read_on(&self, tail: &mut Option<Tail>) -> Result<Progress, StoreError> {
         loop {
             let Some(current) = tail else {
                 self.reload(tail)?;
                 continue;
             };
-            let progress = current.catch_up(&mut self.state_mut());
-            match progress {
-                Ok(Progress::Read { commits, torn }) => {
-                    if torn > 0 {
-                        current.repair(torn)?;
-                    }
-                    self.moved(tail.as_ref(), commits);
-                    return Ok(());
-                }
+            let before = current.position();
+            let end = current.catch_up(&mut self.state_mut());
+            self.moved(tail.as_ref(), before);
+            match end {
+                Ok(Progress::Sealed(next)) => match self.go_on_in(next, tail) {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(Progress::Sealed(next)),
+                    Err(_) => *tail = None,
+                },
                 Ok(Progress::Lost) => *tail = None,
+                Ok(end) => return Ok(end),
                 Err(error) => {
                     *tail = None;
                     return Err(error);
                 }
             }
         }
+    }
+
+    /// Goes on in the next generation's journal; false when it is not there yet.
+    fn go_on_in(&self, next: u64, tail: &mut Option<Tail>) -> Result<bool, StoreError> {
+        let Some(at) = tail.as_ref() else { return Ok(false) };
+        let Some(resumed) = Tail::resume(&self.folder, next, at, self.writes)? else { return Ok(false) };
+        *tail = Some(resumed);
+        Ok(true)
     }
 
     /// Reads the whole store anew. On an error the state is as it was, and the next question tries again.
@@ -254,8 +275,9 @@ impl Core {
         let loaded = Tail::load(&self.folder, &mut state, self.writes)?.ok_or_else(absent)?;
         self.check_not_older(&loaded)?;
         *self.state_mut() = state;
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(loaded.position());
         *tail = Some(loaded);
-        self.moved(tail.as_ref(), 1);
+        self.changed.send_modify(|count| *count += 1);
         Ok(())
     }
 
@@ -273,11 +295,11 @@ impl Core {
         }
     }
 
-    fn moved(&self, tail: Option<&Tail>, commits: u64) {
-        if commits > 0 {
-            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = tail.map(Tail::position);
-            self.changed.send_modify(|count| *count += 1);
-        }
+    /// Remembers where we are and wakes those who wait, if that is further than `before`.
+    fn moved(&self, tail: Option<&Tail>, before: (uuid::Uuid, u64)) {
+        let Some(position) = tail.map(Tail::position).filter(|position| *position != before) else { return };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
+        self.changed.send_modify(|count| *count += 1);
     }
 }
 

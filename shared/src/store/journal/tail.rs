@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::line::{self, Commit, Header, Link, VERSION};
-use super::{checked_file, io_error};
+use super::{checked_file, io_error, snapshot};
 use crate::files;
 use crate::secret::random_uuid;
 use crate::state::{Change, State};
@@ -30,11 +30,26 @@ pub(super) struct Tail {
 }
 
 /// What reading on has found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Progress {
     /// Everything complete was read. `torn` bytes of an unfinished line follow.
-    Read { commits: u64, torn: u64 },
+    Read { torn: u64 },
+    /// Everything was read, and the journal goes on in this generation.
+    Sealed(u64),
     /// The file is not the one that we were reading: gone, cut or rewritten. Load anew.
     Lost,
+}
+
+/// Why a chunk of lines was not read to its end.
+enum Stop {
+    /// It was.
+    No,
+    /// No complete line is left.
+    Torn,
+    /// The seal.
+    Sealed(u64),
+    /// The commit that was looked for.
+    Reached,
 }
 
 /// How much is read at a time.
@@ -43,20 +58,62 @@ const CHUNK: usize = 256 * 1024;
 /// Lines longer than this are no lines of ours.
 const MAX_LINE: usize = 16 * 1024 * 1024;
 
+/// What is done with each commit and its line; the error is a reason for a person.
+type Visit<'a> = &'a mut dyn FnMut(Commit, &[u8]) -> Result<(), String>;
+
 impl Tail {
     /// Loads the store in `folder` into `state`, for reading or also for writing. `None` when there is none.
     pub(super) fn load(folder: &Path, state: &mut State, write: bool) -> Result<Option<Self>, StoreError> {
-        let Some(path) = newest_journal(folder)? else { return Ok(None) };
+        let Some(generation) = newest_generation(folder)? else { return Ok(None) };
+        let Some(mut tail) = Self::open(folder, generation, write)? else { return Ok(None) };
+        if generation > 1 {
+            tail.read_snapshot(folder, state)?;
+        }
+        tail.catch_up(state)?;
+        Ok(Some(tail))
+    }
+
+    /// Opens a journal at its beginning. `None` when there is none, or when it was only just made.
+    fn open(folder: &Path, generation: u64, write: bool) -> Result<Option<Self>, StoreError> {
+        let path = journal_path(folder, generation);
         checked_file(&path)?;
-        let mut file = File::options().read(true).write(write).open(&path).map_err(io_error("open", &path))?;
+        let mut file = match File::options().read(true).write(write).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("open", &path)(error)),
+        };
         let Some((header, length)) = read_header(&mut file, &path)? else { return Ok(None) };
         if let Some(found) = header.too_new() {
             return Err(StoreError::Newer { path, found: found.to_owned(), known: VERSION });
         }
         let (seq, link) = (header.seq, *header.prev.as_bytes());
-        let mut tail = Self { file, path, header, offset: length, line: 1, seq, link, latest: Timestamp(0) };
-        tail.catch_up(state)?;
-        Ok(Some(tail))
+        Ok(Some(Self { file, path, header, offset: length, line: 1, seq, link, latest: Timestamp(0) }))
+    }
+
+    fn read_snapshot(&mut self, folder: &Path, state: &mut State) -> Result<(), StoreError> {
+        let path = snapshot::path(folder, self.header.generation);
+        let header = snapshot::read(&path, state)?;
+        if (header.store, header.generation, header.seq) != (self.header.store, self.header.generation, self.header.seq)
+        {
+            let reason = "it does not belong to the journal beside it".to_owned();
+            return Err(StoreError::Damaged { path, line: 1, reason });
+        }
+        self.latest = header.latest;
+        Ok(())
+    }
+
+    /// Opens the journal of `generation` where `at` stands in the one before it: nothing is applied anew. `None` when
+    /// it is not there yet; the commits must be there, on the same chain.
+    pub(super) fn resume(folder: &Path, generation: u64, at: &Self, write: bool) -> Result<Option<Self>, StoreError> {
+        let Some(mut tail) = Self::open(folder, generation, write)? else { return Ok(None) };
+        tail.latest = at.latest;
+        if tail.seq < at.seq {
+            tail.advance(Some(at.seq), &mut |_, _| Ok(()))?;
+        }
+        if tail.header.store == at.header.store && tail.is_at(at) {
+            return Ok(Some(tail));
+        }
+        Err(tail.damaged("it does not go on from the journal before it".to_owned()))
     }
 
     /// Makes a new store's first journal.
@@ -72,24 +129,50 @@ impl Tail {
 
     /// Reads on to the end.
     pub(super) fn catch_up(&mut self, state: &mut State) -> Result<Progress, StoreError> {
-        let metadata = self.file.metadata().map_err(io_error("look at", &self.path))?;
-        if metadata.len() < self.offset || is_unlinked(&metadata) {
-            return Ok(Progress::Lost);
-        }
-        let before = self.seq;
-        while metadata.len() > self.offset && self.read_chunk(metadata.len() - self.offset, state)? {}
-        Ok(Progress::Read { commits: self.seq - before, torn: metadata.len().saturating_sub(self.offset) })
+        self.advance(None, &mut |commit, _| {
+            let applied = state.apply_all(commit.c, commit.t);
+            applied.map(drop).map_err(|conflict| format!("it contradicts the lines before it: {conflict}"))
+        })
     }
 
-    /// Reads some lines of the `available` bytes; false when no complete one is left.
-    fn read_chunk(&mut self, available: u64, state: &mut State) -> Result<bool, StoreError> {
+    /// Reads on to the end and returns the lines as they are, or `None` when there are none.
+    pub(super) fn next_lines(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut lines = Vec::new();
+        self.advance(None, &mut |_, line| {
+            lines.extend_from_slice(line);
+            Ok(())
+        })?;
+        Ok((!lines.is_empty()).then_some(lines))
+    }
+
+    /// Reads on to the end, or to the commit numbered `until`.
+    fn advance(&mut self, until: Option<u64>, visit: Visit<'_>) -> Result<Progress, StoreError> {
+        let metadata = self.file.metadata().map_err(io_error("look at", &self.path))?;
+        if metadata.len() < self.offset {
+            return Ok(Progress::Lost);
+        }
+        while metadata.len() > self.offset {
+            match self.read_chunk(metadata.len() - self.offset, until, visit)? {
+                Stop::No => {}
+                Stop::Torn | Stop::Reached => break,
+                Stop::Sealed(next) => return Ok(Progress::Sealed(next)),
+            }
+        }
+        if is_unlinked(&metadata) {
+            return Ok(Progress::Lost);
+        }
+        Ok(Progress::Read { torn: metadata.len().saturating_sub(self.offset) })
+    }
+
+    /// Reads some lines of the `available` bytes.
+    fn read_chunk(&mut self, available: u64, until: Option<u64>, visit: Visit<'_>) -> Result<Stop, StoreError> {
         let available = usize::try_from(available).unwrap_or(usize::MAX);
         let mut size = available.min(CHUNK);
         loop {
             let bytes = self.bytes_at(self.offset, size)?;
             match bytes.iter().rposition(|byte| *byte == b'\n') {
-                Some(end) => return self.read_lines(&bytes[..=end], state),
-                None if size == available => return Ok(false),
+                Some(end) => return self.read_lines(&bytes[..=end], until, visit),
+                None if size == available => return Ok(Stop::Torn),
                 None if size >= MAX_LINE => return Err(self.damaged("it is longer than any line of ours".to_owned())),
                 None => size = (size * 4).min(available),
             }
@@ -103,31 +186,36 @@ impl Tail {
         Ok(bytes)
     }
 
-    fn read_lines(&mut self, bytes: &[u8], state: &mut State) -> Result<bool, StoreError> {
+    fn read_lines(&mut self, bytes: &[u8], until: Option<u64>, visit: Visit<'_>) -> Result<Stop, StoreError> {
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             // A power cut can leave blocks of zeros in what was never synced; JSON text holds none.
             if line.contains(&0) {
-                return Ok(false);
+                return Ok(Stop::Torn);
             }
-            let (commit, link) =
-                line::read(&line[..line.len() - 1], &self.link).map_err(|reason| self.damaged(reason))?;
-            self.take(commit, state)?;
+            let read = line::read(&line[..line.len() - 1], &self.link);
+            let (commit, link) = read.map_err(|reason| self.damaged(reason))?;
+            if let Some(next) = commit.seal {
+                // Our place stays before the seal: a seal without its successor is taken back by the next writer.
+                return Ok(Stop::Sealed(next));
+            }
+            self.take(commit, line, visit).map_err(|reason| self.damaged(reason))?;
             self.link = link;
             self.offset += line.len() as u64;
             self.line += 1;
+            if until == Some(self.seq) {
+                return Ok(Stop::Reached);
+            }
         }
-        Ok(true)
+        Ok(Stop::No)
     }
 
-    fn take(&mut self, commit: Commit, state: &mut State) -> Result<(), StoreError> {
-        if commit.n != self.seq + 1 {
-            return Err(self.damaged(format!("it is commit {}, but commit {} was expected", commit.n, self.seq + 1)));
+    fn take(&mut self, commit: Commit, line: &[u8], visit: Visit<'_>) -> Result<(), String> {
+        let (n, t) = (commit.n, commit.t);
+        if n != self.seq + 1 {
+            return Err(format!("it is commit {n}, but commit {} was expected", self.seq + 1));
         }
-        state
-            .apply_all(commit.c, commit.t)
-            .map_err(|conflict| self.damaged(format!("it contradicts the lines before it: {conflict}")))?;
-        self.seq = commit.n;
-        self.latest = commit.t;
+        visit(commit, line)?;
+        (self.seq, self.latest) = (n, t);
         Ok(())
     }
 
@@ -145,7 +233,32 @@ impl Tail {
         (self.header.store, self.seq)
     }
 
-    /// Cuts off an unfinished line. For the holder of the exclusive lock.
+    /// Which journal of the store this is.
+    pub(super) fn generation(&self) -> u64 {
+        self.header.generation
+    }
+
+    /// The second of the last commit.
+    pub(super) fn latest(&self) -> Timestamp {
+        self.latest
+    }
+
+    /// How many bytes have been read or written.
+    pub(super) fn size(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether both stand at the same commit of the same chain.
+    pub(super) fn is_at(&self, other: &Self) -> bool {
+        (self.seq, self.link) == (other.seq, other.link)
+    }
+
+    /// The header of a journal that goes on from here.
+    pub(super) fn header_of(&self, generation: u64) -> Header {
+        self.header.next(generation, self.seq, &self.link)
+    }
+
+    /// Cuts off an unfinished line, or a seal whose successor never came. For the holder of the exclusive lock.
     pub(super) fn repair(&self, torn: u64) -> Result<(), StoreError> {
         tracing::warn!(path = %self.path.display(), bytes = torn, "cut off the unfinished end of the journal");
         cut(&self.path, self.offset).map_err(io_error("repair", &self.path))
@@ -171,6 +284,13 @@ impl Tail {
         Ok(())
     }
 
+    /// Seals the journal: the next generation goes on from here. For the holder of the exclusive lock.
+    pub(super) fn seal(&mut self, next: u64) -> Result<(), StoreError> {
+        let mut text = Vec::new();
+        line::write_seal(self.seq, self.latest, next, &self.link, &mut text);
+        self.write_durably(&text).map_err(io_error("write", &self.path))
+    }
+
     fn write_durably(&mut self, text: &[u8]) -> std::io::Result<()> {
         self.file.seek(SeekFrom::Start(self.offset))?;
         self.file.write_all(text)?;
@@ -194,23 +314,23 @@ fn is_unlinked(_metadata: &fs::Metadata) -> bool {
     false
 }
 
-fn journal_path(folder: &Path, generation: u64) -> PathBuf {
+/// Where the journal of a generation lies.
+pub(super) fn journal_path(folder: &Path, generation: u64) -> PathBuf {
     folder.join(format!("journal.{generation}.jsonl"))
 }
 
-/// The journal with the highest generation.
-fn newest_journal(folder: &Path) -> Result<Option<PathBuf>, StoreError> {
+/// The highest generation that has a journal.
+fn newest_generation(folder: &Path) -> Result<Option<u64>, StoreError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error("read the folder", folder)(error)),
     };
-    let generation = entries
+    Ok(entries
         .filter_map(|entry| {
             entry.ok()?.file_name().to_str()?.strip_prefix("journal.")?.strip_suffix(".jsonl")?.parse::<u64>().ok()
         })
-        .max();
-    Ok(generation.map(|generation| journal_path(folder, generation)))
+        .max())
 }
 
 /// Reads the header line; `None` when it is not whole, as when the file was only just made.

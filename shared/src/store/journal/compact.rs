@@ -1,0 +1,148 @@
+//! Compaction: a new generation holds the live records, and the old one goes.
+//!
+//! The work is done beside commits, from the files, on a state of its own; only the switch takes the lock, for as
+//! long as one batch. A crash at any step leaves the old generation in force, or the new one, never a mixture:
+//!
+//! 1. `snapshot.N.jsonl.tmp`, written and synced: the state after some commit.
+//! 2. `journal.N.jsonl.tmp`: its header, and the commits since, copied byte for byte (their chain goes on).
+//! 3. Under the lock: the last commits are copied too, then the old journal is sealed: nothing is appended to it.
+//! 4. Both files get their names, the journal last. That rename is the switch.
+//! 5. The old generation is removed. Who still reads it reads the seal and goes on in the new one.
+
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use super::lock::StoreLock;
+use super::snapshot::{self, Header};
+use super::tail::{Tail, journal_path};
+use super::{Core, io_error};
+use crate::files;
+use crate::state::State;
+use crate::store::StoreError;
+
+/// A journal below this size is not worth it.
+const SMALLEST: u64 = 8 << 20;
+
+impl Core {
+    /// Whether the journal has outgrown what it is worth: 8 MiB, and three times the snapshot that it goes on from.
+    pub(super) fn wants_compaction(&self, tail: &Tail) -> bool {
+        let snapshot =
+            fs::metadata(snapshot::path(&self.folder, tail.generation())).map_or(0, |metadata| metadata.len());
+        tail.size() > SMALLEST.max(3 * snapshot)
+    }
+
+    /// Compacts. `Ok(false)` when another process did, or is about to.
+    pub(super) fn compact(&self) -> Result<bool, StoreError> {
+        if self.compacting.swap(true, Ordering::AcqRel) {
+            return Ok(false);
+        }
+        let done = self.compact_now();
+        self.compacting.store(false, Ordering::Release);
+        done
+    }
+
+    fn compact_now(&self) -> Result<bool, StoreError> {
+        let mut state = State::default();
+        let absent = || StoreError::Absent(self.folder.clone());
+        let mut copy = Tail::load(&self.folder, &mut state, false)?.ok_or_else(absent)?;
+        let (store, seq) = copy.position();
+        let next = copy.generation() + 1;
+        let header = Header::new(store, next, seq, copy.latest());
+        let written = snapshot::write(&self.folder, header, &state)?;
+        drop(state);
+        let mut journal = NewJournal::create(self, next, &copy)?;
+        journal.copy(&mut copy)?;
+        let lock = StoreLock::open(&self.folder)?;
+        let _held = lock.exclusive()?;
+        let mut tail = self.tail();
+        self.catch_up_locked(&mut tail)?;
+        let Some(current) = tail.as_mut().filter(|tail| tail.generation() + 1 == next) else { return Ok(false) };
+        journal.copy(&mut copy)?;
+        if !copy.is_at(current) {
+            return Ok(false);
+        }
+        current.seal(next)?;
+        self.publish(next, written, journal)?;
+        if !self.go_on_in(next, &mut tail)? {
+            *tail = None;
+        }
+        snapshot::clean(&self.folder, next);
+        Ok(true)
+    }
+
+    fn publish(&self, generation: u64, snapshot: PathBuf, journal: NewJournal) -> Result<(), StoreError> {
+        let (temporary, file) = (journal.path, journal.file);
+        file.sync_all().map_err(io_error("sync", &temporary))?;
+        let rename = |from: PathBuf, to: PathBuf| fs::rename(&from, &to).map_err(io_error("rename", &from));
+        rename(snapshot, snapshot::path(&self.folder, generation))?;
+        files::sync_folder(&self.folder).map_err(io_error("sync", &self.folder))?;
+        rename(temporary, journal_path(&self.folder, generation))?;
+        files::sync_folder(&self.folder).map_err(io_error("sync", &self.folder))
+    }
+}
+
+/// The next journal, before it is in force.
+struct NewJournal {
+    path: PathBuf,
+    file: File,
+}
+
+impl NewJournal {
+    fn create(core: &Core, generation: u64, from: &Tail) -> Result<Self, StoreError> {
+        let path = journal_path(&core.folder, generation).with_extension("jsonl.tmp");
+        let mut file = files::private_options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(io_error("create", &path))?;
+        file.write_all(&from.header_of(generation).to_line()).map_err(io_error("write", &path))?;
+        Ok(Self { path, file })
+    }
+
+    /// Copies the commits that `from` has not read yet, and checks their chain on the way.
+    fn copy(&mut self, from: &mut Tail) -> Result<(), StoreError> {
+        self.file.seek(SeekFrom::End(0)).map_err(io_error("write", &self.path))?;
+        while let Some(lines) = from.next_lines()? {
+            self.file.write_all(&lines).map_err(io_error("write", &self.path))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::store::conformance::Sample;
+    use crate::store::journal::JournalStore;
+    use crate::time::{SystemClock, Timestamp};
+
+    #[test]
+    fn a_seal_without_its_successor_hides_nothing_and_is_taken_back_by_the_next_writer() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("store");
+        let open = || JournalStore::open(&folder, Arc::new(SystemClock)).unwrap();
+        let size = || std::fs::metadata(folder.join("journal.1.jsonl")).unwrap().len();
+        let sample = Sample::new(Timestamp(1));
+        let store = open();
+        store.commit_blocking(sample.known()).unwrap();
+        let before = size();
+        store.core.tail().as_mut().unwrap().seal(2).unwrap();
+        assert!(size() > before);
+        let follower = JournalStore::follow(&folder, Arc::new(SystemClock));
+        let known = |store: &JournalStore| {
+            store.core.refresh().map(|()| store.core.state().clients().len()).unwrap_or_default()
+        };
+        while known(&follower) == 0 {
+            std::thread::yield_now();
+        }
+        let beside = open();
+        assert_eq!(size(), before, "the writer that opens takes the seal back");
+        beside.commit_blocking(sample.approved()).unwrap();
+        store.commit_blocking(sample.redeemed()).unwrap();
+        assert_eq!(follower.core.refresh().map(|()| follower.core.state().grants().len()).unwrap(), 1);
+    }
+}
