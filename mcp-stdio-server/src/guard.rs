@@ -97,3 +97,120 @@ pub fn admit(needed: &Scopes, shown: Shown<'_>, now: Timestamp) -> Result<Caller
         user: facts.grant_user.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use shared::id::{GrantId, TokenId};
+    use shared::oauth::jwt::Audience;
+    use shared::state::{Access as Record, Grant, GrantStage, UserStage};
+    use shared::time::Seconds;
+    use shared::token::{Expected, KeyRing, KeySet};
+    use shared::uri::Resource;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn claims() -> AccessClaims {
+        AccessClaims {
+            iss: "http://localhost:3000".parse().unwrap(),
+            sub: "ada".into(),
+            aud: Audience::One(Resource::stdio("a").unwrap()),
+            client_id: "c_1".parse().unwrap(),
+            scope: "mcp:tools:read x".parse().unwrap(),
+            jti: TokenId(Uuid::from_u128(1)),
+            grant: GrantId(Uuid::from_u128(2)),
+            nbf: None,
+            iat: NOW,
+            exp: NOW + Seconds(300),
+        }
+    }
+
+    fn facts(claims: &AccessClaims) -> Facts {
+        Facts {
+            access: Some(Record {
+                id: claims.jti,
+                grant: claims.grant,
+                scopes: claims.scope.clone(),
+                issued: NOW,
+                expires: claims.exp,
+            }),
+            grant: Some(Grant {
+                id: claims.grant,
+                user: "ada".parse().unwrap(),
+                client: claims.client_id.clone(),
+                resource: Resource::stdio("a").unwrap(),
+                scopes: claims.scope.clone(),
+                created: NOW,
+                stage: GrantStage::Live,
+            }),
+            grant_user: Some(User {
+                name: "ada".parse().unwrap(),
+                password: None,
+                admin: false,
+                created: NOW,
+                stage: UserStage::Enabled,
+            }),
+            grant_client_exists: true,
+            ..Facts::default()
+        }
+    }
+
+    /// Admits a good token that needs `needed`, after `change` to the claims and the facts, `later` seconds on.
+    #[track_caller]
+    fn check(
+        needed: &str,
+        change: impl FnOnce(&mut AccessClaims, &mut Facts),
+        later: u64,
+        expected: Result<(), Challenge>,
+    ) {
+        let mut claims = claims();
+        let mut facts = facts(&claims);
+        change(&mut claims, &mut facts);
+        let keys = KeySet::generate(NOW).unwrap();
+        let wanted = Expected { issuers: vec![claims.iss.clone()], resource: Resource::stdio("a").unwrap() };
+        let secret = keys.mint(&claims).unwrap();
+        let token = KeyRing::new(&[keys.public()]).verify(secret.expose(), &wanted, NOW).unwrap();
+        let admitted = admit(&needed.parse().unwrap(), Shown::Token(&token, &facts), NOW + Seconds(later));
+        assert_eq!(admitted.map(|caller| assert_eq!(caller.claims(), &claims)), expected);
+    }
+
+    #[test]
+    fn a_live_token_opens_what_its_scopes_say() {
+        check("mcp:tools:read", |_, _| {}, 0, Ok(()));
+        check("mcp:tools:read x", |_, _| {}, 299, Ok(()));
+        check("mcp:tools:execute", |_, _| {}, 0, Err(Challenge::InsufficientScope));
+        check("mcp:tools:read mcp:tools:execute", |_, _| {}, 0, Err(Challenge::InsufficientScope));
+        check("mcp:tools:READ", |_, _| {}, 0, Err(Challenge::InsufficientScope));
+        let broad = |claims: &mut AccessClaims, facts: &mut Facts| {
+            claims.scope = "mcp:tools".parse().unwrap();
+            facts.access.as_mut().unwrap().scopes = claims.scope.clone();
+        };
+        check("mcp:tools:read mcp:tools:execute", broad, 0, Ok(()));
+    }
+
+    #[test]
+    fn a_dead_token_opens_nothing() {
+        let dead = || Err(Challenge::InvalidToken(TokenError::Dead));
+        check("x", |_, _| {}, 300, Err(Challenge::InvalidToken(TokenError::Expired)));
+        check("x", |_, facts| facts.access = None, 0, dead());
+        check("x", |_, facts| facts.grant = None, 0, dead());
+        check("x", |_, facts| facts.grant.as_mut().unwrap().stage = GrantStage::Revoked, 0, dead());
+        check("x", |_, facts| facts.grant.as_mut().unwrap().stage = GrantStage::Consented, 0, dead());
+        check("x", |_, facts| facts.grant_user.as_mut().unwrap().stage = UserStage::Disabled, 0, dead());
+        check("x", |_, facts| facts.grant_client_exists = false, 0, dead());
+        check("x", |_, facts| facts.access.as_mut().unwrap().grant = GrantId(Uuid::nil()), 0, dead());
+    }
+
+    #[test]
+    fn what_is_no_token_is_challenged_in_few_words() {
+        let needed = "x".parse().unwrap();
+        let refused = |shown| admit(&needed, shown, NOW).map(|_| ()).unwrap_err();
+        assert_eq!(refused(Shown::Nothing).code(), "unauthorized");
+        for cause in [TokenError::Form, TokenError::Signature, TokenError::Audience, TokenError::Expired] {
+            assert_eq!(refused(Shown::Bad(cause)).code(), "invalid_token");
+        }
+        assert_eq!(Challenge::InsufficientScope.code(), "insufficient_scope");
+    }
+}

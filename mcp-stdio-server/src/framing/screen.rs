@@ -103,7 +103,7 @@ fn request(method: String, params: Option<Value>) -> Result<ClientRequest, Error
         "tools/call" => return call(params),
         "initialize" => ClientRequest::InitializeRequest(typed::<InitializeRequest>(method, params.rest)?),
         "ping" => ClientRequest::PingRequest(typed::<PingRequest>(method, None)?),
-        "server/discover" => ClientRequest::DiscoverRequest(typed::<DiscoverRequest>(method, None)?),
+        "server/discover" => ClientRequest::DiscoverRequest(typed::<DiscoverRequest>(method, Some(Map::new()))?),
         "tools/list" => ClientRequest::ListToolsRequest(typed::<ListToolsRequest>(method, params.rest)?),
         _ => ClientRequest::CustomRequest(CustomRequest::new(method, None)),
     };

@@ -1,0 +1,198 @@
+//! Rows F and WAT, and how a server ends.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::arguments::{check_open, check_refused};
+use crate::host::{Host, eventually};
+use crate::store::Fixture;
+
+/// Contract C10.
+const END: Duration = Duration::from_secs(2);
+
+#[test]
+fn std_12_f_22_the_end_of_stdin_ends_the_server_after_its_answers() {
+    let fixture = Fixture::new();
+    let mut host = Host::legacy(&fixture.path(), &[]);
+    let mut owed: Vec<_> = (0..50).map(|_| host.send_request("tools/list", json!({}))).collect();
+    drop(host.stdin.take());
+    while !owed.is_empty() {
+        let id = host.receive()["id"].as_i64().unwrap();
+        owed.retain(|open| *open != id);
+    }
+    assert_eq!(host.wait(END).code(), Some(0));
+    assert!(host.output_ended());
+}
+
+#[test]
+fn std_12_an_end_before_the_first_line_is_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::start(folder.path(), &[]);
+    let (stdout, _) = host.finish();
+    assert_eq!(stdout, "");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn std_13_f_23_a_closed_stdout_ends_the_server() {
+    let fixture = Fixture::new();
+    // While it is idle.
+    let mut host = Host::start_closed_output(&fixture.path());
+    assert_eq!(host.wait(END).code(), Some(0));
+    // While it answers; the input stays open.
+    let mut host = Host::start_closed_output(&fixture.path());
+    for _ in 0..10 {
+        host.try_send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }));
+    }
+    assert_eq!(host.wait(END).code(), Some(0));
+    assert!(!host.stderr_text().contains("panick"));
+}
+
+#[test]
+#[cfg(unix)]
+fn std_20_signals_end_the_server() {
+    for signal in ["-TERM", "-INT"] {
+        let fixture = Fixture::new();
+        let mut host = Host::legacy(&fixture.path(), &[]);
+        for _ in 0..20 {
+            host.send_request("tools/list", json!({}));
+        }
+        let sent = std::process::Command::new("kill").args([signal, &host.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(host.wait(END).code(), Some(0), "{signal}");
+        // Whatever came is whole: `receive` holds every line to that.
+        while !host.output_ended_or_line() {}
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn f_24_a_host_that_does_not_read_holds_back_its_own_requests() {
+    let fixture = Fixture::new();
+    let mut host = Host::start_unread(&fixture.path());
+    let request = format!("{}\n", json!({ "jsonrpc": "2.0", "id": "ID", "method": "tools/list", "params": {} }));
+    host.initialize_unread();
+    let mut stdin = host.stdin.take().unwrap();
+    let (sender, sent) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        use std::io::Write;
+        for id in 0..200_000 {
+            if stdin.write_all(request.replace("ID", &id.to_string()).as_bytes()).is_err() {
+                return;
+            }
+            let _ = sender.send(id);
+        }
+    });
+    // The writer comes to a stop long before it is done.
+    let mut last = 0;
+    while let Ok(id) = sent.recv_timeout(Duration::from_millis(1500)) {
+        last = id;
+    }
+    assert!(last < 199_999, "everything was taken in");
+    let memory = host.memory("VmHWM");
+    assert!(memory < 100 * 1024, "{memory} KiB");
+    assert!(host.child.try_wait().unwrap().is_none());
+    // And even so it ends in time.
+    let sent = std::process::Command::new("kill").args(["-TERM", &host.child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(host.wait(END).code(), Some(0));
+}
+
+#[test]
+fn f_21_a_killed_server_leaves_the_store_alone() {
+    let fixture = Fixture::new();
+    let token = fixture.issue("mcp:tools:execute").token;
+    for _ in 0..3 {
+        let mut host = Host::legacy(&fixture.path(), &[]);
+        check_open(&host.echo(&token));
+        host.child.kill().unwrap();
+        host.child.wait().unwrap();
+    }
+    fixture.issue("mcp:tools:execute");
+}
+
+#[test]
+fn f_36_a_closed_stderr_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut host = Host::start_closed_stderr(folder.path());
+    for _ in 0..3 {
+        let result = host.echo("x");
+        check_refused(&result, "temporarily_unavailable");
+    }
+    drop(host.stdin.take());
+    assert_eq!(host.wait(END).code(), Some(0));
+}
+
+#[test]
+fn wat_03_a_store_that_comes_goes_and_comes_back_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let mut host = Host::legacy(&path, &[]);
+    let refused = host.echo("x");
+    check_refused(&refused, "temporarily_unavailable");
+    assert!(refused.to_string().contains("authz-service"), "{refused}");
+    assert_eq!(host.call("public_info", json!({}))["isError"], false);
+    let fixture = Fixture::at(folder, "store");
+    let issued = fixture.issue("mcp:tools:execute");
+    check_open(&host.echo(&issued.token));
+    let aside = fixture.around().join("aside");
+    copy(&path, &aside);
+    std::fs::remove_dir_all(&path).unwrap();
+    eventually("refused without a store", Duration::from_secs(5), || host.echo(&issued.token)["isError"] == true);
+    check_refused(&host.echo(&issued.token), "temporarily_unavailable");
+    copy(&aside, &path);
+    eventually("open again", Duration::from_secs(5), || host.echo(&issued.token)["isError"] == false);
+}
+
+/// Copies a store's files, owner-only as they were.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    shared::files::create_private_folder(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap().flatten() {
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn wat_06_a_damaged_store_closes_the_tools_and_the_server_lives() {
+    let fixture = Fixture::new();
+    let issued = fixture.issue("mcp:tools:execute");
+    let mut host = Host::legacy(&fixture.path(), &[]);
+    check_open(&host.echo(&issued.token));
+    let journal = std::fs::read_dir(fixture.path())
+        .unwrap()
+        .flatten()
+        .map(|file| file.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .unwrap();
+    let whole = std::fs::read(&journal).unwrap();
+    let mut damaged = whole.clone();
+    damaged.extend_from_slice(b"{\"nonsense\":true}\n{\"more\":1}\n");
+    std::fs::write(&journal, &damaged).unwrap();
+    eventually("refused", Duration::from_secs(5), || host.echo(&issued.token)["isError"] == true);
+    let refused = host.echo(&issued.token);
+    check_refused(&refused, "temporarily_unavailable");
+    assert!(refused.to_string().contains("store unavailable"), "{refused}");
+    assert_eq!(host.call("public_info", json!({}))["isError"], false);
+    std::fs::write(&journal, &whole).unwrap();
+    eventually("open again", Duration::from_secs(5), || host.echo(&issued.token)["isError"] == false);
+}
+
+#[test]
+fn a_wrong_flag_is_explained_and_nothing_starts() {
+    for flags in [&["--name", "a b"][..], &["--token-argument", "maybe"], &["--nonsense"], &["extra"]] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut host = Host::start(folder.path(), flags);
+        assert_eq!(host.wait(END).code(), Some(2), "{flags:?}");
+        assert!(host.output_ended());
+    }
+}
+
+#[test]
+fn completions_are_printed() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_mcp-stdio-server"))
+        .args(["completions", "bash"])
+        .output()
+        .unwrap();
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("--token-argument"));
+}

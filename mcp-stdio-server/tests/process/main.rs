@@ -1,0 +1,10 @@
+//! The stdio server through its pipes, as a host meets it. Tests are named by the row of the catalogue of attacks
+//! and faults that they hold.
+
+mod arguments;
+mod faults;
+mod host;
+mod in_process;
+mod messages;
+mod store;
+mod tokens;

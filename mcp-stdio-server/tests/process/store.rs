@@ -1,0 +1,161 @@
+//! A store as the service writes it, without the service.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use shared::id::{ClientId, GrantId, TokenId};
+use shared::oauth::jwt::{AccessClaims, Audience};
+use shared::oauth::pkce::{Challenge, S256};
+use shared::oauth::register::{AuthMethod, GrantType};
+use shared::secret::{Secret, random_uuid};
+use shared::state::{
+    Access, Change, Client, ClientOrigin, Code, CodeStage, Grant, GrantStage, RevocationCause, User, UserStage,
+};
+use shared::store::journal::JournalStore;
+use shared::time::{Clock, Seconds, SystemClock, Timestamp};
+use shared::token::KeySet;
+use shared::uri::{RedirectUri, Resource};
+
+pub const ISSUER: &str = "http://localhost:3000";
+
+/// A store folder with one person, one client, one issuer and one key.
+pub struct Fixture {
+    folder: tempfile::TempDir,
+    pub store: JournalStore,
+    pub keys: KeySet,
+    pub client: ClientId,
+}
+
+/// A token and its names in the store.
+pub struct Issued {
+    pub token: String,
+    pub grant: GrantId,
+    pub claims: AccessClaims,
+}
+
+pub fn now() -> Timestamp {
+    SystemClock.now()
+}
+
+impl Fixture {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::at(folder, "store")
+    }
+
+    pub fn at(folder: tempfile::TempDir, name: &str) -> Self {
+        let store = JournalStore::open(&folder.path().join(name), Arc::new(SystemClock)).unwrap();
+        let keys = store.keys().unwrap();
+        let client = ClientId::generated(random_uuid());
+        let fixture = Self { folder, store, keys, client };
+        fixture.commit(vec![
+            Change::IssuerDeclared(ISSUER.parse().unwrap()),
+            Change::UserCreated(User {
+                name: "ada".parse().unwrap(),
+                password: None,
+                admin: true,
+                created: Timestamp(1_785_229_501),
+                stage: UserStage::Enabled,
+            }),
+            Change::ClientRegistered(Client {
+                id: fixture.client.clone(),
+                name: Some("A \u{1b}[31mred\u{202e} client".to_owned()),
+                redirect_uris: vec![redirect()],
+                auth_method: Some(AuthMethod::None),
+                grant_types: vec![GrantType::AuthorizationCode],
+                secret: None,
+                scope: "".parse().unwrap(),
+                client_uri: None,
+                other: serde_json::Map::new(),
+                origin: ClientOrigin::Dynamic,
+                issued_at: now(),
+            }),
+        ]);
+        fixture
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    pub fn around(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn commit(&self, changes: Vec<Change>) {
+        self.store.commit_blocking(changes).unwrap();
+    }
+
+    /// What a token for the default server says.
+    pub fn claims(&self, scope: &str) -> AccessClaims {
+        AccessClaims {
+            iss: ISSUER.parse().unwrap(),
+            sub: "ada".to_owned(),
+            aud: Audience::One(Resource::stdio("default").unwrap()),
+            client_id: self.client.clone(),
+            scope: scope.parse().unwrap(),
+            jti: TokenId(random_uuid()),
+            grant: GrantId(random_uuid()),
+            nbf: None,
+            iat: now(),
+            exp: now() + Seconds(600),
+        }
+    }
+
+    /// Issues a token as the service would: consent, code, redemption, signature.
+    pub fn issue(&self, scope: &str) -> Issued {
+        self.issue_claims(self.claims(scope))
+    }
+
+    /// Issues a token with exactly these claims.
+    pub fn issue_claims(&self, claims: AccessClaims) -> Issued {
+        self.record(&claims);
+        Issued { token: self.sign(&claims), grant: claims.grant, claims }
+    }
+
+    /// Enters a token into the store.
+    pub fn record(&self, claims: &AccessClaims) {
+        let code = Secret::random().hash();
+        let challenge = Challenge::from_request(Some(&"A".repeat(43)), Some(S256)).unwrap();
+        let grant = Grant {
+            id: claims.grant,
+            user: "ada".parse().unwrap(),
+            client: self.client.clone(),
+            resource: Resource::stdio("default").unwrap(),
+            scopes: claims.scope.clone(),
+            created: now(),
+            stage: GrantStage::Consented,
+        };
+        let issued = Code {
+            hash: code,
+            grant: claims.grant,
+            redirect_uri: redirect(),
+            challenge,
+            expires: now() + Seconds(60),
+            stage: CodeStage::Issued,
+        };
+        let access = Access {
+            id: claims.jti,
+            grant: claims.grant,
+            scopes: claims.scope.clone(),
+            issued: claims.iat,
+            expires: claims.exp,
+        };
+        self.commit(vec![
+            Change::Approved { grant, code: issued },
+            Change::CodeRedeemed { code, access, family: None },
+        ]);
+    }
+
+    pub fn sign(&self, claims: &AccessClaims) -> String {
+        self.keys.mint(claims).unwrap().expose().to_owned()
+    }
+
+    pub fn revoke(&self, grant: GrantId) {
+        self.commit(vec![Change::GrantRevoked { grant, cause: RevocationCause::User }]);
+    }
+}
+
+fn redirect() -> RedirectUri {
+    RedirectUri::register("http://127.0.0.1/cb", &[]).unwrap()
+}
