@@ -488,3 +488,62 @@ fn a_damaged_snapshot_is_named_with_its_line() {
         assert!(matches!(JournalStore::open(&path, clock()), Err(StoreError::Damaged { .. })), "cut at {end}");
     }
 }
+
+/// The child of the next test: commits until the disk is full, then reads.
+#[expect(clippy::print_stdout, reason = "the parent process reads what was acknowledged")]
+#[test]
+fn full_disk_child() {
+    let Some(folder) = std::env::var_os("JOURNAL_TEST_FULL") else { return };
+    let store = JournalStore::open(Path::new(&folder), clock()).unwrap();
+    let mut acknowledged = Vec::new();
+    let refused = loop {
+        let sample = Sample::new(NOW);
+        match store.commit_blocking(sample.known()) {
+            Ok(()) => acknowledged.push(sample.client.id),
+            Err(error) => break error,
+        }
+    };
+    assert!(refused.to_string().contains("write"), "{refused}");
+    assert!(store.commit_blocking(Sample::new(NOW).known()).is_err(), "still full");
+    for client in &acknowledged {
+        let wanted = Wanted { client: Some(client.clone()), ..Wanted::default() };
+        assert!(runtime().block_on(store.load(&wanted)).unwrap().client.is_some(), "reads go on");
+    }
+    println!("\n{}", serde_json::to_string(&acknowledged).unwrap());
+}
+
+#[cfg(unix)]
+#[test]
+fn f_06_a_full_disk_refuses_commits_keeps_what_was_acknowledged_and_heals() {
+    let (_parent, path) = folder();
+    drop(open(&path));
+    let child = std::env::current_exe().unwrap();
+    let limited = format!("trap '' XFSZ; ulimit -f 64; exec '{}' --exact full_disk_child --nocapture", child.display());
+    let output = Command::new("bash").args(["-c", &limited]).env("JOURNAL_TEST_FULL", &path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().find(|line| line.starts_with('[')).unwrap();
+    let acknowledged: Vec<shared::id::ClientId> = serde_json::from_str(line).unwrap();
+    assert!(acknowledged.len() > 10);
+    let store = open(&path);
+    assert_eq!(whole_state(&store).clients().len(), acknowledged.len(), "nothing more, nothing less");
+    live(&store);
+}
+
+#[cfg(unix)]
+#[test]
+fn wat_06_contents_that_cannot_be_read_are_refused_and_heal() {
+    let (_parent, path) = folder();
+    let store = open(&path);
+    let sample = live(&store);
+    let journal = journal(&path);
+    let aside = path.join("aside");
+    fs::rename(&journal, &aside).unwrap();
+    fs::create_dir(&journal).unwrap();
+    let follower = JournalStore::follow(&path, clock());
+    eventually("refused", || matches!(lives(&follower, &sample), Err(StoreError::Unsafe { .. })));
+    fs::remove_dir(&journal).unwrap();
+    fs::rename(&aside, &journal).unwrap();
+    eventually("alive again", || lives(&follower, &sample).is_ok_and(|lives| lives));
+    store.commit_blocking(Sample::new(NOW).known()).unwrap();
+}
