@@ -15,8 +15,8 @@ pub fn start() {
         .with_ansi(color)
         // A closed or full stderr is not worth a panic.
         .log_internal_errors(false);
-    // rmcp logs whole requests below this level, and they hold what people say.
-    let private = Targets::new().with_default(LevelFilter::TRACE).with_target("rmcp", Level::WARN);
+    // rmcp logs whole requests below this level, and they hold what people say; and every refusal as a warning.
+    let private = Targets::new().with_default(LevelFilter::TRACE).with_target("rmcp", Level::ERROR);
     // Building a filter from text takes longer than a start should: only when there is a text.
     let wished = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let started = match wished {

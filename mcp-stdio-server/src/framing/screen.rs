@@ -170,3 +170,74 @@ fn notification(method: String, params: Option<Value>) -> Screened {
         Ok(notification) => Screened::Notification(Box::new(notification)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::{META_MEMBER, Place, Presented};
+
+    const CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{"message":"hi","access_token":"hunter2"},"_meta":{"authz/access_token":"hunter3","x":[1,{"y":null}]}}}"#;
+
+    fn screened(line: &[u8]) -> &'static str {
+        match screen(line) {
+            Screened::Request(..) => "request",
+            Screened::Notification(_) => "notification",
+            Screened::Refused(Some(_), _) => "refused by name",
+            Screened::Refused(None, _) => "refused",
+            Screened::Ignored => "ignored",
+        }
+    }
+
+    #[test]
+    fn a_call_arrives_without_its_tokens() {
+        let screened = screen(CALL.as_bytes());
+        assert!(!format!("{screened:?}").contains("hunter"), "{screened:?}");
+        let Screened::Request(RequestId::Number(7), request) = screened else { panic!("{screened:?}") };
+        let presented = request.extensions().get::<Arc<Presented>>().unwrap();
+        let token = |place: &Place| match place {
+            Place::Token(token) => token.expose().to_owned(),
+            _ => String::new(),
+        };
+        assert_eq!((token(&presented.meta), token(&presented.argument)), ("hunter3".to_owned(), "hunter2".to_owned()));
+        let ClientRequest::CallToolRequest(call) = *request else { panic!("no call") };
+        assert_eq!(Value::Object(call.params.arguments.unwrap()), serde_json::json!({ "message": "hi" }));
+        assert!(!call.extensions.get::<RequestMetaObject>().unwrap().contains_key(META_MEMBER));
+    }
+
+    #[test]
+    fn lines_are_told_apart() {
+        for (line, what) in [
+            ("", "ignored"),
+            (" \t\r", "ignored"),
+            ("x", "refused"),
+            ("[]", "refused"),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "ignored"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#, "request"),
+            (r#"{"jsonrpc":"2.0","method":"x"}"#, "ignored"),
+            (r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, "notification"),
+            (r#"{"jsonrpc":"2.0","method":"notifications/initialized","params":7}"#, "ignored"),
+            (r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#, "notification"),
+            (r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"echo"}}"#, "ignored"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#, "refused by name"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","_meta":7}}"#, "refused by name"),
+        ] {
+            assert_eq!(screened(line.as_bytes()), what, "{line}");
+        }
+    }
+
+    /// Every byte of a good call changed to others, cut, and doubled: an answer, and never a panic.
+    #[test]
+    fn std_01_mutations_are_answered() {
+        let line = CALL.as_bytes();
+        for at in 0..line.len() {
+            for byte in [0, b'"', b'{', b'}', b'[', b'\\', b',', b':', b'9', 0x80, 0xff, line[at] ^ 0x20] {
+                let mut mutated = line.to_vec();
+                mutated[at] = byte;
+                screened(&mutated);
+            }
+            screened(&line[..at]);
+            screened(&[&line[..at], line].concat());
+        }
+        assert_eq!(screened(line), "request");
+    }
+}

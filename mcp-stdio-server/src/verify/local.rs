@@ -1,6 +1,6 @@
 //! Checking tokens against the store that this process follows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,6 +43,8 @@ struct Known {
     issuers: Vec<Issuer>,
     /// Tokens whose signature and claims were right, by hash. Whether they live is asked at every call.
     verified: HashMap<TokenHash, VerifiedToken>,
+    /// Tokens that were seen expired: a clock that is set back does not wake them (F-16).
+    expired: HashSet<TokenHash>,
 }
 
 impl Local {
@@ -121,23 +123,49 @@ impl Local {
 
     fn verified(&self, hash: TokenHash, token: &Secret, now: Timestamp) -> Result<VerifiedToken, TokenError> {
         let mut known = self.known();
-        if let Some(token) = known.verified.get(&hash) {
-            return Ok(token.clone());
+        if known.expired.contains(&hash) {
+            return Err(TokenError::Expired);
         }
-        let expected = Expected { issuers: known.issuers.clone(), resource: self.resource.clone() };
-        let token = known.ring.verify(token.expose(), &expected, now)?;
-        if known.verified.len() >= REMEMBERED {
-            known.verified.retain(|_, token| token.claims().exp > now);
-        }
-        if known.verified.len() >= REMEMBERED {
-            known.verified.clear();
-        }
-        known.verified.insert(hash, token.clone());
-        Ok(token)
+        let verified = match known.verified.get(&hash) {
+            Some(token) if token.claims().exp > now => return Ok(token.clone()),
+            Some(_) => Err(TokenError::Expired),
+            None => {
+                let expected = Expected { issuers: known.issuers.clone(), resource: self.resource.clone() };
+                known.ring.verify(token.expose(), &expected, now)
+            }
+        };
+        known.remember(hash, &verified, now);
+        verified
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Remembers what came of a token, within bounds.
+    fn remember(&mut self, hash: TokenHash, verified: &Result<VerifiedToken, TokenError>, now: Timestamp) {
+        match verified {
+            Ok(token) => {
+                if self.verified.len() >= REMEMBERED {
+                    self.verified.retain(|_, token| token.claims().exp > now);
+                }
+                if self.verified.len() >= REMEMBERED {
+                    self.verified.clear();
+                }
+                self.verified.insert(hash, token.clone());
+            }
+            // Only after the signature was found right: a stranger cannot fill this.
+            Err(TokenError::Expired) => {
+                self.verified.remove(&hash);
+                if self.expired.len() >= REMEMBERED {
+                    self.expired.clear();
+                }
+                self.expired.insert(hash);
+            }
+            Err(_) => {}
+        }
     }
 }
 
@@ -150,5 +178,156 @@ impl Verify for Local {
         // Best effort: without a store there is nobody to name.
         let _ = self.refresh();
         self.known().issuers.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use shared::id::{GrantId, TokenId};
+    use shared::oauth::jwt::{AccessClaims, Audience};
+    use shared::state::{Change, State};
+    use shared::store::CommitError;
+    use shared::store::memory::MemoryStore;
+    use shared::time::{ManualClock, Seconds};
+    use shared::token::KeySet;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    /// A memory store that fails as often as it is told, and counts what it is asked.
+    struct Moody {
+        inner: MemoryStore,
+        errors: Mutex<Vec<StoreError>>,
+        loads: AtomicUsize,
+        reads: AtomicUsize,
+        changed: watch::Sender<u64>,
+    }
+
+    impl Store for Moody {
+        fn load<'a>(&'a self, wanted: &'a Wanted) -> Answer<'a, Result<Facts, StoreError>> {
+            self.loads.fetch_add(1, Ordering::SeqCst);
+            match self.errors.lock().unwrap().pop() {
+                Some(error) => Box::pin(std::future::ready(Err(error))),
+                None => self.inner.load(wanted),
+            }
+        }
+
+        fn commit(&self, changes: Vec<Change>) -> Answer<'_, Result<(), CommitError>> {
+            self.changed.send_modify(|count| *count += 1);
+            self.inner.commit(changes)
+        }
+
+        fn read(&self, reader: &mut dyn FnMut(&State)) -> Result<(), StoreError> {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+            self.inner.read(reader)
+        }
+
+        fn changed(&self) -> watch::Receiver<u64> {
+            self.changed.subscribe()
+        }
+    }
+
+    struct Bench {
+        store: Arc<Moody>,
+        local: Local,
+        keys: KeySet,
+        token: Secret,
+    }
+
+    async fn bench() -> Bench {
+        let store = Arc::new(Moody {
+            inner: MemoryStore::new(Arc::new(ManualClock::at(NOW))),
+            errors: Mutex::default(),
+            loads: AtomicUsize::new(0),
+            reads: AtomicUsize::new(0),
+            changed: watch::Sender::new(0),
+        });
+        let keys = KeySet::generate(NOW).unwrap();
+        let issuer: Issuer = "http://localhost:3000".parse().unwrap();
+        store.commit(vec![Change::IssuerDeclared(issuer.clone()), Change::KeyPublished(keys.public())]).await.unwrap();
+        let resource = Resource::stdio("a").unwrap();
+        let claims = AccessClaims {
+            iss: issuer,
+            sub: "ada".into(),
+            aud: Audience::One(resource.clone()),
+            client_id: "c_1".parse().unwrap(),
+            scope: "x".parse().unwrap(),
+            jti: TokenId(Uuid::from_u128(1)),
+            grant: GrantId(Uuid::from_u128(2)),
+            nbf: None,
+            iat: NOW,
+            exp: NOW + Seconds(300),
+        };
+        let token = keys.mint(&claims).unwrap();
+        let local = Local::new(store.clone(), resource, None);
+        Bench { store, local, keys, token }
+    }
+
+    #[tokio::test]
+    async fn the_signature_is_checked_once_and_the_store_asked_every_time() {
+        let bench = bench().await;
+        for call in 1..=5 {
+            assert!(bench.local.check(&bench.token, NOW).await.is_ok());
+            // The first call looks twice: before it knows the token's name, and after.
+            assert_eq!(bench.store.loads.load(Ordering::SeqCst), call + 1);
+        }
+        assert_eq!(bench.store.reads.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn jwt_09_a_removed_key_takes_what_was_remembered_with_it() {
+        let bench = bench().await;
+        assert!(bench.local.check(&bench.token, NOW).await.is_ok());
+        let retired = Change::KeyRetired { id: bench.keys.public().id, retires: Timestamp(1) };
+        let swept = Change::Swept { before: NOW, unused_clients: Timestamp(0) };
+        bench.store.commit(vec![retired, swept]).await.unwrap();
+        let refused = bench.local.check(&bench.token, NOW).await.unwrap_err();
+        assert_eq!(refused, Unverified::Token(TokenError::Key));
+    }
+
+    #[tokio::test]
+    async fn f_16_a_token_seen_expired_stays_so_when_the_clock_is_set_back() {
+        for seen_before in [false, true] {
+            let bench = bench().await;
+            if seen_before {
+                assert!(bench.local.check(&bench.token, NOW).await.is_ok());
+            }
+            for now in [NOW + Seconds(300), NOW] {
+                let refused = bench.local.check(&bench.token, now).await.unwrap_err();
+                assert_eq!(refused, Unverified::Token(TokenError::Expired));
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loading_store_is_waited_for_but_not_for_ever() {
+        let bench = bench().await;
+        bench.store.errors.lock().unwrap().push(StoreError::Loading);
+        let (answer, ()) = tokio::join!(bench.local.check(&bench.token, NOW), async {
+            bench.store.changed.send_modify(|count| *count += 1);
+        });
+        assert!(answer.is_ok());
+        bench.store.errors.lock().unwrap().push(StoreError::Loading);
+        let refused = bench.local.check(&bench.token, NOW).await.unwrap_err();
+        assert_eq!(refused, Unverified::Unavailable(Unavailable::Loading));
+    }
+
+    #[tokio::test]
+    async fn wat_06_a_store_without_an_answer_is_told_apart_from_a_bad_token() {
+        let bench = bench().await;
+        let path = std::path::PathBuf::new;
+        for (error, why) in [
+            (StoreError::Absent(path()), Unavailable::Absent),
+            (StoreError::Damaged { path: path(), line: 1, reason: "x".into() }, Unavailable::Unreadable),
+        ] {
+            bench.store.errors.lock().unwrap().push(error);
+            let refused = bench.local.check(&bench.token, NOW).await.unwrap_err();
+            assert_eq!(refused, Unverified::Unavailable(why));
+        }
+        assert!(bench.local.check(&bench.token, NOW).await.is_ok());
     }
 }
