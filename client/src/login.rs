@@ -153,7 +153,7 @@ pub async fn login(ctx: &Context, located: &Located, args: &LoginArgs) -> Outcom
 }
 
 /// Listens where the kept registration expects it, else where the person says, else anywhere.
-async fn listen(ctx: &Context, issuer: &Issuer, args: &LoginArgs) -> Outcome<Listener> {
+pub(crate) async fn listen(ctx: &Context, issuer: &Issuer, args: &LoginArgs) -> Outcome<Listener> {
     if let Some(port) = args.callback_port {
         return Listener::bind(Some(port)).await.map_err(|error| {
             Failure::failed(
@@ -252,7 +252,7 @@ async fn is_forgotten(ctx: &Context, located: &Located, identity: &Identity, red
     reply.is_ok_and(|reply| matches!(reply.status, 400 | 401) && reply.location.is_none())
 }
 
-fn begin(located: &Located, identity: &Identity, listener: &Listener, args: &LoginArgs) -> Outcome<Pending> {
+pub(crate) fn begin(located: &Located, identity: &Identity, listener: &Listener, args: &LoginArgs) -> Outcome<Pending> {
     let known = scopes::Known { wished: args.wished()?, ..located.known.clone() };
     Ok(pending(located, identity, &listener.redirect_uri(), scopes::select(&known)))
 }
@@ -268,7 +268,7 @@ fn pending(located: &Located, identity: &Identity, redirect_uri: &str, scope: Sc
 }
 
 /// Sends the person to the browser, and prints the URL whatever comes of it.
-fn show(ctx: &Context, url: &str, no_browser: bool) {
+pub(crate) fn show(ctx: &Context, url: &str, no_browser: bool) {
     let variable = std::env::var("BROWSER").ok();
     if no_browser {
         ctx.out.note(&format!("Open this URL in a browser on this machine:\n\n  {url}\n"));
@@ -280,7 +280,7 @@ fn show(ctx: &Context, url: &str, no_browser: bool) {
 }
 
 /// Waits for the answer to this login. Whatever else arrives is turned away and does not end the wait.
-async fn answer(
+pub(crate) async fn answer(
     ctx: &Context,
     listener: &mut Listener,
     pending: &Pending,
@@ -324,7 +324,7 @@ async fn answer(
 }
 
 /// Why an exchange failed.
-enum Exchange {
+pub(crate) enum Exchange {
     Network(Failure),
     Token(TokenError),
 }
@@ -345,7 +345,7 @@ impl From<Exchange> for Failure {
     }
 }
 
-async fn exchange(
+pub(crate) async fn exchange(
     ctx: &Context,
     located: &Located,
     client: &Client,
@@ -357,7 +357,7 @@ async fn exchange(
     token::accept(reply.status, &reply.body, &pending.scope, ctx.now()).map_err(Exchange::Token)
 }
 
-async fn keep(
+pub(crate) async fn keep(
     ctx: &Context,
     located: &Located,
     identity: &Identity,

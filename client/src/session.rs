@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, Implementation, JsonObject, ProtocolVersion,
-    RequestMetaObject, Tool,
+    CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, Implementation, JsonObject,
+    ProtocolVersion, RequestMetaObject, Tool,
 };
 use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, ClientServiceExt, RoleClient, RunningService, ServiceError,
@@ -190,8 +190,9 @@ where
     T: rmcp::transport::IntoTransport<RoleClient, E, A>,
     E: Error + Send + Sync + 'static,
 {
-    let us =
-        ClientConfig::new(ClientCapabilities::default(), Implementation::new("mcp-client", env!("CARGO_PKG_VERSION")));
+    let name = Implementation::new("mcp-client", env!("CARGO_PKG_VERSION"));
+    let us = ClientConfig::new(ClientCapabilities::default(), name)
+        .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE);
     match tokio::time::timeout(CONNECT_TIME, us.serve_with_lifecycle(transport, mode)).await {
         Ok(Ok(running)) => Ok(Session { running, patience }),
         Ok(Err(error)) => Err(initialize(error)),

@@ -88,7 +88,7 @@ impl Pending {
         let Ok(mut answer) = Parameters::parse(query) else {
             return Response::NotOurs("its parameters are not readable");
         };
-        if !answer.get("state").is_some_and(|state| TokenHash::of(state.as_bytes()) == self.state.hash()) {
+        if answer.get("state").is_none_or(|state| TokenHash::of(state.as_bytes()) != self.state.hash()) {
             return Response::NotOurs("its state is not that of this login");
         }
         match answer.get("iss") {

@@ -2,7 +2,7 @@
 //! Discovery"). Nothing that a server says about itself is believed without the check that its RFC asks for.
 
 use shared::oauth::metadata::{AuthorizationServer, ProtectedResource, well_known};
-use shared::oauth::{challenge, json, pkce};
+use shared::oauth::{challenge, pkce};
 use shared::scope::Scopes;
 use shared::uri::{Issuer, Parts, Resource};
 
@@ -114,6 +114,7 @@ pub fn resource_places(server: &Resource, hint: Option<&str>) -> Result<Vec<Stri
 
 /// A protected resource whose metadata was checked. Only [`accept_resource`] makes one.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::manual_non_exhaustive, reason = "nobody in this crate may make one either")]
 pub struct CheckedResource {
     /// What tokens are asked for, byte for byte as the document says.
     pub resource: Resource,
@@ -132,14 +133,15 @@ pub struct CheckedResource {
 /// # Errors
 /// When it is not for this server, or names no authorization server.
 pub fn accept_resource(server: &Resource, place: &str, body: &[u8]) -> Result<CheckedResource, DiscoverError> {
-    let read: ProtectedResource = json::parse_as(body).map_err(|error| DiscoverError::Unreadable(error.to_string()))?;
+    let read: ProtectedResource = super::object(body).map_err(DiscoverError::Unreadable)?;
     let other = || DiscoverError::OtherResource {
         place: place.to_owned(),
         found: read.resource.clone(),
         server: server.as_str().to_owned(),
     };
     let resource: Resource = read.resource.parse().map_err(|_| other())?;
-    if !same_resource(&resource, server) && !(is_ancestor(&resource, server) && speaks_for(place, &resource)) {
+    let ours = same_resource(&resource, server) || (is_ancestor(&resource, server) && speaks_for(place, &resource));
+    if !ours {
         return Err(other());
     }
     let issuer = read.authorization_servers.iter().find_map(|name| name.parse().ok()).ok_or(DiscoverError::NoIssuer)?;
@@ -184,6 +186,7 @@ pub fn issuer_places(issuer: &Issuer) -> Vec<String> {
 
 /// An authorization server whose metadata was checked. Only [`accept_issuer`] makes one.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::manual_non_exhaustive, reason = "nobody in this crate may make one either")]
 pub struct CheckedIssuer {
     /// Its name, which every answer of it is compared with.
     pub issuer: Issuer,
@@ -211,8 +214,7 @@ pub struct CheckedIssuer {
 /// # Errors
 /// When its issuer is another one, it has no S256, or an endpoint is not one to send anything to.
 pub fn accept_issuer(asked: &Issuer, body: &[u8]) -> Result<CheckedIssuer, DiscoverError> {
-    let read: AuthorizationServer =
-        json::parse_as(body).map_err(|error| DiscoverError::Unreadable(error.to_string()))?;
+    let read: AuthorizationServer = super::object(body).map_err(DiscoverError::Unreadable)?;
     if read.issuer != asked.as_str() {
         return Err(DiscoverError::OtherIssuer { asked: asked.clone(), found: read.issuer });
     }
@@ -381,13 +383,14 @@ mod tests {
         prm("https://mcp.example/mcp", at, "https://mcp.example", true);
         prm("https://mcp.example", at, "https://mcp.example/", true);
         prm("HTTPS://MCP.example/mcp", &format!("{at}/mcp"), "https://mcp.example/mcp", true);
+        prm("https://mcp.example/mcp", &format!("{at}/mcp"), "https://mcp.example/mcp/", true);
         // A tenant does not speak for the whole host, nor for its neighbour.
         prm("https://mcp.example/a/mcp", &format!("{at}/a/mcp"), "https://mcp.example", false);
         prm("https://mcp.example/a/mcp", "https://mcp.example/a/meta", "https://mcp.example/", false);
         prm("https://mcp.example/ab", &format!("{at}/a"), "https://mcp.example/a", false);
         prm("https://mcp.example/mcp", &format!("{at}/mcp"), "https://other.example/mcp", false);
         prm("https://mcp.example/mcp", &format!("{at}/mcp"), "https://mcp.example:8443/mcp", false);
-        prm("https://mcp.example/mcp", &format!("{at}/mcp"), "https://mcp.example/mcp/", false);
+        prm("https://mcp.example/mcp", &format!("{at}/mcp"), "https://mcp.example/mcp/x", false);
         prm("https://mcp.example/mcp", &format!("{at}/mcp"), "", false);
     }
 

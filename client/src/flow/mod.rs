@@ -9,6 +9,9 @@ pub mod revoke;
 pub mod scopes;
 pub mod token;
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use shared::oauth::json;
 use shared::secret::Secret;
 
 /// A form to be posted. It may hold secrets: it has no `Debug` that shows them, and is posted without redirects.
@@ -36,7 +39,7 @@ pub struct Named {
 impl Named {
     /// Reads an error body; `None` when it is none.
     fn read(body: &[u8]) -> Option<Self> {
-        let read: shared::oauth::error::ErrorBody = shared::oauth::json::parse_as(body).ok()?;
+        let read: shared::oauth::error::ErrorBody = object(body).ok()?;
         (!read.error.is_empty()).then_some(Self { error: read.error, description: read.error_description })
     }
 }
@@ -47,5 +50,13 @@ impl std::fmt::Display for Named {
             Some(description) => write!(f, "{}: {description}", self.error),
             None => f.write_str(&self.error),
         }
+    }
+}
+
+/// Reads a JSON object, strictly, as a `T`. An array is no object, whatever serde makes of it.
+fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    match json::parse(body).map_err(|error| error.to_string())? {
+        value @ Value::Object(_) => T::deserialize(value).map_err(|_| "a member has a wrong type".to_owned()),
+        _ => Err("it is not a JSON object".to_owned()),
     }
 }

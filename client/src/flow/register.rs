@@ -1,7 +1,6 @@
 //! Dynamic client registration (RFC 7591).
 
 use shared::id::ClientId;
-use shared::oauth::json;
 use shared::oauth::register::{AuthMethod, ClientMetadata, GrantType, Registered};
 use shared::secret::Secret;
 use shared::uri::{ExactRedirect, RedirectUri};
@@ -61,8 +60,7 @@ pub fn accept(status: u16, body: &[u8], redirect_uri: &str) -> Result<Client, Re
     if !(200..300).contains(&status) {
         return Err(Named::read(body).map_or(RegisterError::Status(status), RegisterError::Refused));
     }
-    let read: Registered =
-        json::parse_as(body).map_err(|_| RegisterError::Unusable("it is not a client's metadata"))?;
+    let read: Registered = super::object(body).map_err(|_| RegisterError::Unusable("it is not a client's metadata"))?;
     let id: ClientId = read.client_id.parse().map_err(|_| RegisterError::Unusable("it has no usable client_id"))?;
     let registered = &read.metadata.redirect_uris;
     if !registered.is_empty() && !keeps(registered, redirect_uri) {

@@ -345,11 +345,11 @@ mod tests {
 
     #[test]
     fn an_event_is_bounded_and_a_stream_is_not() {
-        let mut size = EventSize { limit: 10, length: 0, after_newline: false };
+        let mut size = EventSize { limit: 11, length: 0, after_newline: false };
         for _ in 0..100 {
             assert!(size.fits(b"data: 1\n\n"));
         }
         assert!(size.fits(b"data: 1\r\n\r\n"));
-        assert!(!size.fits(b"data: 12345"));
+        assert!(!size.fits(b"data: 123456"));
     }
 }
