@@ -1,0 +1,132 @@
+//! The command line. Doc comments are the help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use shared::id::UserName;
+use shared::uri::{Issuer, Resource};
+
+/// Who gets a token: registers apps, signs people in, asks for consent, issues tokens.
+///
+/// Without a command it serves.
+#[derive(Debug, Parser)]
+#[command(name = "authz-service", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to serve, when no command is named.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve (the default).
+    Serve(ServeArgs),
+    /// Manage the accounts of people who can sign in. Works beside a running service.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the store is.
+#[derive(Args, Clone, Debug)]
+pub struct StoreArgs {
+    /// The store folder that service, stdio server and client share [default: data/ in a checkout, else the
+    /// platform's data folder].
+    #[arg(long, value_name = "DIR", env = shared::store::place::DATA_VARIABLE)]
+    pub data: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    /// The folder, chosen or default.
+    pub fn folder(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(shared::store::place::default_folder)
+    }
+}
+
+/// How to serve.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// Where the store is.
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// Listen here; may be repeated. Port 0 takes a free one [default: 127.0.0.1:3000 and [::1]:3000].
+    #[arg(long, value_name = "HOST:PORT", env = "MCP_AUTHZ_LISTEN", conflicts_with = "port")]
+    pub listen: Vec<String>,
+
+    /// Listen on this port of 127.0.0.1 and [::1].
+    #[arg(long, value_name = "PORT", env = "MCP_AUTHZ_PORT")]
+    pub port: Option<u16>,
+
+    /// The service's name: the URL by which clients know it, byte for byte [default: http://localhost:PORT].
+    #[arg(long, value_name = "URL", env = "MCP_AUTHZ_ISSUER")]
+    pub issuer: Option<Issuer>,
+
+    /// Give out tokens for this resource too, besides urn:mcp:stdio:NAME; may be repeated.
+    #[arg(long, value_name = "URL")]
+    pub resource: Vec<Resource>,
+
+    /// Accept redirect URIs with this private-use scheme too, although it has no dot; may be repeated.
+    #[arg(long, value_name = "SCHEME")]
+    pub redirect_scheme: Vec<String>,
+
+    /// Development only: approve everything at once, as USER, without asking anybody. On loopback only.
+    #[arg(long, value_name = "USER", num_args = 0..=1, require_equals = true, default_missing_value = "demo")]
+    pub auto_approve: Option<UserName>,
+
+    /// Whether to limit registrations, failed logins and failed client authentications per address. Off on loopback
+    /// only.
+    #[arg(long, value_name = "on|off", default_value = "on", hide_default_value = true)]
+    pub rate_limits: Switch,
+
+    /// Serve plain HTTP to other machines: passwords and tokens can be read on the way, unless something else
+    /// encrypts them.
+    #[arg(long)]
+    pub insecure_plain_http: bool,
+
+    /// Threads that answer requests [default: one per core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+}
+
+/// What to do with accounts.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add an account.
+    Add(AddUser),
+    /// List the accounts.
+    List(StoreArgs),
+}
+
+/// A new account.
+#[derive(Args, Debug)]
+pub struct AddUser {
+    /// The login name: 1 to 64 letters, digits or . _ @ + -
+    pub name: UserName,
+    /// Read the password from standard input, one line. Required: a password has no place in a command line.
+    #[arg(long, required = true)]
+    pub password_stdin: bool,
+    /// The account may administrate.
+    #[arg(long)]
+    pub admin: bool,
+    /// Where the store is.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}

@@ -1,0 +1,192 @@
+//! `authz-service serve`, the default command.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use actix_web::web::Data;
+use shared::secret::Secret;
+use shared::state::{Change, User, UserStage};
+use shared::store::journal::JournalStore;
+use shared::store::{CommitError, Store};
+use shared::time::{Clock, Seconds, SystemClock, Timestamp};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::ServeArgs;
+use crate::config::Config;
+use crate::http::app::App;
+use crate::http::limit::Limits;
+use crate::http::server;
+use crate::protocol::policy::CLIENT_UNUSED;
+use crate::protocol::{Policy, setup};
+
+/// How often what has ended is forgotten.
+const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// How long after its end a record is kept, so that clocks may differ.
+const SWEEP_MARGIN: Seconds = Seconds(60);
+
+/// Serves until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// In words for the person who started it.
+pub fn run(args: &ServeArgs) -> Result<(), String> {
+    log();
+    let config = Config::new(args).map_err(|error| error.to_string())?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let journal = JournalStore::open(&args.store.folder(), Arc::clone(&clock)).map_err(|error| error.to_string())?;
+    let keys = journal.keys().map_err(|error| error.to_string())?;
+    let setup = prepare(&journal, &config.policy, clock.as_ref())?;
+    let addresses: Vec<_> = config.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let limits = Limits::new(config.rate_limits);
+    let app = App::new(Arc::new(journal), keys, clock, config.policy, limits, config.hosts)?;
+    let banner = banner(&app, &addresses, setup.as_ref());
+    let app = Data::new(app);
+    actix_web::rt::System::new().block_on(async move {
+        let running =
+            server::start(app.clone(), config.listeners, config.workers).map_err(|error| error.to_string())?;
+        let signals = Signals::catch()?;
+        super::print(&banner);
+        actix_web::rt::spawn(sweep(app.clone()));
+        let handle = running.handle();
+        actix_web::rt::spawn(async move {
+            signals.wait().await;
+            server::stop(&app, &handle).await;
+        });
+        running.await.map_err(|error| error.to_string())
+    })
+}
+
+/// Logs to stderr; `RUST_LOG` chooses what. A log that cannot be written is no reason to stop (F-36).
+fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn"));
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    // A second logger in one process, as in a test, is no error.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .log_internal_errors(false)
+        .try_init();
+}
+
+/// What the store must hold before the first request. The one-time set-up link's secret, when nobody has an account.
+fn prepare(store: &JournalStore, policy: &Policy, clock: &dyn Clock) -> Result<Option<Secret>, String> {
+    let (mut declared, mut has_users, mut has_approver) = (false, false, false);
+    store
+        .read(&mut |state| {
+            declared = state.issuers().contains(&policy.issuer);
+            has_users = !state.users().is_empty();
+            has_approver = state.users().iter().any(|user| Some(&user.name) == policy.auto_approve.as_ref());
+        })
+        .map_err(|error| error.to_string())?;
+    if !declared {
+        commit(store, Change::IssuerDeclared(policy.issuer.clone()))?;
+    }
+    match &policy.auto_approve {
+        Some(name) if !has_approver => {
+            let created = clock.now();
+            let user = User { name: name.clone(), password: None, admin: false, created, stage: UserStage::Enabled };
+            commit(store, Change::UserCreated(user))?;
+            Ok(None)
+        }
+        None if !has_users => {
+            let secret = Secret::random();
+            commit(store, setup::offer(&secret, clock.now()))?;
+            Ok(Some(secret))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn commit(store: &JournalStore, change: Change) -> Result<(), String> {
+    match store.commit_blocking(vec![change]) {
+        // A service that starts beside us was first.
+        Ok(()) | Err(CommitError::Conflict(_)) => Ok(()),
+        Err(CommitError::Unavailable(error)) => Err(error.to_string()),
+    }
+}
+
+/// What a person sees when the service has started.
+fn banner(app: &App, addresses: &[SocketAddr], setup: Option<&Secret>) -> String {
+    let at = |path: &str| app.policy.issuer.join(path);
+    let listening = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    let mut text = format!("Authorization service {}\n\n", env!("CARGO_PKG_VERSION"));
+    for (name, value) in [
+        ("Listening on", listening),
+        ("Issuer", app.policy.issuer.to_string()),
+        ("Register", format!("POST {}", at("/register"))),
+        ("Authorize", format!("GET  {}", at("/oauth/authorize"))),
+        ("Token", format!("POST {}", at("/oauth/token"))),
+        ("Metadata", format!("GET  {}", at("/.well-known/oauth-authorization-server"))),
+    ] {
+        text.push_str(&format!("  {name:<13} {value}\n"));
+    }
+    if let Some(user) = &app.policy.auto_approve {
+        text.push_str(&format!(
+            "\nDEVELOPMENT MODE: every request is approved as \"{user}\" without asking anybody (--auto-approve).\n"
+        ));
+    }
+    if let Some(secret) = setup {
+        text.push_str(&format!(
+            "\nNobody has an account yet. Open this link within 24 hours to create the owner's:\n  {}?token={}\n",
+            at("/setup"),
+            secret.expose()
+        ));
+    }
+    text.push('\n');
+    text
+}
+
+/// Forgets what has ended, every few minutes.
+async fn sweep(app: Data<App>) {
+    loop {
+        actix_web::rt::time::sleep(SWEEP_EVERY).await;
+        let now = app.now();
+        app.limits.sweep(now);
+        let ago = |length: Seconds| Timestamp(now.0.saturating_sub(length.0));
+        let (before, unused_clients) = (ago(SWEEP_MARGIN), ago(CLIENT_UNUSED));
+        let mut ended = 0;
+        if app.store.read(&mut |state| ended = state.sweepable(before)).is_err() || ended == 0 {
+            continue;
+        }
+        if let Err(cause) = app.store.commit(vec![Change::Swept { before, unused_clients }]).await {
+            tracing::warn!(%cause, "what has ended could not be forgotten");
+        }
+    }
+}
+
+/// The signals that end the service.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Catches them from now on.
+    fn catch() -> Result<Self, String> {
+        #[cfg(unix)]
+        {
+            let kind = tokio::signal::unix::SignalKind::terminate();
+            let terminate = tokio::signal::unix::signal(kind).map_err(|error| error.to_string())?;
+            Ok(Self { terminate })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    /// Waits for the first.
+    #[cfg(unix)]
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = tokio::signal::ctrl_c() => tracing::info!("interrupted: stopping"),
+        }
+    }
+
+    /// Waits for the first.
+    #[cfg(not(unix))]
+    async fn wait(self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}

@@ -1,0 +1,246 @@
+//! Flags and environment become one checked configuration, or a reason why not.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+
+use shared::uri::Issuer;
+
+use crate::cli::{ServeArgs, Switch};
+use crate::protocol::Policy;
+
+/// Where it listens when nobody says.
+const DEFAULT_PORT: u16 = 3000;
+
+/// Why the service does not start. In words for the person who started it: what, and what to do.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    /// A `--listen` that is no address.
+    #[error("--listen {0}: not an address of this machine; write HOST:PORT, such as 127.0.0.1:3000")]
+    Address(String),
+    /// The port is taken, or may not be used.
+    #[error("cannot listen on {address}: {reason}. Stop what uses port {port}, or choose another with --port")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// Its port.
+        port: u16,
+        /// What the system says.
+        reason: String,
+    },
+    /// Plain HTTP to other machines.
+    #[error(
+        "{0} can be reached from other machines, and without TLS they read every password and token on the way. \
+         Listen on 127.0.0.1 behind a proxy that ends TLS, or accept the risk with --insecure-plain-http"
+    )]
+    PlainHttp(SocketAddr),
+    /// No name to be known by.
+    #[error("{0} is not on loopback, so clients need a name for it: set --issuer https://...")]
+    IssuerMissing(SocketAddr),
+    /// A development switch where others can reach it.
+    #[error("{flag} is for development on this machine; it is refused because {place} can be reached from others")]
+    DevelopmentOnly {
+        /// Which.
+        flag: &'static str,
+        /// What others can reach.
+        place: String,
+    },
+    /// The name that follows from the listener is none.
+    #[error("{0}")]
+    Issuer(String),
+}
+
+/// Everything that is to know before the service starts, and the sockets that it got.
+#[derive(Debug)]
+pub struct Config {
+    /// Sockets that listen already.
+    pub listeners: Vec<TcpListener>,
+    /// What decisions follow.
+    pub policy: Policy,
+    /// Whether requests are limited per address.
+    pub rate_limits: bool,
+    /// Which hosts a request may name; `None` for any.
+    pub hosts: Option<Vec<String>>,
+    /// How many threads answer.
+    pub workers: usize,
+}
+
+impl Config {
+    /// Checks what was asked for and binds the sockets.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
+        let wanted = Wanted::addresses(args)?;
+        let exposed = wanted.all().find(|address| !address.ip().is_loopback());
+        if let Some(address) = exposed {
+            refuse_exposed(args, address)?;
+        }
+        let listeners = wanted.bind()?;
+        let issuer = match &args.issuer {
+            Some(issuer) => issuer.clone(),
+            None => local_issuer(&listeners)?,
+        };
+        refuse_public_name(args, &issuer)?;
+        let hosts = exposed.is_none().then(|| hosts(&issuer));
+        Ok(Self {
+            listeners,
+            policy: policy(args, issuer)?,
+            rate_limits: args.rate_limits == Switch::On,
+            hosts,
+            workers: args.workers.map_or_else(cores, usize::from),
+        })
+    }
+}
+
+/// Which addresses are wanted: all of them, or as many of the usual ones as the machine has.
+enum Wanted {
+    Exactly(Vec<SocketAddr>),
+    Loopback(u16),
+}
+
+impl Wanted {
+    fn addresses(args: &ServeArgs) -> Result<Self, ConfigError> {
+        if args.listen.is_empty() {
+            return Ok(Self::Loopback(args.port.unwrap_or(DEFAULT_PORT)));
+        }
+        let resolve = |text: &String| {
+            text.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or(ConfigError::Address(text.clone()))
+        };
+        args.listen.iter().map(resolve).collect::<Result<_, _>>().map(Self::Exactly)
+    }
+
+    fn all(&self) -> impl Iterator<Item = SocketAddr> {
+        match self {
+            Self::Exactly(addresses) => addresses.clone(),
+            Self::Loopback(port) => vec![(Ipv4Addr::LOCALHOST, *port).into(), (Ipv6Addr::LOCALHOST, *port).into()],
+        }
+        .into_iter()
+    }
+
+    fn bind(&self) -> Result<Vec<TcpListener>, ConfigError> {
+        match self {
+            Self::Exactly(addresses) => addresses.iter().map(|address| bind(*address)).collect(),
+            Self::Loopback(port) => {
+                let v4 = bind((Ipv4Addr::LOCALHOST, *port).into())?;
+                let port = v4.local_addr().map_or(*port, |address| address.port());
+                let v6 = (Ipv6Addr::LOCALHOST, port).into();
+                match TcpListener::bind(v6) {
+                    Ok(v6) => Ok(vec![v4, v6]),
+                    // Somebody else's service would answer half of the clients that say "localhost".
+                    Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(bind_error(v6, &error)),
+                    Err(error) => {
+                        tracing::info!(%error, "no IPv6 on this machine; listening on 127.0.0.1 only");
+                        Ok(vec![v4])
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, ConfigError> {
+    TcpListener::bind(address).map_err(|error| bind_error(address, &error))
+}
+
+fn bind_error(address: SocketAddr, error: &std::io::Error) -> ConfigError {
+    ConfigError::Bind { address, port: address.port(), reason: error.to_string() }
+}
+
+fn refuse_exposed(args: &ServeArgs, address: SocketAddr) -> Result<(), ConfigError> {
+    let development = |flag| ConfigError::DevelopmentOnly { flag, place: address.to_string() };
+    if args.auto_approve.is_some() {
+        return Err(development("--auto-approve"));
+    }
+    if args.rate_limits == Switch::Off {
+        return Err(development("--rate-limits off"));
+    }
+    if !args.insecure_plain_http {
+        return Err(ConfigError::PlainHttp(address));
+    }
+    if args.issuer.is_none() {
+        return Err(ConfigError::IssuerMissing(address));
+    }
+    Ok(())
+}
+
+/// A service with a public name is reached through a proxy, wherever it listens.
+fn refuse_public_name(args: &ServeArgs, issuer: &Issuer) -> Result<(), ConfigError> {
+    if args.auto_approve.is_some() && !issuer.parts().is_loopback() {
+        let place = issuer.to_string();
+        return Err(ConfigError::DevelopmentOnly { flag: "--auto-approve", place });
+    }
+    Ok(())
+}
+
+fn local_issuer(listeners: &[TcpListener]) -> Result<Issuer, ConfigError> {
+    let port = listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(DEFAULT_PORT, |a| a.port());
+    format!("http://localhost:{port}").parse().map_err(|error| ConfigError::Issuer(format!("{error}")))
+}
+
+/// The names by which a service on loopback may be asked (MET-10): this machine's, and its own.
+fn hosts(issuer: &Issuer) -> Vec<String> {
+    let own = issuer.parts().host().map(str::to_owned);
+    ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).into_iter().chain(own).collect()
+}
+
+fn policy(args: &ServeArgs, issuer: Issuer) -> Result<Policy, ConfigError> {
+    let mut policy = Policy::new(issuer).map_err(|error| ConfigError::Issuer(error.to_string()))?;
+    policy.resources.clone_from(&args.resource);
+    policy.redirect_schemes.extend(args.redirect_scheme.iter().cloned());
+    policy.auto_approve.clone_from(&args.auto_approve);
+    Ok(policy)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn config(args: &[&str]) -> Result<Config, ConfigError> {
+        let cli = Cli::try_parse_from([&["authz-service"], args].concat()).unwrap();
+        Config::new(&cli.serve)
+    }
+
+    #[test]
+    fn ui_02_cfg_02_development_switches_and_plain_http_stay_on_this_machine() {
+        let on = ["--listen", "0.0.0.0:0"];
+        let fails = |more: &[&str]| config(&[&on, more].concat()).unwrap_err();
+        assert!(matches!(fails(&[]), ConfigError::PlainHttp(_)));
+        assert!(matches!(fails(&["--issuer", "https://as.example"]), ConfigError::PlainHttp(_)));
+        assert!(matches!(fails(&["--insecure-plain-http"]), ConfigError::IssuerMissing(_)));
+        for development in [&["--auto-approve"][..], &["--rate-limits", "off"]] {
+            let all = [development, &["--insecure-plain-http", "--issuer", "https://as.example"]].concat();
+            assert!(matches!(fails(&all), ConfigError::DevelopmentOnly { .. }));
+        }
+        let public = config(&["--listen", "127.0.0.1:0", "--auto-approve", "--issuer", "https://as.example"]);
+        assert!(matches!(public.unwrap_err(), ConfigError::DevelopmentOnly { .. }));
+        assert!(config(&["--port", "0", "--auto-approve", "--rate-limits", "off"]).is_ok());
+    }
+
+    #[test]
+    fn cfg_03_an_issuer_that_cannot_be_one_is_refused() {
+        for bad in ["http://as.example", "https://a?x", "https://a#x", "https://u@a", "ftp://a", "x"] {
+            assert!(Cli::try_parse_from(["authz-service", "--issuer", bad]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn cfg_05_a_port_in_use_is_named() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = config(&["--port", &port.to_string()]).unwrap_err().to_string();
+        assert!(error.contains(&port.to_string()) && !error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn the_issuer_follows_from_the_port() {
+        let config = config(&["--port", "0"]).unwrap();
+        let port = config.listeners[0].local_addr().unwrap().port();
+        assert_eq!(config.policy.issuer.as_str(), format!("http://localhost:{port}"));
+    }
+}

@@ -1,0 +1,188 @@
+//! What every endpoint has in hand, and the one way from facts to a committed decision.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actix_web::web::Bytes;
+use shared::secret::random_bytes;
+use shared::state::{Facts, PublicKey, Wanted};
+use shared::store::{CommitError, Store, StoreError};
+use shared::time::{Clock, Timestamp};
+use shared::token::{KeyError, KeyRing, KeySet};
+use shared::uri::Parts;
+
+use super::limit::Limits;
+use super::pages::Pages;
+use super::password::Passwords;
+use super::session::Cookies;
+use crate::protocol::{Policy, Refusal, Verdict, metadata};
+
+/// How often a decision is made anew because somebody else was first. Stages move one way, so the second round
+/// refuses; the third is for a store that several services write.
+const ROUNDS: usize = 3;
+
+/// Why a request failed.
+#[derive(Debug)]
+pub enum Failure<E = Refusal> {
+    /// The decision was no.
+    Refused(E),
+    /// The store does not take reads or writes.
+    Store(StoreError),
+    /// Somebody else was first, each time.
+    Busy,
+    /// Our own fault.
+    Internal(String),
+}
+
+impl<E> From<StoreError> for Failure<E> {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl<E> From<KeyError> for Failure<E> {
+    fn from(error: KeyError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// What the service consists of.
+pub struct App {
+    /// Where state lives.
+    pub store: Arc<dyn Store>,
+    /// The private keys.
+    pub keys: KeySet,
+    /// Where "now" comes from.
+    pub clock: Arc<dyn Clock>,
+    /// What the operator chose.
+    pub policy: Policy,
+    /// Who may ask how often.
+    pub limits: Limits,
+    /// The HTML pages.
+    pub pages: Pages,
+    /// Hashing of passwords.
+    pub passwords: Passwords,
+    /// How our cookies are called.
+    pub cookies: Cookies,
+    /// Documents that are the same in every answer, as bytes.
+    pub documents: Documents,
+    /// Which hosts a request may name; `None` for any.
+    pub hosts: Option<Vec<String>>,
+    /// What the issuer's paths begin with: empty, or `/tenant`.
+    pub prefix: String,
+    /// Requests that are being answered.
+    pub in_flight: AtomicUsize,
+    /// Numbers that join an error page with a line of the log: random start, then counting.
+    requests: AtomicUsize,
+}
+
+/// Bytes that are made once.
+pub struct Documents {
+    /// RFC 8414.
+    pub metadata: Bytes,
+    /// OpenID Connect Discovery.
+    pub openid: Bytes,
+}
+
+impl App {
+    /// Puts a service together. `hosts` are the names by which requests may reach it; `None` for any.
+    ///
+    /// # Errors
+    /// When a template or document cannot be made: a defect of the build.
+    pub fn new(
+        store: Arc<dyn Store>,
+        keys: KeySet,
+        clock: Arc<dyn Clock>,
+        policy: Policy,
+        limits: Limits,
+        hosts: Option<Vec<String>>,
+    ) -> Result<Self, String> {
+        let json = |document| serde_json::to_vec(&document).map(Bytes::from).map_err(|error| error.to_string());
+        let documents = Documents {
+            metadata: json(metadata::document(&policy))?,
+            openid: json(metadata::openid_document(&policy))?,
+        };
+        let parts: Parts<'_> = policy.issuer.parts();
+        let prefix = parts.path.trim_end_matches('/').to_owned();
+        let cookies = Cookies::new(parts.scheme == "https");
+        let pages = Pages::new(&prefix).map_err(|error| error.to_string())?;
+        Ok(Self {
+            store,
+            keys,
+            clock,
+            limits,
+            pages,
+            passwords: Passwords::new(),
+            cookies,
+            documents,
+            hosts,
+            prefix,
+            policy,
+            in_flight: AtomicUsize::new(0),
+            requests: AtomicUsize::new(u32::from_le_bytes(random_bytes()) as usize),
+        })
+    }
+
+    /// The present second.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A number by which a person can name a failed request, and the operator find it in the log.
+    pub fn next_request_id(&self) -> String {
+        format!("{:08x}", self.requests.fetch_add(1, Ordering::Relaxed) & 0xffff_ffff)
+    }
+
+    /// Loads the facts, decides, commits what follows, and replies; on a conflict decides again on new facts. A
+    /// refusal may carry changes: a replayed code revokes its grant.
+    ///
+    /// # Errors
+    /// The refusal, or why the store could not be asked or told.
+    pub async fn settle<T, E>(
+        &self,
+        wanted: &Wanted,
+        decide: impl Fn(&Facts, Timestamp) -> Verdict<T, E>,
+    ) -> Result<T, Failure<E>> {
+        for _ in 0..ROUNDS {
+            let facts = self.store.load(wanted).await?;
+            let verdict = decide(&facts, self.now());
+            if verdict.changes.is_empty() {
+                return verdict.reply.map_err(Failure::Refused);
+            }
+            match self.store.commit(verdict.changes).await {
+                Ok(()) => return verdict.reply.map_err(Failure::Refused),
+                Err(CommitError::Conflict(conflict)) => tracing::debug!(%conflict, "deciding again"),
+                Err(CommitError::Unavailable(error)) => return Err(error.into()),
+            }
+        }
+        Err(Failure::Busy)
+    }
+
+    /// The public keys that verify our tokens: those of the store, and our own.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn public_keys(&self) -> Result<Vec<PublicKey>, StoreError> {
+        let mut keys = Vec::new();
+        self.store.read(&mut |state| keys = state.keys())?;
+        let ours = self.keys.public();
+        if !keys.iter().any(|key| key.id == ours.id) {
+            keys.push(ours);
+        }
+        Ok(keys)
+    }
+
+    /// The public keys, parsed. Not on the way of a hot request.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn key_ring(&self) -> Result<KeyRing, StoreError> {
+        self.public_keys().map(|keys| KeyRing::new(&keys))
+    }
+}

@@ -1,0 +1,77 @@
+//! `GET|POST /oauth/authorize`: what an app asks for, before a person (RFC 6749 section 3.1).
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use shared::id::GrantId;
+use shared::secret::{Secret, random_uuid};
+
+use super::app::App;
+use super::body;
+use super::seal::{self, Purpose};
+use super::session::Jar;
+use super::{pages, reply};
+use crate::protocol::Refusal;
+use crate::protocol::authorize::{self, Asked, AuthorizeRequest, FreshCode, Step};
+use crate::protocol::interact::Transaction;
+use crate::protocol::token::BodyForm;
+
+const ENDPOINT: &str = "authorize";
+
+/// The request in the query.
+pub async fn get(app: Data<App>, http: HttpRequest) -> HttpResponse {
+    answer(&app, &http, http.query_string(), false).await
+}
+
+/// The request in a form (RFC 6749 section 3.1 lets a server support it).
+pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> HttpResponse {
+    let body = match body::read(&http, &mut payload).await {
+        Ok(body) => body,
+        Err(why) => return body::refused_page(&app, ENDPOINT, why),
+    };
+    if body::form(&http) != Some(BodyForm::Form) {
+        let why = Refusal::Body("the body must be application/x-www-form-urlencoded".into());
+        return pages::refused(&app, ENDPOINT, &why);
+    }
+    match std::str::from_utf8(&body) {
+        Ok(query) => answer(&app, &http, query, true).await,
+        Err(_) => pages::refused(&app, ENDPOINT, &Refusal::Body("the body is not UTF-8".into())),
+    }
+}
+
+async fn answer(app: &App, http: &HttpRequest, query: &str, after_post: bool) -> HttpResponse {
+    let request = match AuthorizeRequest::parse(query) {
+        Ok(request) => request,
+        Err(refusal) => return pages::refused(app, ENDPOINT, &refusal),
+    };
+    let jar = app.cookies.read(http);
+    let fresh = FreshCode { grant: GrantId(random_uuid()), code: Secret::random() };
+    let decide = |facts: &_, now| authorize::decide(&request, facts, &app.policy, &fresh, now);
+    match app.settle(&request.wants(jar.session_hash(), &app.policy), decide).await {
+        Ok(Step::Answer(to)) => {
+            tracing::info!(endpoint = ENDPOINT, grant = %fresh.grant, "approved without asking");
+            reply::redirect(after_post, &to.with_code(&fresh.code, &app.policy.issuer))
+        }
+        Ok(Step::Login(asked)) => login_page(app, jar, &asked, query),
+        Ok(Step::Consent(asked, user)) => consent_page(app, jar, &asked, user.as_str(), fresh.grant, query),
+        Err(failure) => pages::failed(app, ENDPOINT, after_post, &failure),
+    }
+}
+
+/// The login page, for a browser that gets a name if it has none.
+fn login_page(app: &App, jar: Jar, asked: &Asked, query: &str) -> HttpResponse {
+    let transaction = Transaction::login(query.to_owned(), app.now());
+    let is_new = jar.browser.is_none();
+    let browser = jar.browser.unwrap_or_else(Secret::random);
+    let hidden = seal::close(&app.keys, Purpose::Login, &browser, &transaction);
+    let cookie = is_new.then(|| app.cookies.set_browser(&browser));
+    pages::with_cookies(app.pages.login(asked, &hidden, None), cookie)
+}
+
+fn consent_page(app: &App, jar: Jar, asked: &Asked, user: &str, grant: GrantId, query: &str) -> HttpResponse {
+    let Some(session) = jar.session else { return pages::refused(app, ENDPOINT, &Refusal::NotLoggedIn) };
+    let transaction = Transaction::consent(query.to_owned(), asked, grant, app.now());
+    let hidden = seal::close(&app.keys, Purpose::Consent, &session, &transaction);
+    let back = Transaction::login(query.to_owned(), app.now());
+    let logout = seal::close(&app.keys, Purpose::Logout, &session, &back);
+    app.pages.consent(asked, &app.policy.catalogue, user, &hidden, &logout)
+}

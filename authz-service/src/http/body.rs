@@ -1,0 +1,106 @@
+//! Reading a request's body: bounded in size and time. A body is read also when the request is refused, because a
+//! connection with an unread body cannot be used again.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::rt::time::timeout;
+use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use futures_util::StreamExt;
+use shared::oauth::error::ErrorCode;
+use shared::oauth::form::Parameters;
+
+use super::app::App;
+use super::{pages, reply};
+use crate::protocol::Refusal;
+use crate::protocol::token::{self, BodyForm};
+
+/// The largest form or registration (contract C9).
+pub const MAX_BODY: usize = 64 * 1024;
+
+/// How long a body may take to arrive (contract C9).
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// Why there is no body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NoBody {
+    /// More than [`MAX_BODY`].
+    TooLarge,
+    /// Not within 30 seconds, or the connection broke.
+    Incomplete,
+}
+
+/// Reads a body whole.
+///
+/// # Errors
+/// When it is too large, which an honest `Content-Length` tells before a byte is read, or does not arrive.
+pub async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, NoBody> {
+    if announced(request).is_some_and(|length| length > MAX_BODY as u64) {
+        return Err(NoBody::TooLarge);
+    }
+    timeout(BODY_TIME, collect(payload)).await.unwrap_or(Err(NoBody::Incomplete))
+}
+
+fn announced(request: &HttpRequest) -> Option<u64> {
+    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn collect(payload: &mut Payload) -> Result<Bytes, NoBody> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| NoBody::Incomplete)?;
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(NoBody::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// The form in which the request says that its body is written.
+pub fn form(request: &HttpRequest) -> Option<BodyForm> {
+    BodyForm::of(request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()))
+}
+
+impl NoBody {
+    const fn status_and_text(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 64 KiB"),
+            Self::Incomplete => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive"),
+        }
+    }
+}
+
+/// No body, at an endpoint for programs.
+pub fn refused(word: ErrorCode, why: NoBody) -> HttpResponse {
+    let (status, text) = why.status_and_text();
+    reply::error(status, word, text)
+}
+
+/// No body, at a page.
+pub fn refused_page(app: &App, endpoint: &'static str, why: NoBody) -> HttpResponse {
+    let (status, text) = why.status_and_text();
+    let id = app.next_request_id();
+    tracing::info!(endpoint, id, text, "refused");
+    app.pages.error(status, "The app's request cannot be followed", "invalid_request", text, &id)
+}
+
+/// Reads a page's form.
+///
+/// # Errors
+/// The page to show instead.
+pub async fn page_form(
+    app: &App,
+    endpoint: &'static str,
+    request: &HttpRequest,
+    payload: &mut Payload,
+) -> Result<Parameters, HttpResponse> {
+    let body = read(request, payload).await.map_err(|why| refused_page(app, endpoint, why))?;
+    let read = match form(request) {
+        Some(BodyForm::Form) => token::parameters(Some(BodyForm::Form), &body),
+        _ => Err(Refusal::Body("the body must be application/x-www-form-urlencoded".into())),
+    };
+    read.map_err(|refusal| pages::refused(app, endpoint, &refusal))
+}

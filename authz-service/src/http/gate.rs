@@ -1,0 +1,187 @@
+//! What every request passes before it reaches an endpoint, and every answer on its way out.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{CACHE_CONTROL, HOST, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{StatusCode, Version};
+use actix_web::middleware::Next;
+use actix_web::web::{Data, Payload};
+use actix_web::{Error, HttpResponse, ResponseError};
+use futures_util::FutureExt;
+use shared::oauth::error::ErrorCode;
+use shared::uri::Parts;
+
+use super::app::App;
+use super::routes::OpenToAll;
+use super::{body, reply};
+
+/// The longest request target (contract C9: request line 16 KiB).
+const MAX_TARGET: usize = 16 * 1024;
+
+/// The largest header block (contract C9).
+const MAX_HEADERS: usize = 32 * 1024;
+
+/// The gate.
+///
+/// # Errors
+/// [`Broken`], which is an answer too.
+pub async fn gate(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Some(app) = request.app_data::<Data<App>>().cloned() else {
+        return Ok(request.into_response(HttpResponse::InternalServerError()));
+    };
+    let _counted = InFlight::count(&app.in_flight);
+    if let Err((status, text)) = check(&app, &request) {
+        // Read the body all the same: the next request on this connection begins behind it.
+        if let Ok(mut payload) = request.extract::<Payload>().await {
+            drop(body::read(request.request(), &mut payload).await);
+        }
+        let mut response = reply::error(status, ErrorCode::InvalidRequest, text);
+        finish(response.headers_mut(), false);
+        return Ok(request.into_response(response));
+    }
+    // The request may not be kept: the router needs it for itself. So a failure is an error that knows its answer.
+    let path = reply::escaped(request.path(), 100);
+    let mut response = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+        Ok(Ok(response)) => response.map_into_boxed_body(),
+        Ok(Err(error)) => return Err(Broken::unreadable(&error).into()),
+        Err(_) => return Err(Broken::panicked(&app, &path).into()),
+    };
+    let open = response.request().app_data::<OpenToAll>().is_some();
+    finish(response.headers_mut(), open);
+    Ok(response)
+}
+
+/// A request that no endpoint has answered, and what is answered instead.
+#[derive(Debug)]
+struct Broken {
+    status: StatusCode,
+    word: ErrorCode,
+    text: String,
+}
+
+impl Broken {
+    fn unreadable(error: &Error) -> Self {
+        let status = error.as_response_error().status_code();
+        let word = if status.is_server_error() { ErrorCode::ServerError } else { ErrorCode::InvalidRequest };
+        Self { status, word, text: "the request cannot be read".to_owned() }
+    }
+
+    /// HTP-07: the process lives, and the log knows which request it was.
+    fn panicked(app: &App, path: &str) -> Self {
+        let id = app.next_request_id();
+        tracing::error!(id, path, "an endpoint panicked");
+        let text = format!("the service failed; its log says more (request {id})");
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, word: ErrorCode::ServerError, text }
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl ResponseError for Broken {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = reply::error(self.status, self.word, &self.text);
+        finish(response.headers_mut(), false);
+        response
+    }
+}
+
+/// Checks what no endpoint should have to look at.
+fn check(app: &App, request: &ServiceRequest) -> Result<(), (StatusCode, &'static str)> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > MAX_TARGET {
+        return Err((StatusCode::URI_TOO_LONG, "the request line is longer than 16 KiB"));
+    }
+    let headers: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if headers > MAX_HEADERS {
+        return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are larger than 32 KiB"));
+    }
+    let mut hosts = request.headers().get_all(HOST);
+    let (host, second) = (hosts.next(), hosts.next());
+    if second.is_some() || (host.is_none() && request.version() > Version::HTTP_10) {
+        return Err((StatusCode::BAD_REQUEST, "a request has one Host header"));
+    }
+    let named = [host.and_then(|host| host.to_str().ok()), request.uri().authority().map(|a| a.as_str())];
+    match &app.hosts {
+        Some(allowed) if !named.into_iter().flatten().all(|name| is_allowed(allowed, name)) => {
+            Err((StatusCode::MISDIRECTED_REQUEST, "this service is not known by that host name"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a Host header names us. Only the name counts: a page that rebinds its own name to this machine brings its
+/// own name along (RUSTSEC-2026-0189), whatever the port.
+fn is_allowed(allowed: &[String], host: &str) -> bool {
+    let url = format!("http://{host}");
+    let name = Parts::of(&url).and_then(|parts| parts.host()).unwrap_or_default();
+    allowed.iter().any(|one| one.eq_ignore_ascii_case(name))
+}
+
+/// Headers that every answer has (contract C2). Whoever wants to be kept says so itself.
+fn finish(headers: &mut HeaderMap, open_to_all: bool) {
+    let put = |headers: &mut HeaderMap, name: &'static str, value: &'static str| {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    };
+    put(headers, "x-content-type-options", "nosniff");
+    if !headers.contains_key(CACHE_CONTROL) {
+        put(headers, "cache-control", "no-store");
+    }
+    if open_to_all {
+        put(headers, "access-control-allow-origin", "*");
+        put(headers, "access-control-expose-headers", "WWW-Authenticate, Retry-After");
+    }
+}
+
+/// Counts a request while it is being answered.
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl<'a> InFlight<'a> {
+    fn count(counter: &'a AtomicUsize) -> Self {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Self(counter)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn met_10_only_our_own_names_are_answered() {
+        let allowed = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned);
+        for (host, answer) in [
+            ("localhost", true),
+            ("LOCALHOST:3000", true),
+            ("127.0.0.1:1", true),
+            ("[::1]:3000", true),
+            ("evil.example", false),
+            ("evil.example:3000", false),
+            ("localhost.evil.example", false),
+            ("localhost@evil.example", false),
+            ("", false),
+        ] {
+            assert_eq!(is_allowed(&allowed, host), answer, "{host}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! `POST /oauth/introspect`: whether a token is alive (RFC 7662).
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use shared::oauth::error::ErrorCode;
+use shared::token::VerifiedToken;
+
+use super::app::{App, Failure};
+use super::revoke::{read, verified};
+use super::token::{may_try, note_failure};
+use super::{body, reply};
+use crate::protocol::introspect::{self, Introspected};
+use crate::protocol::revoke::TokenQuestion;
+
+const ENDPOINT: &str = "introspect";
+
+/// The endpoint.
+pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> HttpResponse {
+    let body = match body::read(&http, &mut payload).await {
+        Ok(body) => body,
+        Err(why) => return body::refused(ErrorCode::InvalidRequest, why),
+    };
+    let question = match read(&http, &body) {
+        Ok(question) => question,
+        Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
+    };
+    if let Err(wait) = may_try(&app, &http, &question.client) {
+        return reply::too_many(wait);
+    }
+    match answer(&app, &question).await {
+        Ok(introspected) => reply::json(StatusCode::OK, &introspected),
+        Err(failure) => {
+            note_failure(&app, &http, &question.client, &failure);
+            reply::failed(&app, ENDPOINT, &failure)
+        }
+    }
+}
+
+async fn answer(app: &App, question: &TokenQuestion) -> Result<Introspected, Failure> {
+    let token = verified(app, question.token())?;
+    let facts = app.store.load(&question.wants(token.as_ref().map(VerifiedToken::claims))).await?;
+    Ok(introspect::decide(question, token.as_ref(), &facts, app.now())?)
+}

@@ -1,0 +1,185 @@
+//! Who may ask how often, per source address. What is remembered is bounded, whatever strangers send.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+
+use actix_web::HttpRequest;
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use shared::secret::TokenHash;
+use shared::time::Timestamp;
+
+/// Registrations that one address may make in a minute (RFC 7591 section 5, REG-17).
+const REGISTRATIONS: NonZeroU32 = NonZeroU32::new(120).unwrap();
+
+/// Failed logins per minute from one address to one account (OAuth 2.1 section 7.7; NIST SP 800-63B section 3.2.2).
+const FAILED_LOGINS: u32 = 10;
+
+/// Failed client authentications per minute from one address for one client (TOK-19).
+const FAILED_CLIENTS: u32 = 60;
+
+/// Keys that are remembered before the old ones are swept out.
+const MOST_KEYS: usize = 50_000;
+
+/// The limiters.
+pub struct Limits {
+    registrations: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    clock: DefaultClock,
+    /// Failed logins.
+    pub logins: Failures,
+    /// Failed client authentications.
+    pub clients: Failures,
+}
+
+impl Limits {
+    /// The limits; none with `on` false, for tests and measurements on loopback.
+    pub fn new(on: bool) -> Self {
+        let quota = Quota::per_minute(REGISTRATIONS);
+        Self {
+            registrations: on.then(|| RateLimiter::dashmap(quota)),
+            clock: DefaultClock::default(),
+            logins: Failures::new(on.then_some(FAILED_LOGINS)),
+            clients: Failures::new(on.then_some(FAILED_CLIENTS)),
+        }
+    }
+
+    /// Counts a registration; the seconds to wait when it is one too many.
+    ///
+    /// # Errors
+    /// The seconds.
+    pub fn register(&self, source: IpAddr) -> Result<(), u64> {
+        let Some(limiter) = &self.registrations else { return Ok(()) };
+        if limiter.len() > MOST_KEYS {
+            limiter.retain_recent();
+        }
+        limiter.check_key(&source).map_err(|until| until.wait_time_from(self.clock.now()).as_secs() + 1)
+    }
+
+    /// Forgets addresses that have been quiet.
+    pub fn sweep(&self, now: Timestamp) {
+        if let Some(limiter) = &self.registrations {
+            limiter.retain_recent();
+        }
+        self.logins.sweep(now);
+        self.clients.sweep(now);
+    }
+}
+
+/// Counts failures per minute. Unlike a permit, which is spent by asking, a failure is known only afterwards: so one
+/// looks first, and counts later.
+pub struct Failures {
+    most: Option<u32>,
+    counts: Mutex<HashMap<(IpAddr, TokenHash), Count>>,
+}
+
+#[derive(Clone, Copy)]
+struct Count {
+    minute: u64,
+    failures: u32,
+}
+
+impl Failures {
+    fn new(most: Option<u32>) -> Self {
+        Self { most, counts: Mutex::default() }
+    }
+
+    /// Whether `source` has failed too often with `name` in this minute: the seconds to wait.
+    ///
+    /// # Errors
+    /// The seconds.
+    pub fn check(&self, source: IpAddr, name: &str, now: Timestamp) -> Result<(), u64> {
+        let Some(most) = self.most else { return Ok(()) };
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = counts.get(&(source, key(name)));
+        match found {
+            Some(count) if count.minute == now.0 / 60 && count.failures >= most => Err(60 - now.0 % 60),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a failure.
+    pub fn count(&self, source: IpAddr, name: &str, now: Timestamp) {
+        if self.most.is_none() {
+            return;
+        }
+        let minute = now.0 / 60;
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() >= MOST_KEYS {
+            counts.retain(|_, count| count.minute == minute);
+        }
+        if counts.len() >= MOST_KEYS {
+            counts.clear();
+        }
+        let count = counts.entry((source, key(name))).or_insert(Count { minute, failures: 0 });
+        if count.minute != minute {
+            *count = Count { minute, failures: 0 };
+        }
+        count.failures += 1;
+    }
+
+    fn sweep(&self, now: Timestamp) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.retain(|_, count| count.minute == now.0 / 60);
+        counts.shrink_to_fit();
+    }
+}
+
+/// Names come from strangers and may be long: their hash is kept.
+fn key(name: &str) -> TokenHash {
+    TokenHash::of(name.as_bytes())
+}
+
+/// The address that a request comes from; of IPv6 the network, since one household has 2^64 addresses.
+pub fn source(request: &HttpRequest) -> IpAddr {
+    match request.peer_addr().map(|peer| peer.ip().to_canonical()) {
+        Some(IpAddr::V6(address)) if !address.is_loopback() => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        Some(address) => address,
+        None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tok_19_failures_block_one_source_and_name_until_the_minute_is_over() {
+        let failures = Failures::new(Some(2));
+        let (here, there) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        let now = Timestamp(600);
+        failures.count(here, "a", now);
+        assert_eq!(failures.check(here, "a", now), Ok(()));
+        failures.count(here, "a", now);
+        assert_eq!(failures.check(here, "a", Timestamp(610)), Err(50));
+        assert_eq!(failures.check(there, "a", now), Ok(()));
+        assert_eq!(failures.check(here, "b", now), Ok(()));
+        assert_eq!(failures.check(here, "a", Timestamp(660)), Ok(()));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let failures = Failures::new(Some(2));
+        let here = IpAddr::from([127, 0, 0, 1]);
+        for n in 0..MOST_KEYS + 10 {
+            failures.count(here, &n.to_string(), Timestamp(600));
+        }
+        assert!(failures.counts.lock().unwrap().len() <= MOST_KEYS);
+    }
+
+    #[test]
+    fn reg_17_one_address_registers_so_often_in_a_minute() {
+        let limits = Limits::new(true);
+        let (here, there) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        for _ in 0..REGISTRATIONS.get() {
+            assert_eq!(limits.register(here), Ok(()));
+        }
+        assert!((1..=2).contains(&limits.register(here).unwrap_err()));
+        assert_eq!(limits.register(there), Ok(()));
+        assert_eq!(Limits::new(false).register(here), Ok(()));
+    }
+}

@@ -1,0 +1,96 @@
+//! `POST /login`: a name and a password become a session.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use shared::id::UserName;
+use shared::oauth::form::Parameters;
+use shared::secret::Secret;
+use shared::state::Wanted;
+
+use super::app::{App, Failure};
+use super::seal::{self, Purpose};
+use super::session::Jar;
+use super::{body, limit, pages, reply};
+use crate::protocol::Refusal;
+use crate::protocol::authorize::{self, AuthorizeRequest};
+use crate::protocol::interact::{self, Transaction};
+use crate::protocol::policy::MAX_PASSWORD;
+
+const ENDPOINT: &str = "login";
+
+/// The login page's answer.
+pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> HttpResponse {
+    let mut form = match body::page_form(&app, ENDPOINT, &http, &mut payload).await {
+        Ok(form) => form,
+        Err(page) => return page,
+    };
+    let jar = app.cookies.read(&http);
+    let transaction = match seal::open(&app.keys, Purpose::Login, jar.browser.as_ref(), &form) {
+        Ok(transaction) => transaction,
+        Err(refusal) => return pages::refused(&app, ENDPOINT, &refusal),
+    };
+    if let Err(refusal) = transaction.in_time(app.now()) {
+        return pages::refused(&app, ENDPOINT, &refusal);
+    }
+    let typed = form.take("username").unwrap_or_default();
+    let source = limit::source(&http);
+    if let Err(wait) = app.limits.logins.check(source, &typed, app.now()) {
+        tracing::warn!(endpoint = ENDPOINT, %source, user = %reply::escaped(&typed, 64), "too many failed logins");
+        return too_many(wait);
+    }
+    match log_in(&app, &typed, &mut form).await {
+        Ok(session) => {
+            tracing::info!(endpoint = ENDPOINT, user = %reply::escaped(&typed, 64), "logged in");
+            let location = format!("{}/oauth/authorize?{}", app.prefix, transaction.query);
+            pages::with_cookies(reply::redirect(true, &location), [app.cookies.set_session(&session)])
+        }
+        Err(Failure::Refused(Refusal::WrongLogin)) => {
+            app.limits.logins.count(source, &typed, app.now());
+            tracing::warn!(endpoint = ENDPOINT, %source, user = %reply::escaped(&typed, 64), "login failed");
+            again(&app, &jar, &transaction, &typed).await
+        }
+        Err(failure) => pages::failed_alone(&app, ENDPOINT, &failure),
+    }
+}
+
+/// Compares the password and opens a session; the new cookie's value.
+async fn log_in(app: &App, typed: &str, form: &mut Parameters) -> Result<Secret, Failure> {
+    let password = form.take("password").filter(|password| password.len() <= MAX_PASSWORD).unwrap_or_default();
+    let name = typed.trim().parse::<UserName>().ok();
+    let wanted = Wanted { user: name.clone(), ..Wanted::default() };
+    let stored = app.store.load(&wanted).await?.user.and_then(|user| user.password);
+    let right = app.passwords.verify(Secret::new(password), stored.clone()).await;
+    let name = name.ok_or(Refusal::WrongLogin)?;
+    let fresh = Secret::random();
+    let decide = |facts: &shared::state::Facts, now| {
+        // The password may have been changed while we compared.
+        let unchanged = facts.user.as_ref().is_some_and(|user| user.password == stored);
+        interact::log_in(&name, right && unchanged, facts, &fresh, now)
+    };
+    app.settle(&wanted, decide).await?;
+    Ok(fresh)
+}
+
+/// The same page again, which says that it went wrong and not why (UI-08).
+async fn again(app: &App, jar: &Jar, transaction: &Transaction, typed: &str) -> HttpResponse {
+    let Some(browser) = &jar.browser else { return pages::refused(app, ENDPOINT, &Refusal::Forged) };
+    let request = match AuthorizeRequest::parse(&transaction.query) {
+        Ok(request) => request,
+        Err(refusal) => return pages::refused(app, ENDPOINT, &refusal),
+    };
+    let facts = match app.store.load(&request.wants(None, &app.policy)).await {
+        Ok(facts) => facts,
+        Err(error) => return pages::failed_alone(app, ENDPOINT, &error.into()),
+    };
+    match authorize::check(&request, &facts, &app.policy, app.now()) {
+        Ok(asked) => {
+            let hidden = seal::close(&app.keys, Purpose::Login, browser, transaction);
+            app.pages.login(&asked, &hidden, Some((typed, "The name or the password is wrong.")))
+        }
+        Err(refused) => pages::refused(app, ENDPOINT, refused.cause()),
+    }
+}
+
+fn too_many(wait: u64) -> HttpResponse {
+    reply::too_many(wait)
+}

@@ -1,0 +1,26 @@
+//! The HTTP shell: carries requests to [`crate::protocol`] and its verdicts back. Decides nothing that a test of the
+//! pure part cannot see.
+
+pub mod app;
+pub mod authorize;
+pub mod body;
+pub mod consent;
+pub mod gate;
+pub mod health;
+pub mod index;
+pub mod introspect;
+pub mod limit;
+pub mod login;
+pub mod logout;
+pub mod metadata;
+pub mod pages;
+pub mod password;
+pub mod register;
+pub mod reply;
+pub mod revoke;
+pub mod routes;
+pub mod seal;
+pub mod server;
+pub mod session;
+pub mod setup;
+pub mod token;

@@ -1,0 +1,274 @@
+//! The HTML pages: plain, without scripts, everything from ourselves (UI-05, UI-06).
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, SET_COOKIE};
+use minijinja::{Environment, Value, context};
+use shared::scope::Catalogue;
+use shared::uri::{ExactRedirect, Parts};
+
+use super::app::{App, Failure};
+use super::reply::{self, NO_STORE};
+use super::seal::Hidden;
+use crate::protocol::authorize::Asked;
+use crate::protocol::{Refusal, authorize::Refused};
+
+/// The one stylesheet.
+pub const STYLE: &str = include_str!("style.css");
+
+macro_rules! template {
+    ($name:literal) => {
+        concat!(
+            include_str!("templates/head.html"),
+            include_str!(concat!("templates/", $name)),
+            include_str!("templates/foot.html")
+        )
+    };
+}
+
+const TEMPLATES: [(&str, &str); 5] = [
+    ("login.html", template!("login.html")),
+    ("consent.html", template!("consent.html")),
+    ("setup.html", template!("setup.html")),
+    ("message.html", template!("message.html")),
+    ("index.html", template!("index.html")),
+];
+
+/// The templates, compiled once.
+pub struct Pages {
+    environment: Environment<'static>,
+}
+
+impl Pages {
+    /// Compiles the templates. `prefix` is what our paths begin with.
+    ///
+    /// # Errors
+    /// When a template is wrong: a defect of the build.
+    pub fn new(prefix: &str) -> Result<Self, minijinja::Error> {
+        let mut environment = Environment::new();
+        environment.add_global("prefix", prefix);
+        for (name, source) in TEMPLATES {
+            environment.add_template(name, source)?;
+        }
+        Ok(Self { environment })
+    }
+
+    fn render(&self, status: StatusCode, name: &str, values: Value, targets: &str) -> HttpResponse {
+        let page = self.environment.get_template(name).and_then(|template| template.render(values));
+        match page {
+            Ok(page) => HttpResponse::build(status)
+                .insert_header(NO_STORE)
+                .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
+                .insert_header(("Content-Security-Policy", policy(targets)))
+                .insert_header(("X-Frame-Options", "DENY"))
+                .insert_header(("Referrer-Policy", "no-referrer"))
+                .insert_header(("Cross-Origin-Opener-Policy", "same-origin"))
+                .body(page),
+            Err(error) => {
+                tracing::error!(%error, "a page cannot be made");
+                HttpResponse::InternalServerError().finish()
+            }
+        }
+    }
+
+    /// The login page, or the same again with what went wrong.
+    pub fn login(&self, asked: &Asked, hidden: &Hidden, again: Option<(&str, &str)>) -> HttpResponse {
+        let (username, error) = again.unwrap_or_default();
+        let values = context! {
+            title => "Sign in",
+            client => shown_name(asked.client.name.as_deref()),
+            transaction => &hidden.transaction,
+            csrf => &hidden.csrf,
+            username,
+            error => Some(error).filter(|error| !error.is_empty()),
+        };
+        let status = if again.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
+        self.render(status, "login.html", values, &form_target(asked.reply_to.redirect()))
+    }
+
+    /// The consent page (UI-11).
+    pub fn consent(
+        &self,
+        asked: &Asked,
+        catalogue: &Catalogue,
+        user: &str,
+        hidden: &Hidden,
+        logout: &Hidden,
+    ) -> HttpResponse {
+        let scopes: Vec<Value> = catalogue
+            .entries()
+            .iter()
+            .filter(|entry| asked.scopes.contains(entry.scope.as_str()))
+            .map(|entry| context! { scope => entry.scope.as_str(), meaning => &entry.meaning })
+            .collect();
+        let redirect = asked.reply_to.redirect().to_uri();
+        let values = context! {
+            title => "Allow access?",
+            client => shown_name(asked.client.name.as_deref()),
+            self_declared => asked.client.origin == shared::state::ClientOrigin::Dynamic,
+            redirect_host => redirect.shown_host(),
+            loopback => redirect.is_loopback(),
+            resource => asked.resource.as_str(),
+            client_uri => asked.client.client_uri.as_deref(),
+            scopes => Value::from(scopes),
+            user,
+            transaction => &hidden.transaction,
+            csrf => &hidden.csrf,
+            logout_transaction => &logout.transaction,
+            logout_csrf => &logout.csrf,
+        };
+        self.render(StatusCode::OK, "consent.html", values, &form_target(asked.reply_to.redirect()))
+    }
+
+    /// The page behind the one-time link.
+    pub fn setup(&self, token: &str, again: Option<(&str, &str)>) -> HttpResponse {
+        let (username, error) = again.unwrap_or_default();
+        let values = context! {
+            title => "Create the first account",
+            token,
+            username,
+            error => Some(error).filter(|error| !error.is_empty()),
+        };
+        let status = if again.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+        self.render(status, "setup.html", values, "")
+    }
+
+    /// The index for people.
+    pub fn index(&self, endpoints: &[super::index::Endpoint], auto_approve: bool) -> HttpResponse {
+        let line = |endpoint: &super::index::Endpoint| context! { name => endpoint.name, url => &endpoint.url };
+        let lines: Vec<Value> = endpoints.iter().map(line).collect();
+        let values = context! { title => "Authorization service", endpoints => Value::from(lines), auto_approve };
+        self.render(StatusCode::OK, "index.html", values, "")
+    }
+
+    /// A page that says one thing.
+    pub fn message(&self, title: &str, text: &str) -> HttpResponse {
+        self.render(StatusCode::OK, "message.html", context! { title, text }, "")
+    }
+
+    /// A page that says what went wrong, and what to do.
+    pub fn error(&self, status: StatusCode, title: &str, word: &str, text: &str, id: &str) -> HttpResponse {
+        let advice = "Go back to the app and start again. If it happens again, tell the people who make the app.";
+        let values = context! { title, text, error => word, advice, request_id => id };
+        self.render(status, "message.html", values, "")
+    }
+}
+
+/// What a page may load and where its forms may lead. `form-action` holds for the redirects after a form too
+/// (Chromium, CSP3 section 6.4.2), so a page whose answer goes to a client names that client's origin.
+fn policy(targets: &str) -> String {
+    let gap = if targets.is_empty() { "" } else { " " };
+    format!(
+        "default-src 'none'; style-src 'self'; form-action 'self'{gap}{targets}; frame-ancestors 'none'; base-uri 'none'"
+    )
+}
+
+/// The source expression for where the client's answer goes. A host that CSP cannot write (an IPv6 address, or a
+/// character that would start another directive) is widened to its scheme.
+fn form_target(redirect: &ExactRedirect) -> String {
+    let Some(parts) = Parts::of(redirect.as_str()) else { return String::new() };
+    let plain = |authority: &&str| {
+        !authority.is_empty() && authority.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:".contains(&b))
+    };
+    match parts.authority.filter(plain) {
+        Some(authority) if matches!(parts.scheme, "http" | "https") => format!("{}://{authority}", parts.scheme),
+        _ => format!("{}:", parts.scheme),
+    }
+}
+
+/// What a client calls itself, without the characters that make text run backwards or vanish.
+fn shown_name(name: Option<&str>) -> String {
+    let hidden = |c: &char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let shown: String = name.unwrap_or_default().chars().filter(|c| !hidden(c)).collect();
+    if shown.trim().is_empty() { "an app without a name".to_owned() } else { shown }
+}
+
+/// A refusal that only the person may know: a page.
+pub fn refused(app: &App, endpoint: &'static str, refusal: &Refusal) -> HttpResponse {
+    let id = app.next_request_id();
+    let word = refusal.code().as_str();
+    tracing::info!(endpoint, id, error = word, cause = %reply::logged(refusal), "refused");
+    app.pages.error(reply::status(refusal), title(refusal), word, &refusal.description(), &id)
+}
+
+/// A failure at a page: a redirect where the client may know, else a page.
+pub fn failed(app: &App, endpoint: &'static str, after_post: bool, failure: &Failure<Refused>) -> HttpResponse {
+    match failure {
+        Failure::Refused(Refused::Page(refusal)) => refused(app, endpoint, refusal),
+        Failure::Refused(Refused::Client(to, refusal)) => {
+            tracing::info!(endpoint, error = refusal.code().as_str(), cause = %reply::logged(refusal), "refused");
+            reply::redirect(after_post, &to.with_error(refusal, &app.policy.issuer))
+        }
+        other => broken(app, endpoint, other),
+    }
+}
+
+/// A failure at a page whose refusals only the person may know.
+pub fn failed_alone(app: &App, endpoint: &'static str, failure: &Failure) -> HttpResponse {
+    match failure {
+        Failure::Refused(refusal) => refused(app, endpoint, refusal),
+        other => broken(app, endpoint, other),
+    }
+}
+
+fn broken<E>(app: &App, endpoint: &'static str, failure: &Failure<E>) -> HttpResponse {
+    let (status, code, text) = reply::fault(app, endpoint, failure);
+    app.pages.error(status, "Something went wrong here", code.as_str(), &text, "")
+}
+
+/// Sets cookies on an answer.
+pub fn with_cookies(mut response: HttpResponse, cookies: impl IntoIterator<Item = String>) -> HttpResponse {
+    for cookie in cookies {
+        if let Ok(value) = cookie.parse() {
+            response.headers_mut().append(SET_COOKIE, value);
+        }
+    }
+    response
+}
+
+fn title(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::PageExpired => "This page has expired",
+        Refusal::PageAnswered => "This page was answered already",
+        Refusal::NotLoggedIn => "You are not signed in any more",
+        Refusal::Forged => "This form cannot be accepted",
+        Refusal::SetupLink => "This link does not work",
+        _ => "The app's request cannot be followed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::uri::RedirectUri;
+
+    use super::*;
+
+    #[test]
+    fn the_form_target_is_the_clients_origin_and_cannot_break_out_of_the_policy() {
+        for (uri, target) in [
+            ("http://127.0.0.1:8080/cb?x=1", "http://127.0.0.1:8080"),
+            ("https://a.example/cb", "https://a.example"),
+            ("http://[::1]:8080/cb", "http:"),
+            ("com.example.app:/cb", "com.example.app:"),
+            ("https://a.example;script-src/cb", "https:"),
+            ("https://a,b/cb", "https:"),
+        ] {
+            let uri = RedirectUri::register(uri, &[]).unwrap();
+            assert_eq!(form_target(&ExactRedirect::find(&[uri], None).unwrap()), target);
+        }
+    }
+
+    #[test]
+    fn reg_12_a_hostile_name_is_escaped_and_cannot_turn_the_text_around() {
+        let pages = Pages::new("").unwrap();
+        let name = shown_name(Some("<script>\"'&\u{202e}evil\u{0}"));
+        let template = pages.environment.get_template("login.html").unwrap();
+        let page = template.render(context! { client => name, title => "x" }).unwrap();
+        assert!(page.contains("<bdi>&lt;script&gt;&quot;&#x27;&amp;evil</bdi>"), "{page}");
+        assert_eq!(shown_name(Some("\u{200b} ")), "an app without a name");
+        assert_eq!(shown_name(None), "an app without a name");
+    }
+}

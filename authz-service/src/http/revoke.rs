@@ -1,0 +1,79 @@
+//! `POST /oauth/revoke`: a client gives a token back (RFC 7009).
+
+use actix_web::web::{Bytes, Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use shared::oauth::error::ErrorCode;
+use shared::secret::Secret;
+use shared::store::StoreError;
+use shared::token::{Expected, VerifiedToken};
+use shared::uri::Resource;
+
+use super::app::App;
+use super::reply::NO_STORE;
+use super::token::{authorization, may_try, note_failure};
+use super::{body, reply};
+use crate::protocol::Refusal;
+use crate::protocol::revoke::{self, TokenQuestion};
+use crate::protocol::token::parameters;
+
+const ENDPOINT: &str = "revoke";
+
+/// The endpoint.
+pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> HttpResponse {
+    let body = match body::read(&http, &mut payload).await {
+        Ok(body) => body,
+        Err(why) => return body::refused(ErrorCode::InvalidRequest, why),
+    };
+    let question = match read(&http, &body) {
+        Ok(question) => question,
+        Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
+    };
+    if let Err(wait) = may_try(&app, &http, &question.client) {
+        return reply::too_many(wait);
+    }
+    let token = match verified(&app, question.token()) {
+        Ok(token) => token,
+        Err(error) => return reply::failed(&app, ENDPOINT, &error.into()),
+    };
+    let wanted = question.wants(token.as_ref().map(VerifiedToken::claims));
+    match app.settle(&wanted, |facts, now| revoke::decide(&question, facts, now)).await {
+        Ok(()) => {
+            tracing::info!(endpoint = ENDPOINT, client = %reply::escaped(question.client.name(), 64), "revoked");
+            HttpResponse::Ok().insert_header(NO_STORE).finish()
+        }
+        Err(failure) => {
+            note_failure(&app, &http, &question.client, &failure);
+            reply::failed(&app, ENDPOINT, &failure)
+        }
+    }
+}
+
+/// Reads what is asked, here and at introspection.
+///
+/// # Errors
+/// When the body cannot be read, names no client or no token.
+pub fn read(http: &HttpRequest, body: &Bytes) -> Result<TokenQuestion, Refusal> {
+    TokenQuestion::parse(authorization(http)?, parameters(body::form(http), body)?)
+}
+
+/// The audience that a token claims, before anything is believed.
+#[derive(Deserialize)]
+struct Claimed {
+    aud: Resource,
+}
+
+/// The token, if it is an access token of ours with good signature and claims, for whatever resource.
+///
+/// # Errors
+/// When the store's keys cannot be read.
+pub fn verified(app: &App, token: &Secret) -> Result<Option<VerifiedToken>, StoreError> {
+    let payload = token.expose().split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let Some(claimed) = payload.and_then(|bytes| serde_json::from_slice::<Claimed>(&bytes).ok()) else {
+        return Ok(None);
+    };
+    let expected = Expected { issuers: vec![app.policy.issuer.clone()], resource: claimed.aud };
+    Ok(app.key_ring()?.verify(token.expose(), &expected, app.now()).ok())
+}

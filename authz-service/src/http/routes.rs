@@ -1,0 +1,143 @@
+//! Every endpoint in one table.
+
+use actix_web::http::Method;
+use actix_web::http::header::{ALLOW, HeaderValue};
+use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard};
+use shared::oauth::error::ErrorCode;
+
+use super::app::App;
+use super::{
+    authorize, body, consent, health, index, introspect, login, logout, metadata, register, reply, revoke, setup, token,
+};
+
+/// One endpoint.
+struct Row {
+    paths: &'static [&'static str],
+    routes: fn() -> Vec<(Method, Route)>,
+    /// Whether pages of other origins may call it (contract C2).
+    cors: bool,
+}
+
+/// A document: GET, and HEAD with it.
+macro_rules! get {
+    ($handler:path) => {
+        || vec![(Method::GET, web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to($handler))]
+    };
+}
+
+macro_rules! post {
+    ($handler:path) => {
+        || vec![(Method::POST, web::post().to($handler))]
+    };
+}
+
+macro_rules! get_and_post {
+    ($get:path, $post:path) => {
+        || vec![(Method::GET, web::get().to($get)), (Method::POST, web::post().to($post))]
+    };
+}
+
+const TABLE: &[Row] = &[
+    Row { paths: &["/register", "/oauth/register"], routes: post!(register::post), cors: true },
+    Row {
+        paths: &["/oauth/authorize", "/authorize"],
+        routes: get_and_post!(authorize::get, authorize::post),
+        cors: false,
+    },
+    Row { paths: &["/login"], routes: post!(login::post), cors: false },
+    Row { paths: &["/oauth/consent"], routes: post!(consent::post), cors: false },
+    Row { paths: &["/logout"], routes: post!(logout::post), cors: false },
+    Row { paths: &["/setup"], routes: get_and_post!(setup::get, setup::post), cors: false },
+    Row { paths: &["/oauth/token", "/token"], routes: post!(token::post), cors: true },
+    Row { paths: &["/oauth/revoke", "/revoke"], routes: post!(revoke::post), cors: true },
+    Row { paths: &["/oauth/introspect", "/introspect"], routes: post!(introspect::post), cors: false },
+    Row { paths: &["/oauth/jwks"], routes: get!(metadata::jwks), cors: true },
+    Row { paths: &["/.well-known/openid-configuration"], routes: get!(metadata::openid), cors: true },
+    Row { paths: &["/assets/style.css"], routes: get!(setup::style), cors: false },
+    Row { paths: &["/"], routes: get!(index::get), cors: false },
+];
+
+/// Reached without the issuer's path too, by load balancers.
+const HEALTH: Row = Row { paths: &["/health"], routes: get!(health::get), cors: false };
+
+/// The documents whose name goes between host and path (RFC 8414 section 3.1).
+const INSERTED: [(&str, Row); 2] = [
+    ("/.well-known/oauth-authorization-server", Row { paths: &[], routes: get!(metadata::oauth), cors: true }),
+    ("/.well-known/openid-configuration", Row { paths: &[], routes: get!(metadata::openid), cors: true }),
+];
+
+/// Mounts every endpoint. `prefix` is the issuer's path: empty, or `/tenant`.
+pub fn mount(prefix: &str) -> impl FnOnce(&mut ServiceConfig) {
+    let prefix = prefix.to_owned();
+    move |config| {
+        for row in TABLE {
+            for path in row.paths {
+                let path = if *path == "/" && !prefix.is_empty() { "" } else { path };
+                config.service(resource(&format!("{prefix}{path}"), row));
+            }
+        }
+        config.service(resource("/health", &HEALTH));
+        for (name, row) in &INSERTED {
+            // Without a path the OpenID document is in the table already.
+            if !prefix.is_empty() || *name != "/.well-known/openid-configuration" {
+                config.service(resource(&format!("{name}{prefix}"), row));
+            }
+        }
+        config.default_service(web::route().to(not_found));
+    }
+}
+
+fn resource(path: &str, row: &Row) -> Resource {
+    let routes = (row.routes)();
+    let mut allow: Vec<_> = routes.iter().map(|(method, _)| method.as_str()).collect();
+    if row.cors {
+        allow.push("OPTIONS");
+    }
+    let allow = allow.join(", ");
+    let mut resource = web::resource(path.to_owned());
+    for (_, route) in routes {
+        resource = resource.route(route);
+    }
+    if row.cors {
+        let methods = allow.clone();
+        let preflight = move || {
+            let methods = methods.clone();
+            async move { preflight(&methods) }
+        };
+        resource = resource.route(web::method(Method::OPTIONS).to(preflight));
+    }
+    let refuse = move |http: HttpRequest, payload: Payload| refuse_method(allow.clone(), http, payload);
+    let resource = resource.default_service(web::route().to(refuse));
+    if row.cors { resource.app_data(OpenToAll) } else { resource }
+}
+
+/// Marks an endpoint that pages of other origins may call; the gate adds the header.
+pub struct OpenToAll;
+
+fn preflight(methods: &str) -> HttpResponse {
+    HttpResponse::NoContent()
+        .insert_header(("Access-Control-Allow-Methods", methods))
+        .insert_header(("Access-Control-Allow-Headers", "Authorization, Content-Type, MCP-Protocol-Version"))
+        .insert_header(("Access-Control-Max-Age", "3600"))
+        .finish()
+}
+
+async fn refuse_method(allow: String, http: HttpRequest, mut payload: Payload) -> HttpResponse {
+    drop(body::read(&http, &mut payload).await);
+    let text = format!("this endpoint takes {allow}");
+    let mut response = reply::error(actix_web::http::StatusCode::METHOD_NOT_ALLOWED, ErrorCode::InvalidRequest, &text);
+    if let Ok(value) = HeaderValue::from_str(&allow) {
+        response.headers_mut().insert(ALLOW, value);
+    }
+    response
+}
+
+async fn not_found(app: Data<App>, http: HttpRequest, mut payload: Payload) -> HttpResponse {
+    drop(body::read(&http, &mut payload).await);
+    let status = actix_web::http::StatusCode::NOT_FOUND;
+    if index::wants_html(&http) {
+        return app.pages.error(status, "There is nothing here", "not_found", "This address leads nowhere.", "");
+    }
+    reply::json(status, &serde_json::json!({ "error": "not_found", "error_description": "there is nothing here" }))
+}

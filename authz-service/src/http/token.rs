@@ -1,0 +1,94 @@
+//! `POST /oauth/token`: a code or a refresh token in, tokens out (RFC 6749 section 3.2).
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::web::{Bytes, Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use shared::id::TokenId;
+use shared::oauth::error::ErrorCode;
+use shared::oauth::token::TokenResponse;
+use shared::secret::{Secret, random_uuid};
+
+use super::app::{App, Failure};
+use super::{body, limit, reply};
+use crate::protocol::Refusal;
+use crate::protocol::client_auth::Presented;
+use crate::protocol::token::{self, FreshTokens, Granted, TokenRequest};
+
+const ENDPOINT: &str = "token";
+
+/// The endpoint.
+pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> HttpResponse {
+    let body = match body::read(&http, &mut payload).await {
+        Ok(body) => body,
+        Err(why) => return body::refused(ErrorCode::InvalidRequest, why),
+    };
+    let request = match read(&http, &body) {
+        Ok(request) => request,
+        Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
+    };
+    if let Err(wait) = may_try(&app, &http, &request.client) {
+        return reply::too_many(wait);
+    }
+    match exchange(&app, &request).await {
+        Ok(tokens) => reply::json(StatusCode::OK, &tokens),
+        Err(failure) => {
+            note_failure(&app, &http, &request.client, &failure);
+            reply::failed(&app, ENDPOINT, &failure)
+        }
+    }
+}
+
+fn read(http: &HttpRequest, body: &Bytes) -> Result<TokenRequest, Refusal> {
+    TokenRequest::parse(authorization(http)?, token::parameters(body::form(http), body)?)
+}
+
+/// The one Authorization header.
+///
+/// # Errors
+/// When there are two: which one another party reads cannot be known.
+pub fn authorization(http: &HttpRequest) -> Result<Option<&[u8]>, Refusal> {
+    let mut headers = http.headers().get_all(AUTHORIZATION);
+    let first = headers.next().map(|value| value.as_bytes());
+    match headers.next() {
+        Some(_) => Err(Refusal::Repeated("Authorization")),
+        None => Ok(first),
+    }
+}
+
+/// Whether this address has failed too often with this client (TOK-19).
+///
+/// # Errors
+/// The seconds to wait.
+pub fn may_try(app: &App, http: &HttpRequest, client: &Presented) -> Result<(), u64> {
+    app.limits.clients.check(limit::source(http), client.name(), app.now())
+}
+
+/// Counts a failed client authentication.
+pub fn note_failure(app: &App, http: &HttpRequest, client: &Presented, failure: &Failure) {
+    if let Failure::Refused(Refusal::Client { .. }) = failure {
+        app.limits.clients.count(limit::source(http), client.name(), app.now());
+    }
+}
+
+async fn exchange(app: &App, request: &TokenRequest) -> Result<TokenResponse, Failure> {
+    let refresh = request.presented_refresh().map_or_else(Secret::random, |presented| app.keys.successor(presented));
+    let fresh = FreshTokens { token: TokenId(random_uuid()), refresh };
+    let decide = |facts: &_, now| token::decide(request, facts, &app.policy, &fresh, now);
+    let granted = app.settle(&request.wants(), decide).await?;
+    answer(app, &granted, &fresh)
+}
+
+/// Signs the access token: after the commit, so that no token is out that the store does not know.
+fn answer(app: &App, granted: &Granted, fresh: &FreshTokens) -> Result<TokenResponse, Failure> {
+    let claims = &granted.claims;
+    let access = app.keys.mint(claims)?;
+    tracing::info!(endpoint = ENDPOINT, client = %claims.client_id, user = %claims.sub, grant = %claims.grant, "issued");
+    Ok(TokenResponse {
+        access_token: access.expose().to_owned(),
+        token_type: "Bearer".to_owned(),
+        expires_in: Some((claims.exp - claims.iat).0),
+        refresh_token: granted.gives_refresh.then(|| fresh.refresh.expose().to_owned()),
+        scope: Some(claims.scope.to_string()),
+    })
+}

@@ -1,0 +1,9 @@
+//! The authorization service: registers clients, logs people in, asks for consent and issues tokens.
+//!
+//! [`protocol`] decides, purely; [`http`] and [`commands`] carry out; [`config`] and [`cli`] say how.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod http;
+pub mod protocol;

@@ -1,0 +1,490 @@
+//! The authorization request (RFC 6749 section 4.1.1, RFC 7636, RFC 8707, RFC 9207): what is asked, and where an
+//! answer may go. The order of the checks is contract C4: until the redirect URI is known to be the client's, nothing
+//! is sent anywhere.
+
+use shared::id::{ClientId, GrantId, UserName};
+use shared::oauth::form::{self, BadForm, Parameters};
+use shared::oauth::pkce::Challenge;
+use shared::scope::{self, Scopes};
+use shared::secret::{Secret, TokenHash};
+use shared::state::{
+    Change, Client, ClientOrigin, Code, CodeStage, Facts, Grant, GrantStage, Session, UserStage, Wanted,
+};
+use shared::time::Timestamp;
+use shared::uri::{ExactRedirect, Issuer, NoRedirect, Resource};
+
+use super::Verdict;
+use super::policy::{CODE_LIFETIME, FRESH_LOGIN, MAX_STATE, Policy};
+use super::refusal::Refusal;
+
+/// An authorization request, read but not believed.
+#[derive(Debug)]
+pub struct AuthorizeRequest {
+    client: String,
+    redirect_uri: Option<String>,
+    /// `Err` when a parameter is repeated: told to the client, once it is known where the client is.
+    rest: Result<Parameters, BadForm>,
+    resources: Vec<String>,
+    state: Option<String>,
+}
+
+/// Where an answer goes, and what ties it to the request.
+#[derive(Clone, Debug)]
+pub struct ReplyTo {
+    redirect: ExactRedirect,
+    state: Option<String>,
+}
+
+/// Why an authorization request is refused, and who may know.
+#[derive(Debug)]
+pub enum Refused {
+    /// A page; nothing is sent anywhere (RFC 6749 section 4.1.2.1).
+    Page(Refusal),
+    /// The client is told. Can only be built with an [`ExactRedirect`] in hand.
+    Client(ReplyTo, Refusal),
+}
+
+impl Refused {
+    /// The cause.
+    pub fn cause(&self) -> &Refusal {
+        match self {
+            Self::Page(cause) | Self::Client(_, cause) => cause,
+        }
+    }
+}
+
+/// A request that passed every check: what a person is asked to consent to.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Who asks.
+    pub client: Client,
+    /// Where the answer goes.
+    pub reply_to: ReplyTo,
+    /// What is asked for: plain scopes that we know.
+    pub scopes: Scopes,
+    /// For which resource, in our spelling.
+    pub resource: Resource,
+    challenge: Challenge,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Show the login page.
+    Login(Asked),
+    /// Show the consent page to the person.
+    Consent(Asked, UserName),
+    /// Nobody is asked: the code goes out.
+    Answer(ReplyTo),
+}
+
+/// What the shell draws for a code.
+#[derive(Debug)]
+pub struct FreshCode {
+    /// The grant's name.
+    pub grant: GrantId,
+    /// The code.
+    pub code: Secret,
+}
+
+impl AuthorizeRequest {
+    /// Reads a query, or the form body of a POST.
+    ///
+    /// # Errors
+    /// When it is not clear which client, or which redirect URI, is meant: then nobody but the person may know.
+    pub fn parse(query: &str) -> Result<Self, Refusal> {
+        let client = once(query, "client_id")?.ok_or(Refusal::Missing("client_id"))?;
+        let redirect_uri = once(query, "redirect_uri")?;
+        let resources = form::all_values(query, "resource").map(Into::into).collect();
+        let rest = Parameters::parse(&without_resource(query));
+        let state = once(query, "state").ok().flatten();
+        Ok(Self { client, redirect_uri, rest, resources, state })
+    }
+
+    /// The records to decide on.
+    pub fn wants(&self, session: Option<TokenHash>, policy: &Policy) -> Wanted {
+        Wanted {
+            client: self.client.parse::<ClientId>().ok(),
+            session,
+            user: policy.auto_approve.clone(),
+            ..Wanted::default()
+        }
+    }
+}
+
+/// The one value of a parameter; none when it is absent or empty.
+fn once(query: &str, name: &'static str) -> Result<Option<String>, Refusal> {
+    let mut values = form::all_values(query, name);
+    let first = values.next();
+    match values.next() {
+        Some(_) => Err(Refusal::Repeated(name)),
+        None => Ok(first.map(Into::into).filter(|value: &String| !value.is_empty())),
+    }
+}
+
+/// The query without `resource`, the one parameter that may stand more than once (RFC 8707 section 2).
+fn without_resource(query: &str) -> String {
+    let is_resource = |pair: &&str| {
+        let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
+        form::decode(name).is_ok_and(|name| name == "resource")
+    };
+    query.split('&').filter(|pair| !is_resource(pair)).collect::<Vec<_>>().join("&")
+}
+
+impl ReplyTo {
+    /// The host that a person is shown.
+    pub fn redirect(&self) -> &ExactRedirect {
+        &self.redirect
+    }
+
+    /// Where to send the browser with a code (RFC 6749 section 4.1.2, RFC 9207 section 2).
+    pub fn with_code(&self, code: &Secret, issuer: &Issuer) -> String {
+        self.location(&[("code", code.expose())], issuer)
+    }
+
+    /// Where to send the browser with an error (RFC 6749 section 4.1.2.1, RFC 9207 section 2).
+    pub fn with_error(&self, cause: &Refusal, issuer: &Issuer) -> String {
+        let description = shared::oauth::error::allowed(&cause.description());
+        self.location(&[("error", cause.code().as_str()), ("error_description", &description)], issuer)
+    }
+
+    fn location(&self, answer: &[(&str, &str)], issuer: &Issuer) -> String {
+        let mut parameters = answer.to_vec();
+        if let Some(state) = &self.state {
+            parameters.push(("state", state));
+        }
+        parameters.push(("iss", issuer.as_str()));
+        self.redirect.with(&parameters)
+    }
+}
+
+/// The session, while it and its person are good.
+pub fn live_session(facts: &Facts, now: Timestamp) -> Option<&Session> {
+    facts.session.as_ref().filter(|session| {
+        session.expires > now
+            && facts.user.as_ref().is_some_and(|user| user.name == session.user && user.stage == UserStage::Enabled)
+    })
+}
+
+/// Checks a request in the order of contract C4.
+///
+/// # Errors
+/// The first thing that is wrong, and who may know.
+pub fn check(request: &AuthorizeRequest, facts: &Facts, policy: &Policy, now: Timestamp) -> Result<Asked, Refused> {
+    let named = facts.client.as_ref().filter(|client| client.id.as_str() == request.client);
+    let client = named.ok_or(Refused::Page(Refusal::UnknownClient))?;
+    let redirect = ExactRedirect::find(&client.redirect_uris, request.redirect_uri.as_deref()).map_err(|why| {
+        Refused::Page(match why {
+            NoRedirect::Missing => Refusal::RedirectMissing,
+            NoRedirect::Unregistered => Refusal::RedirectUnregistered,
+        })
+    })?;
+    let reply_to = ReplyTo { redirect, state: request.state.clone().filter(|state| state.len() <= MAX_STATE) };
+    // Anybody can register a client. Until somebody has logged in, an error must not send a browser where a
+    // stranger wants it (RFC 9700 section 4.11.2).
+    let client_may_know =
+        client.origin != ClientOrigin::Dynamic || live_session(facts, now).is_some() || policy.auto_approve.is_some();
+    what_is_asked(request, client, &reply_to, policy)
+        .map_err(|cause| if client_may_know { Refused::Client(reply_to.clone(), cause) } else { Refused::Page(cause) })
+}
+
+fn what_is_asked(
+    request: &AuthorizeRequest,
+    client: &Client,
+    reply_to: &ReplyTo,
+    policy: &Policy,
+) -> Result<Asked, Refusal> {
+    let rest = request.rest.as_ref().map_err(|error| Refusal::Form(error.clone()))?;
+    if request.state.as_ref().is_some_and(|state| state.len() > MAX_STATE) {
+        return Err(Refusal::Malformed("state"));
+    }
+    match rest.get("response_type") {
+        Some("code") => {}
+        Some(_) => return Err(Refusal::UnsupportedResponseType),
+        None => return Err(Refusal::Missing("response_type")),
+    }
+    if rest.get("response_mode").is_some_and(|mode| mode != "query") {
+        return Err(Refusal::Malformed("response_mode"));
+    }
+    let challenge = Challenge::from_request(rest.get("code_challenge"), rest.get("code_challenge_method"))
+        .map_err(Refusal::Challenge)?;
+    let resource = policy.resource(request.resources.iter().map(String::as_str))?;
+    let scopes = scopes(rest.get("scope"), client, policy)?;
+    Ok(Asked { client: client.clone(), reply_to: reply_to.clone(), scopes, resource, challenge })
+}
+
+/// What is asked for, without what nobody here knows (AUZ-12: the person sees the smaller list). A client's
+/// registered scope is a default, not a ceiling.
+fn scopes(named: Option<&str>, client: &Client, policy: &Policy) -> Result<Scopes, Refusal> {
+    let known = |scopes: &Scopes| scope::expand(scopes).intersection(&policy.catalogue.all());
+    let asked = match named {
+        Some(text) => known(&text.parse().map_err(|_| Refusal::UnknownScope)?),
+        None => Some(known(&client.scope))
+            .filter(|scopes| !scopes.is_empty())
+            .unwrap_or_else(|| policy.catalogue.default_scopes()),
+    };
+    if asked.is_empty() { Err(Refusal::UnknownScope) } else { Ok(asked) }
+}
+
+/// Decides what an authorization request leads to.
+pub fn decide(
+    request: &AuthorizeRequest,
+    facts: &Facts,
+    policy: &Policy,
+    fresh: &FreshCode,
+    now: Timestamp,
+) -> Verdict<Step, Refused> {
+    let asked = match check(request, facts, policy, now) {
+        Ok(asked) => asked,
+        Err(refused) => return Verdict::unchanged(Err(refused)),
+    };
+    if let Some(user) = &policy.auto_approve {
+        let reply_to = asked.reply_to.clone();
+        return Verdict { changes: vec![asked.approved_by(user, fresh, now)], reply: Ok(Step::Answer(reply_to)) };
+    }
+    let prompt = Prompt::of(request);
+    let session = live_session(facts, now).filter(|session| !prompt.login || session.created + FRESH_LOGIN >= now);
+    Verdict::unchanged(match (session, prompt.none) {
+        (Some(session), false) => Ok(Step::Consent(asked, session.user.clone())),
+        (None, false) => Ok(Step::Login(asked)),
+        (Some(_), true) => Err(Refused::Client(asked.reply_to, Refusal::ConsentRequired)),
+        (None, true) if asked.client.origin == ClientOrigin::Dynamic => Err(Refused::Page(Refusal::LoginRequired)),
+        (None, true) => Err(Refused::Client(asked.reply_to, Refusal::LoginRequired)),
+    })
+}
+
+/// What `prompt` asks for (OpenID Connect Core section 3.1.2.1). `consent` is what we do anyway.
+struct Prompt {
+    none: bool,
+    login: bool,
+}
+
+impl Prompt {
+    fn of(request: &AuthorizeRequest) -> Self {
+        let words = request.rest.as_ref().ok().and_then(|rest| rest.get("prompt")).unwrap_or_default();
+        let has = |word: &str| words.split(' ').any(|one| one == word);
+        Self { none: has("none"), login: has("login") }
+    }
+}
+
+impl Asked {
+    /// The change that a yes leads to.
+    pub(super) fn approved_by(self, user: &UserName, fresh: &FreshCode, now: Timestamp) -> Change {
+        let grant = Grant {
+            id: fresh.grant,
+            user: user.clone(),
+            client: self.client.id,
+            resource: self.resource,
+            scopes: self.scopes,
+            created: now,
+            stage: GrantStage::Consented,
+        };
+        let code = Code {
+            hash: fresh.code.hash(),
+            grant: fresh.grant,
+            redirect_uri: self.reply_to.redirect.to_uri(),
+            challenge: self.challenge,
+            expires: now + CODE_LIFETIME,
+            stage: CodeStage::Issued,
+        };
+        Change::Approved { grant, code }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::sample::{CHALLENGE, NOW, client, facts, fresh_code, policy, with_session};
+
+    /// What a decision came to, in words.
+    fn outcome(query: &str, facts: &Facts, policy: &Policy) -> String {
+        let request = match AuthorizeRequest::parse(query) {
+            Ok(request) => request,
+            Err(cause) => return format!("page {}", cause.code().as_str()),
+        };
+        let verdict = decide(&request, facts, policy, &fresh_code(), NOW);
+        match verdict.reply {
+            Ok(Step::Login(_)) => "login".into(),
+            Ok(Step::Consent(asked, user)) => format!("consent {user} {} {}", asked.resource, asked.scopes),
+            Ok(Step::Answer(to)) => to.with_code(&fresh_code().code, &policy.issuer),
+            Err(Refused::Page(cause)) => format!("page {}", cause.code().as_str()),
+            Err(Refused::Client(to, cause)) => to.with_error(&cause, &policy.issuer),
+        }
+    }
+
+    fn query(change: &[(&str, Option<&str>)]) -> String {
+        let id = client().id.to_string();
+        let mut parameters = vec![
+            ("response_type", "code"),
+            ("client_id", id.as_str()),
+            ("redirect_uri", "http://127.0.0.1:49152/cb"),
+            ("state", "s"),
+            ("code_challenge", CHALLENGE),
+            ("code_challenge_method", "S256"),
+        ];
+        for (name, value) in change {
+            parameters.retain(|(known, _)| known != name);
+            if let Some(value) = value {
+                parameters.push((name, value));
+            }
+        }
+        form::encode(&parameters)
+    }
+
+    #[track_caller]
+    fn check(change: &[(&str, Option<&str>)], anonymous: &str, logged_in: &str) {
+        assert_eq!(outcome(&query(change), &facts(), &policy()), anonymous, "anonymous");
+        let found = outcome(&query(change), &with_session(), &policy());
+        assert!(found.starts_with(logged_in), "{found} does not start with {logged_in}");
+    }
+
+    const ERROR: &str = "http://127.0.0.1:49152/cb?error=";
+    const ALL: &str = "consent ada urn:mcp:stdio:default mcp:resources mcp:tools:execute mcp:tools:read";
+
+    #[track_caller]
+    fn fails(change: &[(&str, Option<&str>)], word: &str) {
+        check(change, &format!("page {word}"), &format!("{ERROR}{word}&error_description="));
+    }
+
+    #[test]
+    fn auz_01_to_05_without_a_client_and_its_redirect_nothing_is_sent_anywhere() {
+        check(&[("client_id", Some("c_unknown"))], "page invalid_client", "page invalid_client");
+        check(&[("client_id", Some("\u{e4}"))], "page invalid_client", "page invalid_client");
+        check(&[("client_id", None)], "page invalid_request", "page invalid_request");
+        check(&[("client_id", Some(""))], "page invalid_request", "page invalid_request");
+        for other in ["https://evil.example/cb", "http://127.0.0.1:1/cb2", "http://localhost:1/cb", "//evil.example"] {
+            check(&[("redirect_uri", Some(other))], "page invalid_request", "page invalid_request");
+        }
+        check(&[("redirect_uri", None)], "login", ALL);
+        let mut two = with_session();
+        two.client
+            .as_mut()
+            .unwrap()
+            .redirect_uris
+            .push(shared::uri::RedirectUri::register("https://a.example/cb", &[]).unwrap());
+        assert_eq!(outcome(&query(&[("redirect_uri", None)]), &two, &policy()), "page invalid_request");
+    }
+
+    #[test]
+    fn auz_07_to_10_only_code_with_s256() {
+        fails(&[("response_type", None)], "invalid_request");
+        for other in ["token", "id_token", "code token", "CODE"] {
+            fails(&[("response_type", Some(other))], "unsupported_response_type");
+        }
+        fails(&[("code_challenge", None)], "invalid_request");
+        fails(&[("code_challenge_method", None)], "invalid_request");
+        fails(&[("code_challenge_method", Some("plain"))], "invalid_request");
+        fails(&[("code_challenge", Some("short"))], "invalid_request");
+        fails(&[("response_mode", Some("fragment"))], "invalid_request");
+    }
+
+    #[test]
+    fn auz_07_18_20_an_error_and_a_code_carry_the_exact_state_and_iss() {
+        let state = "a%20b+c&d=\u{20ac}";
+        let found = outcome(&query(&[("state", Some(state)), ("response_type", None)]), &with_session(), &policy());
+        assert!(found.ends_with("&state=a%2520b%2Bc%26d%3D%E2%82%AC&iss=http%3A%2F%2Flocalhost%3A3000"), "{found}");
+        let mut auto = policy();
+        auto.auto_approve = Some("demo".parse().unwrap());
+        let found = outcome(&query(&[("state", Some(state))]), &facts(), &auto);
+        let code = fresh_code().code;
+        assert_eq!(
+            found,
+            format!(
+                "http://127.0.0.1:49152/cb?code={}&state=a%2520b%2Bc%26d%3D%E2%82%AC&iss=http%3A%2F%2Flocalhost%3A3000",
+                code.expose()
+            )
+        );
+        fails(&[("state", Some(&"x".repeat(4097)))], "invalid_request");
+        check(&[("state", Some(&"x".repeat(4096)))], "login", ALL);
+    }
+
+    #[test]
+    fn auz_11_a_repeated_parameter_is_refused_and_never_followed() {
+        for name in ["client_id=c_x", "redirect_uri=https%3A%2F%2Fevil.example", "client%5fid=c_x"] {
+            for query in [format!("{}&{name}", query(&[])), format!("{name}&{}", query(&[]))] {
+                assert_eq!(outcome(&query, &with_session(), &policy()), "page invalid_request", "{query}");
+            }
+        }
+        for name in ["state=x", "scope=a", "code_challenge=x", "anything=1&anything=2"] {
+            let found = outcome(&format!("{}&scope=b&{name}", query(&[])), &with_session(), &policy());
+            assert!(found.starts_with(&format!("{ERROR}invalid_request")), "{found}");
+        }
+        let found = outcome(&format!("{}&state=x", query(&[])), &with_session(), &policy());
+        assert!(!found.contains("state="), "of two states neither is the exact one: {found}");
+    }
+
+    #[test]
+    fn auz_12_unknown_scopes_are_never_granted() {
+        check(&[("scope", Some("mcp:tools:read admin"))], "login", "consent ada urn:mcp:stdio:default mcp:tools:read");
+        check(
+            &[("scope", Some("mcp:tools"))],
+            "login",
+            "consent ada urn:mcp:stdio:default mcp:tools:execute mcp:tools:read",
+        );
+        let offline = "consent ada urn:mcp:stdio:default mcp:tools:read offline_access";
+        check(&[("scope", Some("offline_access mcp:tools:read"))], "login", offline);
+        fails(&[("scope", Some("admin"))], "invalid_scope");
+        fails(&[("scope", Some("a\"b"))], "invalid_scope");
+        check(&[("scope", Some(""))], "login", ALL);
+    }
+
+    #[test]
+    fn a_registered_scope_is_a_default_and_not_a_ceiling() {
+        let mut facts = with_session();
+        facts.client.as_mut().unwrap().scope = "mcp:resources openid".parse().unwrap();
+        let asks = |change: &[(&str, Option<&str>)]| outcome(&query(change), &facts, &policy());
+        assert_eq!(asks(&[]), "consent ada urn:mcp:stdio:default mcp:resources");
+        assert_eq!(asks(&[("scope", Some("mcp:tools:read"))]), "consent ada urn:mcp:stdio:default mcp:tools:read");
+    }
+
+    #[test]
+    fn auz_13_15_16_17_24_resources_and_strangers_among_the_parameters() {
+        fails(&[("resource", Some("https://other.example"))], "invalid_target");
+        check(&[("resource", Some(""))], "login", ALL);
+        check(&[("resource", Some("URN:mcp:stdio:notes"))], "login", "consent ada urn:mcp:stdio:notes ");
+        check(&[("nonsense", Some("1")), ("error", Some("x")), ("code", Some("y"))], "login", ALL);
+        let two = format!("{}&resource=urn:mcp:stdio:a&resource=urn:mcp:stdio:b", query(&[]));
+        assert!(outcome(&two, &with_session(), &policy()).starts_with(&format!("{ERROR}invalid_target")));
+        let twice = format!("{}&resource=urn:mcp:stdio:a&resource=urn:mcp:stdio:a", query(&[]));
+        assert!(outcome(&twice, &with_session(), &policy()).starts_with("consent ada urn:mcp:stdio:a "));
+    }
+
+    #[test]
+    fn prompts_are_met() {
+        check(&[("prompt", Some("consent"))], "login", ALL);
+        check(&[("prompt", Some("select_account"))], "login", ALL);
+        check(&[("prompt", Some("none"))], "page login_required", &format!("{ERROR}consent_required"));
+        let mut operator = facts();
+        operator.client.as_mut().unwrap().origin = ClientOrigin::Operator;
+        let found = outcome(&query(&[("prompt", Some("none"))]), &operator, &policy());
+        assert!(found.starts_with(&format!("{ERROR}login_required")), "{found}");
+        let mut old = with_session();
+        old.session.as_mut().unwrap().created = Timestamp(NOW.0 - 61);
+        assert_eq!(outcome(&query(&[("prompt", Some("login"))]), &old, &policy()), "login");
+        check(&[("prompt", Some("login"))], "login", ALL);
+    }
+
+    #[test]
+    fn ui_01_17_a_session_counts_while_it_and_its_person_are_good() {
+        let mut expired = with_session();
+        expired.session.as_mut().unwrap().expires = NOW;
+        assert_eq!(outcome(&query(&[]), &expired, &policy()), "login");
+        let mut disabled = with_session();
+        disabled.user.as_mut().unwrap().stage = UserStage::Disabled;
+        assert_eq!(outcome(&query(&[]), &disabled, &policy()), "login");
+    }
+
+    #[test]
+    fn auz_25_26_only_an_approval_is_stored_and_a_code_is_bound_to_everything() {
+        let request = AuthorizeRequest::parse(&query(&[])).unwrap();
+        assert!(decide(&request, &with_session(), &policy(), &fresh_code(), NOW).changes.is_empty());
+        let mut auto = policy();
+        auto.auto_approve = Some("demo".parse().unwrap());
+        let verdict = decide(&request, &facts(), &auto, &fresh_code(), NOW);
+        let [Change::Approved { grant, code }] = &verdict.changes[..] else { panic!("{:?}", verdict.changes) };
+        assert_eq!((grant.client.clone(), grant.user.as_str()), (client().id, "demo"));
+        assert_eq!(code.redirect_uri.as_str(), "http://127.0.0.1:49152/cb");
+        assert_eq!((code.challenge.text().as_str(), code.expires), (CHALLENGE, NOW + CODE_LIFETIME));
+        assert_eq!(code.hash, fresh_code().code.hash());
+    }
+}

@@ -1,0 +1,245 @@
+//! How a client proves who it is at the token endpoint and its kin (RFC 6749 section 2.3, contract C5).
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use shared::id::ClientId;
+use shared::oauth::form::{self, Parameters};
+use shared::oauth::register::AuthMethod;
+use shared::secret::Secret;
+use shared::state::Client;
+use shared::time::Timestamp;
+
+use super::policy::MAX_TOKEN;
+use super::refusal::Refusal;
+
+/// Padding is forgiven: RFC 7617 wants it, and some clients leave it out.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Why a client is not believed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ClientFault {
+    /// Neither `client_id` nor an Authorization header.
+    #[error("the request names no client")]
+    Nameless,
+    /// The Authorization header cannot be read, or has another scheme than Basic.
+    #[error("the Authorization header is no Basic credential")]
+    Header,
+    /// A header and a body that both authenticate, or disagree.
+    #[error("the client authenticates in two ways at once")]
+    TwoMethods,
+    /// No such client.
+    #[error("the client is unknown")]
+    Unknown,
+    /// Not the method that it registered.
+    #[error("the client uses another authentication method than it registered")]
+    Method,
+    /// The secret is wrong.
+    #[error("the client secret is wrong")]
+    Secret,
+    /// The secret's time is over.
+    #[error("the client secret has expired")]
+    Expired,
+}
+
+/// What a request presents.
+#[derive(Debug)]
+pub struct Presented {
+    id: String,
+    proof: Proof,
+}
+
+#[derive(Debug)]
+enum Proof {
+    Nothing,
+    Header(Secret),
+    Body(Secret),
+}
+
+impl Presented {
+    /// Reads the Authorization header and takes `client_id` and `client_secret` out of the body. The query is never
+    /// read (RFC 6749 section 2.3.1).
+    ///
+    /// # Errors
+    /// When nothing, or more than one thing, is presented.
+    pub fn read(authorization: Option<&[u8]>, body: &mut Parameters) -> Result<Self, Refusal> {
+        let id = body.take("client_id");
+        let secret = body.take("client_secret").map(Secret::new);
+        let header = authorization.is_some();
+        let fail = |fault| Refusal::Client { fault, header };
+        match (authorization, secret) {
+            (Some(_), Some(_)) => Err(fail(ClientFault::TwoMethods)),
+            (Some(header), None) => {
+                let (name, secret) = basic(header).ok_or(fail(ClientFault::Header))?;
+                match id {
+                    Some(id) if id != name => Err(fail(ClientFault::TwoMethods)),
+                    _ => Ok(Self { id: name, proof: Proof::Header(secret) }),
+                }
+            }
+            (None, secret) => {
+                let id = id.ok_or(fail(ClientFault::Nameless))?;
+                Ok(Self { id, proof: secret.map_or(Proof::Nothing, Proof::Body) })
+            }
+        }
+    }
+
+    /// The client's name, if it can be one: what to look up.
+    pub fn client(&self) -> Option<ClientId> {
+        self.id.parse().ok()
+    }
+
+    /// The name as it was sent: a key for counting failures.
+    pub fn name(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether nothing is presented that could prove anything.
+    pub fn is_bare(&self) -> bool {
+        matches!(self.proof, Proof::Nothing)
+    }
+
+    fn fault(&self, fault: ClientFault) -> Refusal {
+        Refusal::Client { fault, header: matches!(self.proof, Proof::Header(_)) }
+    }
+
+    /// Checks what is presented against the client's record.
+    ///
+    /// # Errors
+    /// [`Refusal::Client`], with the exact cause for the log.
+    pub fn authenticate(&self, client: Option<&Client>, now: Timestamp) -> Result<AuthenticatedClient, Refusal> {
+        // A name that cannot be one is looked up as nothing, and facts may then hold the grant's own client.
+        let named = client.filter(|client| client.id.as_str() == self.id);
+        let client = named.ok_or_else(|| self.fault(ClientFault::Unknown))?;
+        let secret = match (client.auth_method, &self.proof) {
+            (Some(AuthMethod::None), Proof::Nothing) => None,
+            (Some(AuthMethod::ClientSecretBasic) | None, Proof::Header(secret)) => Some(secret),
+            (Some(AuthMethod::ClientSecretPost) | None, Proof::Body(secret)) => Some(secret),
+            _ => return Err(self.fault(ClientFault::Method)),
+        };
+        if let Some(secret) = secret {
+            let kept = client.secret.as_ref().ok_or_else(|| self.fault(ClientFault::Method))?;
+            // Comparing hashes takes the same time wherever they differ.
+            if kept.hash != secret.hash() {
+                return Err(self.fault(ClientFault::Secret));
+            }
+            if kept.expires.is_some_and(|expires| expires <= now) {
+                return Err(self.fault(ClientFault::Expired));
+            }
+        }
+        Ok(AuthenticatedClient(client.clone()))
+    }
+}
+
+/// Reads `Basic base64(form(id):form(secret))`, the scheme in any case (RFC 6749 section 2.3.1, RFC 9110 11.1).
+fn basic(header: &[u8]) -> Option<(String, Secret)> {
+    let text = std::str::from_utf8(header).ok().filter(|text| text.len() <= 2 * MAX_TOKEN)?;
+    let (scheme, credential) = text.trim().split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(BASE64.decode(credential.trim()).ok()?).ok()?;
+    let (id, secret) = decoded.split_once(':')?;
+    Some((form::decode(id).ok()?, Secret::new(form::decode(secret).ok()?)))
+}
+
+/// Evidence that a client proved who it is, by the one method that it registered. Only
+/// [`Presented::authenticate`] makes one.
+#[derive(Clone, Debug)]
+pub struct AuthenticatedClient(Client);
+
+impl AuthenticatedClient {
+    /// The client.
+    pub fn record(&self) -> &Client {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::state::ClientSecret;
+
+    use super::*;
+    use crate::protocol::sample::{NOW, client};
+
+    const SECRET: &str = "a:b%c+d e\u{e4}";
+
+    fn header(id: &str, secret: &str) -> String {
+        format!("Basic {}", BASE64.encode(format!("{}:{}", form::encode_value(id), form::encode_value(secret))))
+    }
+
+    fn read(authorization: Option<&str>, body: &[(&str, &str)]) -> Result<Presented, Refusal> {
+        let mut body = Parameters::parse(&form::encode(body)).unwrap();
+        Presented::read(authorization.map(str::as_bytes), &mut body)
+    }
+
+    #[track_caller]
+    fn check(
+        method: Option<AuthMethod>,
+        authorization: Option<&str>,
+        body: &[(&str, &str)],
+        fault: Option<ClientFault>,
+    ) {
+        let mut client = client();
+        client.auth_method = method;
+        client.secret = (method != Some(AuthMethod::None))
+            .then(|| ClientSecret { hash: Secret::new(SECRET.into()).hash(), expires: None });
+        let found = read(authorization, body).and_then(|presented| {
+            let known = Some(&client).filter(|client| presented.client().as_ref() == Some(&client.id));
+            presented.authenticate(known, NOW)
+        });
+        let want = fault.map(|fault| Refusal::Client { fault, header: authorization.is_some() });
+        assert_eq!(found.err(), want);
+    }
+
+    #[test]
+    fn c5_exactly_one_method_the_registered_one() {
+        use AuthMethod::{ClientSecretBasic, ClientSecretPost, None as Public};
+        use ClientFault::{Header, Method, Nameless, Secret, TwoMethods, Unknown};
+        let id = client().id.to_string();
+        let good = header(&id, SECRET);
+        let body = [("client_id", id.as_str()), ("client_secret", SECRET)];
+        let bare = [("client_id", id.as_str())];
+        check(Some(Public), None, &bare, None);
+        check(Some(Public), None, &body, Some(Method));
+        check(Some(Public), Some(&good), &[], Some(Method));
+        check(Some(ClientSecretBasic), Some(&good), &[], None);
+        check(Some(ClientSecretBasic), Some(&good), &bare, None);
+        check(Some(ClientSecretBasic), None, &body, Some(Method));
+        check(Some(ClientSecretBasic), None, &bare, Some(Method));
+        check(Some(ClientSecretPost), None, &body, None);
+        check(Some(ClientSecretPost), Some(&good), &[], Some(Method));
+        check(None, None, &body, None);
+        check(None, Some(&good), &[], None);
+        check(None, None, &bare, Some(Method));
+        check(None, Some(&good), &body, Some(TwoMethods));
+        check(None, Some(&good), &[("client_id", "c_other")], Some(TwoMethods));
+        check(None, Some(&header(&id, "wrong")), &[], Some(Secret));
+        check(None, Some(&header("c_other", SECRET)), &[], Some(Unknown));
+        check(None, None, &[], Some(Nameless));
+        for junk in ["", "Basic", "Basic !", "Basic YWI=", "Bearer x", "Digest a:b"] {
+            check(None, Some(junk), &bare, Some(Header));
+        }
+    }
+
+    #[test]
+    fn tok_16_17_any_character_in_a_secret_and_any_case_of_basic() {
+        let id = client().id.to_string();
+        for scheme in ["basic", "BASIC", "bAsIc"] {
+            check(None, Some(&header(&id, SECRET).replace("Basic", scheme)), &[], None);
+        }
+        check(None, Some(header(&id, SECRET).trim_end_matches('=')), &[], None);
+    }
+
+    #[test]
+    fn an_expired_secret_is_refused() {
+        let mut client = client();
+        client.auth_method = None;
+        client.secret = Some(ClientSecret { hash: Secret::new("s".into()).hash(), expires: Some(NOW) });
+        let presented = read(None, &[("client_id", client.id.as_str()), ("client_secret", "s")]).unwrap();
+        assert!(presented.authenticate(Some(&client), NOW).is_err());
+        assert!(presented.authenticate(Some(&client), Timestamp(NOW.0 - 1)).is_ok());
+    }
+}

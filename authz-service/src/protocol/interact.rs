@@ -1,0 +1,277 @@
+//! Login and consent: what a person's answer on a page leads to. Nothing is stored until somebody has logged in, and
+//! nothing about a request until a person has said yes (AUZ-26): the page carries the request itself, sealed.
+
+use serde::{Deserialize, Serialize};
+use shared::id::{GrantId, UserName};
+use shared::scope::Scopes;
+use shared::secret::{Secret, TokenHash};
+use shared::state::{Change, Facts, Session, UserStage, Wanted};
+use shared::time::Timestamp;
+use shared::uri::Resource;
+
+use super::Verdict;
+use super::authorize::{self, Asked, AuthorizeRequest, FreshCode, Refused, ReplyTo};
+use super::policy::{PAGE_LIFETIME, Policy, SESSION_LIFETIME};
+use super::refusal::Refusal;
+
+/// What a login or consent page carries through the browser, under a seal of ours.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Transaction {
+    /// The authorization request, as it came.
+    pub query: String,
+    /// When the page was made.
+    pub issued: Timestamp,
+    /// What the person was shown, on a consent page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<Shown>,
+}
+
+/// What a consent page showed: a yes is to this and to nothing else.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Shown {
+    /// The name of the grant to be, so that a page is answered once.
+    pub grant: GrantId,
+    /// The scopes.
+    pub scopes: Scopes,
+    /// The resource.
+    pub resource: Resource,
+}
+
+impl Transaction {
+    /// For a login page.
+    pub fn login(query: String, now: Timestamp) -> Self {
+        Self { query, issued: now, shown: None }
+    }
+
+    /// For a consent page.
+    pub fn consent(query: String, asked: &Asked, grant: GrantId, now: Timestamp) -> Self {
+        let shown = Shown { grant, scopes: asked.scopes.clone(), resource: asked.resource.clone() };
+        Self { query, issued: now, shown: Some(shown) }
+    }
+
+    /// Whether the page may still be answered (UI-13).
+    ///
+    /// # Errors
+    /// [`Refusal::PageExpired`].
+    pub fn in_time(&self, now: Timestamp) -> Result<(), Refusal> {
+        if self.issued + PAGE_LIFETIME < now { Err(Refusal::PageExpired) } else { Ok(()) }
+    }
+}
+
+/// What a person decided.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Decision {
+    /// "Allow".
+    Allow,
+    /// "Deny".
+    Deny,
+}
+
+impl Decision {
+    /// Reads the pressed button's value. Anything but a clear yes or no is an error, never a yes.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn parse(word: Option<&str>) -> Result<Self, Refusal> {
+        match word {
+            Some("allow") => Ok(Self::Allow),
+            Some("deny") => Ok(Self::Deny),
+            _ => Err(Refusal::Malformed("decision")),
+        }
+    }
+}
+
+/// A consent page's answer.
+#[derive(Debug)]
+pub struct ConsentAnswer {
+    request: AuthorizeRequest,
+    transaction: Transaction,
+    shown: Shown,
+    decision: Decision,
+}
+
+/// The evidence that a person consented to what the client asked for. Only [`decide`] makes one.
+#[derive(Debug)]
+pub struct Consented {
+    /// Where the code goes.
+    pub reply_to: ReplyTo,
+    /// Who consented.
+    pub user: UserName,
+}
+
+impl ConsentAnswer {
+    /// Puts together what the page carried and what was pressed.
+    ///
+    /// # Errors
+    /// When the transaction is not a consent page's.
+    pub fn new(transaction: Transaction, decision: Decision) -> Result<Self, Refusal> {
+        let request = AuthorizeRequest::parse(&transaction.query)?;
+        let shown = transaction.shown.clone().ok_or(Refusal::Forged)?;
+        Ok(Self { request, transaction, shown, decision })
+    }
+
+    /// The grant to be.
+    pub fn grant(&self) -> GrantId {
+        self.shown.grant
+    }
+
+    /// The records to decide on.
+    pub fn wants(&self, session: TokenHash, policy: &Policy) -> Wanted {
+        Wanted { grant: Some(self.shown.grant), user: None, ..self.request.wants(Some(session), policy) }
+    }
+}
+
+/// Decides on a consent page's answer.
+pub fn decide(
+    answer: &ConsentAnswer,
+    facts: &Facts,
+    policy: &Policy,
+    fresh: &FreshCode,
+    now: Timestamp,
+) -> Verdict<Consented, Refused> {
+    let (asked, user) = match consented(answer, facts, policy, now) {
+        Ok(found) => found,
+        Err(refused) => return Verdict::unchanged(Err(refused)),
+    };
+    let reply_to = asked.reply_to.clone();
+    match answer.decision {
+        Decision::Allow => {
+            Verdict { changes: vec![asked.approved_by(&user, fresh, now)], reply: Ok(Consented { reply_to, user }) }
+        }
+        Decision::Deny => Verdict {
+            changes: vec![Change::Denied { user, client: asked.client.id }],
+            reply: Err(Refused::Client(reply_to, Refusal::Denied)),
+        },
+    }
+}
+
+fn consented(
+    answer: &ConsentAnswer,
+    facts: &Facts,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<(Asked, UserName), Refused> {
+    let session = authorize::live_session(facts, now).ok_or(Refused::Page(Refusal::NotLoggedIn))?;
+    answer.transaction.in_time(now).map_err(Refused::Page)?;
+    if facts.grant.is_some() {
+        return Err(Refused::Page(Refusal::PageAnswered));
+    }
+    // The whole request is checked again: the client may have changed since the page was made.
+    let asked = authorize::check(&answer.request, facts, policy, now)?;
+    if asked.scopes != answer.shown.scopes || asked.resource != answer.shown.resource {
+        return Err(Refused::Page(Refusal::PageExpired));
+    }
+    Ok((asked, session.user.clone()))
+}
+
+/// Decides on a login, after the password was compared: `right` says how that ended.
+pub fn log_in(name: &UserName, right: bool, facts: &Facts, fresh: &Secret, now: Timestamp) -> Verdict<()> {
+    let enabled = facts.user.as_ref().is_some_and(|user| user.name == *name && user.stage == UserStage::Enabled);
+    if !right || !enabled {
+        return Verdict::unchanged(Err(Refusal::WrongLogin));
+    }
+    Verdict { changes: vec![Change::SessionOpened(session(name, fresh, now))], reply: Ok(()) }
+}
+
+/// A session that starts now.
+pub(super) fn session(name: &UserName, fresh: &Secret, now: Timestamp) -> Session {
+    Session { hash: fresh.hash(), user: name.clone(), created: now, expires: now + SESSION_LIFETIME }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::oauth::form;
+    use shared::state::GrantStage;
+
+    use super::*;
+    use crate::protocol::sample::{CHALLENGE, NOW, client, fresh_code, grant, policy, user, with_grant, with_session};
+
+    fn query() -> String {
+        form::encode(&[
+            ("response_type", "code"),
+            ("client_id", client().id.as_str()),
+            ("state", "s"),
+            ("code_challenge", CHALLENGE),
+            ("code_challenge_method", "S256"),
+            ("scope", "mcp:tools:read"),
+        ])
+    }
+
+    fn transaction() -> Transaction {
+        let request = AuthorizeRequest::parse(&query()).unwrap();
+        let asked = authorize::check(&request, &with_session(), &policy(), NOW).unwrap();
+        Transaction::consent(query(), &asked, grant().id, NOW)
+    }
+
+    #[track_caller]
+    fn check(
+        decision: Decision,
+        change: impl FnOnce(&mut Transaction, &mut Facts),
+        at: Timestamp,
+        reply: Result<(), Refusal>,
+        changes: usize,
+    ) {
+        let (mut transaction, mut facts) = (transaction(), with_session());
+        facts.session.as_mut().unwrap().expires = Timestamp(NOW.0 + 3600);
+        change(&mut transaction, &mut facts);
+        let answer = ConsentAnswer::new(transaction, decision).unwrap();
+        let verdict = decide(&answer, &facts, &policy(), &fresh_code(), at);
+        assert_eq!(verdict.reply.map(|_| ()).map_err(|refused| refused.cause().clone()), reply);
+        assert_eq!(verdict.changes.len(), changes);
+    }
+
+    #[test]
+    fn ui_10_13_17_a_yes_counts_once_in_time_by_the_person_who_is_logged_in() {
+        use Decision::{Allow, Deny};
+        check(Allow, |_, _| {}, NOW, Ok(()), 1);
+        check(Deny, |_, _| {}, NOW, Err(Refusal::Denied), 1);
+        check(Allow, |_, _| {}, NOW + PAGE_LIFETIME, Ok(()), 1);
+        check(Allow, |_, _| {}, Timestamp(NOW.0 + 601), Err(Refusal::PageExpired), 0);
+        check(Allow, |_, facts| facts.grant = Some(grant()), NOW, Err(Refusal::PageAnswered), 0);
+        check(Deny, |_, facts| facts.grant = Some(grant()), NOW, Err(Refusal::PageAnswered), 0);
+        check(Allow, |_, facts| facts.session = None, NOW, Err(Refusal::NotLoggedIn), 0);
+        check(
+            Allow,
+            |_, facts| facts.user.as_mut().unwrap().stage = UserStage::Disabled,
+            NOW,
+            Err(Refusal::NotLoggedIn),
+            0,
+        );
+        check(Allow, |_, facts| facts.client = None, NOW, Err(Refusal::UnknownClient), 0);
+        check(
+            Allow,
+            |_, facts| facts.client.as_mut().unwrap().redirect_uris.clear(),
+            NOW,
+            Err(Refusal::RedirectMissing),
+            0,
+        );
+        check(
+            Allow,
+            |transaction, _| transaction.shown.as_mut().unwrap().scopes = "mcp:tools:execute".parse().unwrap(),
+            NOW,
+            Err(Refusal::PageExpired),
+            0,
+        );
+    }
+
+    #[test]
+    fn only_allow_is_a_yes_and_a_login_page_is_no_consent_page() {
+        for word in [None, Some(""), Some("yes"), Some("Allow")] {
+            assert!(Decision::parse(word).is_err(), "{word:?}");
+        }
+        assert!(ConsentAnswer::new(Transaction::login(query(), NOW), Decision::Allow).is_err());
+    }
+
+    #[test]
+    fn ui_08_a_login_needs_the_right_password_and_an_enabled_account() {
+        let name = user().name;
+        let secret = Secret::new("cookie".into());
+        let ask = |right: bool, facts: &Facts| log_in(&name, right, facts, &secret, NOW).reply;
+        assert_eq!(ask(true, &with_grant(GrantStage::Live)), Ok(()));
+        assert_eq!(ask(false, &with_grant(GrantStage::Live)), Err(Refusal::WrongLogin));
+        assert_eq!(ask(true, &Facts::default()), Err(Refusal::WrongLogin));
+        let mut disabled = with_grant(GrantStage::Live);
+        disabled.user.as_mut().unwrap().stage = UserStage::Disabled;
+        assert_eq!(ask(true, &disabled), Err(Refusal::WrongLogin));
+    }
+}

@@ -1,0 +1,44 @@
+//! Token introspection (RFC 7662, contract C8): whoever owns a token may ask whether it is alive.
+
+use serde::Serialize;
+use shared::oauth::jwt::AccessClaims;
+use shared::state::Facts;
+use shared::time::Timestamp;
+use shared::token::VerifiedToken;
+
+use super::client_auth::ClientFault;
+use super::refusal::Refusal;
+use super::revoke::TokenQuestion;
+
+/// The answer (RFC 7662 section 2.2). Of a token that is not alive, or not the asker's, nothing is told.
+#[derive(Debug, Serialize)]
+pub struct Introspected {
+    active: bool,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    claims: Option<AccessClaims>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_type: Option<&'static str>,
+}
+
+/// Decides what the asker may know.
+///
+/// # Errors
+/// When the asker did not prove who it is: a public client cannot (RFC 7662 section 2.1).
+pub fn decide(
+    question: &TokenQuestion,
+    token: Option<&VerifiedToken>,
+    facts: &Facts,
+    now: Timestamp,
+) -> Result<Introspected, Refusal> {
+    if question.client.is_bare() {
+        return Err(Refusal::Client { fault: ClientFault::Method, header: false });
+    }
+    let client = question.client.authenticate(facts.client.as_ref(), now)?;
+    let alive = token.filter(|token| token.alive(facts, now).is_ok());
+    let own = alive.filter(|token| token.claims().client_id == client.record().id);
+    Ok(Introspected {
+        active: own.is_some(),
+        claims: own.map(|token| token.claims().clone()),
+        token_type: own.map(|_| "Bearer"),
+    })
+}

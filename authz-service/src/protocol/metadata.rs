@@ -1,0 +1,77 @@
+//! What we say about ourselves (RFC 8414, and what a reader of OpenID Connect Discovery needs). Only what works is
+//! advertised, and it follows from the enums.
+
+use shared::oauth::metadata::AuthorizationServer;
+use shared::oauth::pkce::S256;
+use shared::oauth::register::{AuthMethod, GrantType};
+use shared::state::PublicKey;
+
+use super::policy::Policy;
+
+/// The metadata document.
+pub fn document(policy: &Policy) -> AuthorizationServer {
+    let at = |path: &str| policy.issuer.join(path);
+    let methods = words(&AuthMethod::ALL.map(AuthMethod::as_str));
+    let with_secret = words(&[AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost].map(AuthMethod::as_str));
+    AuthorizationServer {
+        issuer: policy.issuer.to_string(),
+        authorization_endpoint: at("/oauth/authorize"),
+        token_endpoint: at("/oauth/token"),
+        registration_endpoint: Some(at("/register")),
+        revocation_endpoint: Some(at("/oauth/revoke")),
+        introspection_endpoint: Some(at("/oauth/introspect")),
+        jwks_uri: Some(at("/oauth/jwks")),
+        scopes_supported: policy.catalogue.all().iter().map(ToString::to_string).collect(),
+        response_types_supported: words(&["code"]),
+        response_modes_supported: words(&["query"]),
+        grant_types_supported: words(&GrantType::ALL.map(GrantType::as_str)),
+        token_endpoint_auth_methods_supported: methods.clone(),
+        revocation_endpoint_auth_methods_supported: methods,
+        introspection_endpoint_auth_methods_supported: with_secret,
+        code_challenge_methods_supported: words(&[S256]),
+        authorization_response_iss_parameter_supported: true,
+        ..AuthorizationServer::default()
+    }
+}
+
+/// The same document for a reader of OpenID Connect Discovery, with the members that it requires. We issue no ID
+/// tokens; MCP clients look here too (MCP authorization, discovery).
+pub fn openid_document(policy: &Policy) -> AuthorizationServer {
+    AuthorizationServer {
+        subject_types_supported: words(&["public"]),
+        id_token_signing_alg_values_supported: words(&["ES256"]),
+        ..document(policy)
+    }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The public keys as a JWK Set (RFC 7517 section 5), current and retiring ones.
+pub fn jwks(keys: &[PublicKey]) -> serde_json::Value {
+    let one = |key: &PublicKey| {
+        let mut jwk = key.jwk.clone();
+        for (name, value) in [("kid", key.id.0.as_str()), ("alg", key.alg.as_str()), ("use", "sig")] {
+            jwk.insert(name.to_owned(), value.into());
+        }
+        serde_json::Value::Object(jwk)
+    };
+    serde_json::json!({ "keys": keys.iter().map(one).collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::sample::policy;
+
+    #[test]
+    fn met_01_06_the_issuer_is_exact_and_s256_the_only_method() {
+        for document in [document(&policy()), openid_document(&policy())] {
+            assert_eq!(document.issuer, "http://localhost:3000");
+            assert_eq!(document.code_challenge_methods_supported, ["S256"]);
+            assert_eq!(document.token_endpoint, "http://localhost:3000/oauth/token");
+            assert!(document.authorization_response_iss_parameter_supported);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Every lifetime and limit, each a named constant with its source, and what the operator chose.
+
+use shared::id::UserName;
+use shared::scope::Catalogue;
+use shared::time::Seconds;
+use shared::uri::{HOST_SCHEMES, Issuer, Resource};
+
+use super::refusal::Refusal;
+
+/// How long an authorization code stays good.
+///
+/// RFC 6749 section 4.1.2 recommends at most ten minutes; the redirect that carries a code takes seconds, and a
+/// shorter life leaves less to steal.
+pub const CODE_LIFETIME: Seconds = Seconds(60);
+
+/// How long an access token lives: what the systems that this one replaces promise (`expires_in: 3600`), and the
+/// most that contract TOK-20 allows. The store has the last word at every call, so a revocation need not wait.
+pub const ACCESS_LIFETIME: Seconds = Seconds(3600);
+
+/// How long a refresh token may lie unused (OAuth 2.1 section 4.3.3 wants idle ones to end).
+pub const REFRESH_IDLE: Seconds = Seconds(30 * DAY);
+
+/// How long a person's consent yields new tokens without asking again, however often it is used.
+pub const REFRESH_ABSOLUTE: Seconds = Seconds(90 * DAY);
+
+/// How long after its exchange a refresh token may come again because the answer was lost (contract C7).
+pub const REFRESH_GRACE: Seconds = Seconds(10);
+
+/// How long a browser stays logged in: a working day.
+pub const SESSION_LIFETIME: Seconds = Seconds(12 * 3600);
+
+/// How long a login or consent page can be answered (MCP security best practices, "state"; UI-13).
+pub const PAGE_LIFETIME: Seconds = Seconds(600);
+
+/// How old a login may be that satisfies `prompt=login` (OpenID Connect Core section 3.1.2.1).
+pub const FRESH_LOGIN: Seconds = Seconds(60);
+
+/// How long a client that registered itself is kept without any grant (RFC 7591 section 5, REG-18): as long as the
+/// longest grant lives.
+pub const CLIENT_UNUSED: Seconds = REFRESH_ABSOLUTE;
+
+/// How long the link for making the first account works.
+pub const SETUP_LIFETIME: Seconds = Seconds(DAY);
+
+/// The longest `state` that is carried back, in bytes (contract C9).
+pub const MAX_STATE: usize = 4 * 1024;
+
+/// The longest token, code or secret that is looked at, in bytes (contract C9).
+pub const MAX_TOKEN: usize = 8 * 1024;
+
+/// How many redirect URIs one client may register (contract C9).
+pub const MAX_REDIRECT_URIS: usize = 10;
+
+/// The longest string member of a registration, in bytes (contract C9).
+pub const MAX_STRING: usize = 1024;
+
+/// The longest `client_name`, in characters (contract C9).
+pub const MAX_CLIENT_NAME: usize = 128;
+
+/// How many contacts one client may register.
+pub const MAX_CONTACTS: usize = 10;
+
+/// The shortest password that is accepted, in characters (NIST SP 800-63B section 3.1.1.2, beside a rate limit).
+pub const MIN_PASSWORD: usize = 8;
+
+/// The longest password that is hashed, in bytes: hashing a megabyte is work that a stranger may not order.
+pub const MAX_PASSWORD: usize = 1024;
+
+const DAY: u64 = 24 * 3600;
+
+/// What is meant when a request names no resource.
+pub const DEFAULT_RESOURCE: &str = "urn:mcp:stdio:default";
+
+/// What the operator chose, checked once at the start.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Our name, byte for byte in metadata, `iss` and tokens.
+    pub issuer: Issuer,
+    /// The scopes that we give out.
+    pub catalogue: Catalogue,
+    /// Resources besides the stdio servers, in the spelling that goes into tokens.
+    pub resources: Vec<Resource>,
+    /// What is meant when a request names none.
+    pub default_resource: Resource,
+    /// Private-use schemes without a dot that redirect URIs may have.
+    pub redirect_schemes: Vec<String>,
+    /// Development only: nobody is asked, and this person consents to everything.
+    pub auto_approve: Option<UserName>,
+}
+
+impl Policy {
+    /// The policy of a service with this name and nothing else chosen.
+    ///
+    /// # Errors
+    /// Never in practice: the default resource is well-formed.
+    pub fn new(issuer: Issuer) -> Result<Self, shared::uri::NotAResource> {
+        Ok(Self {
+            issuer,
+            catalogue: Catalogue::standard(),
+            resources: Vec::new(),
+            default_resource: DEFAULT_RESOURCE.parse()?,
+            redirect_schemes: HOST_SCHEMES.map(str::to_owned).to_vec(),
+            auto_approve: None,
+        })
+    }
+
+    /// The resource that a request means, in our own spelling (RFC 8707 section 2): the default when it names none,
+    /// and one only, however often it is named.
+    ///
+    /// # Errors
+    /// [`Refusal::Target`] when it is not ours, or when there are two.
+    pub fn resource<'a>(&self, named: impl IntoIterator<Item = &'a str>) -> Result<Resource, Refusal> {
+        let mut found = None;
+        for text in named.into_iter().filter(|text| !text.is_empty()) {
+            let ours = self.our_spelling(text)?;
+            if found.as_ref().is_some_and(|before| *before != ours) {
+                return Err(Refusal::Target("one token is for one resource; ask for each on its own"));
+            }
+            found = Some(ours);
+        }
+        Ok(found.unwrap_or_else(|| self.default_resource.clone()))
+    }
+
+    fn our_spelling(&self, text: &str) -> Result<Resource, Refusal> {
+        let unknown = Refusal::Target("this server gives out no tokens for that resource");
+        let named: Resource = text.parse().map_err(|_| unknown.clone())?;
+        if named.stdio_name().is_some() {
+            return Ok(named.case_folded());
+        }
+        self.resources.iter().find(|ours| same(ours, &named)).cloned().ok_or(unknown)
+    }
+}
+
+/// Whether both texts name one resource. Clients that send a URL through a URL type write a bare host with a slash
+/// (MCP authorization, "Canonical Server URI": both forms are to be taken).
+fn same(ours: &Resource, named: &Resource) -> bool {
+    let bare = |resource: &Resource| {
+        let folded = resource.case_folded();
+        let text = folded.as_str();
+        let root = text.strip_suffix('/').filter(|rest| rest.matches('/').count() == 2);
+        root.unwrap_or(text).to_owned()
+    };
+    ours.names_the_same(named) || bare(ours) == bare(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        let mut policy = Policy::new("http://localhost:3000".parse().unwrap()).unwrap();
+        policy.resources = vec!["https://mcp.example/mcp".parse().unwrap(), "https://root.example".parse().unwrap()];
+        policy
+    }
+
+    #[track_caller]
+    fn check(named: &[&str], answer: Option<&str>) {
+        let found = policy().resource(named.iter().copied()).ok();
+        assert_eq!(found.as_ref().map(Resource::as_str), answer, "{named:?}");
+    }
+
+    #[test]
+    fn auz_13_14_15_16_a_resource_is_ours_in_our_spelling_or_refused() {
+        check(&[], Some("urn:mcp:stdio:default"));
+        check(&[""], Some("urn:mcp:stdio:default"));
+        check(&["urn:mcp:stdio:notes"], Some("urn:mcp:stdio:notes"));
+        check(&["URN:MCP:STDIO:notes"], Some("urn:mcp:stdio:notes"));
+        check(&["HTTPS://MCP.example/mcp"], Some("https://mcp.example/mcp"));
+        check(&["https://mcp.example/MCP"], None);
+        check(&["https://mcp.example/mcp/"], None);
+        check(&["https://root.example/"], Some("https://root.example"));
+        check(&["https://other.example"], None);
+        check(&["urn:mcp:stdio:a#f"], None);
+        check(&["not a uri"], None);
+        check(&["urn:mcp:stdio:a", "urn:mcp:stdio:b"], None);
+        check(&["urn:mcp:stdio:a", "URN:mcp:stdio:a"], Some("urn:mcp:stdio:a"));
+        check(&["urn:mcp:stdio:a", "https://mcp.example/mcp"], None);
+    }
+}

@@ -1,0 +1,366 @@
+//! Dynamic client registration (RFC 7591): what a client says about itself becomes a record, or a reason why not.
+
+use serde_json::{Map, Value};
+use shared::id::ClientId;
+use shared::oauth::json;
+use shared::oauth::register::{AuthMethod, ClientMetadata, GrantType, Registered};
+use shared::scope::Scopes;
+use shared::secret::Secret;
+use shared::state::{Change, Client, ClientOrigin, ClientSecret};
+use shared::time::Timestamp;
+use shared::uri::{Parts, RedirectUri};
+use uuid::Uuid;
+
+use super::Verdict;
+use super::policy::{MAX_CLIENT_NAME, MAX_CONTACTS, MAX_REDIRECT_URIS, MAX_STRING, Policy};
+use super::refusal::Refusal;
+
+/// What the shell draws for a client.
+#[derive(Debug)]
+pub struct FreshClient {
+    /// For its name.
+    pub id: Uuid,
+    /// Its secret, if it is to have one.
+    pub secret: Secret,
+}
+
+/// Reads the body of a registration. A member that is `null` is absent (RFC 7592 section 2.2 says so for updates).
+///
+/// # Errors
+/// When it is no JSON object, or a member is of the wrong type.
+pub fn parse(is_json: bool, body: &[u8]) -> Result<ClientMetadata, Refusal> {
+    if !is_json {
+        // A form on somebody's page can send anything but this type across origins.
+        return Err(metadata("Content-Type must be application/json"));
+    }
+    let value = json::parse(body).map_err(|error| metadata(&error.to_string()))?;
+    let Value::Object(mut members) = value else { return Err(metadata("the body must be a JSON object")) };
+    members.retain(|_, value| !value.is_null());
+    if members.get("redirect_uris").is_some_and(|uris| !is_list_of_text(uris)) {
+        return Err(Refusal::RedirectUris);
+    }
+    serde_json::from_value(Value::Object(members)).map_err(|_| metadata("a member has the wrong type"))
+}
+
+fn is_list_of_text(value: &Value) -> bool {
+    value.as_array().is_some_and(|list| list.iter().all(Value::is_string))
+}
+
+fn metadata(why: &str) -> Refusal {
+    Refusal::Metadata(why.to_owned())
+}
+
+/// Decides on a registration: the change, and the answer (RFC 7591 section 3.2.1) but for the secret, which the shell
+/// adds when the client has one.
+pub fn decide(sent: &ClientMetadata, policy: &Policy, fresh: &FreshClient, now: Timestamp) -> Verdict<Client> {
+    match client(sent, policy, fresh, now) {
+        Ok(client) => Verdict { changes: vec![Change::ClientRegistered(client.clone())], reply: Ok(client) },
+        Err(refusal) => Verdict::unchanged(Err(refusal)),
+    }
+}
+
+fn client(sent: &ClientMetadata, policy: &Policy, fresh: &FreshClient, now: Timestamp) -> Result<Client, Refusal> {
+    if sent.software_statement.is_some() {
+        return Err(Refusal::SoftwareStatement);
+    }
+    let redirect_uris = redirect_uris(&sent.redirect_uris, policy)?;
+    let grant_types = grant_types(sent.grant_types.as_deref())?;
+    response_types(sent.response_types.as_deref())?;
+    let auth_method = auth_method(sent.token_endpoint_auth_method.as_deref())?;
+    check_texts(sent)?;
+    check_keys(sent)?;
+    let secret =
+        (auth_method != Some(AuthMethod::None)).then(|| ClientSecret { hash: fresh.secret.hash(), expires: None });
+    Ok(Client {
+        id: ClientId::generated(fresh.id),
+        name: sent.client_name.clone().filter(|name| !name.trim().is_empty()),
+        redirect_uris,
+        auth_method,
+        grant_types,
+        secret,
+        scope: scope(sent.scope.as_deref())?,
+        client_uri: sent.client_uri.clone(),
+        other: other(sent),
+        origin: ClientOrigin::Dynamic,
+        issued_at: now,
+    })
+}
+
+fn redirect_uris(sent: &[String], policy: &Policy) -> Result<Vec<RedirectUri>, Refusal> {
+    if sent.is_empty() || sent.len() > MAX_REDIRECT_URIS {
+        return Err(Refusal::RedirectUris);
+    }
+    sent.iter()
+        .map(|text| RedirectUri::register(text, &policy.redirect_schemes).map_err(Refusal::RedirectUri))
+        .collect()
+}
+
+/// Without a word, both: RFC 7591 says `authorization_code` alone, and real clients that rely on refresh tokens
+/// forget to ask. Extension grants that we do not know are left out of the registration, which the answer shows (RFC
+/// 7591 section 3.2.1 lets a server replace what was asked for); the two that OAuth 2.1 removed are refused.
+fn grant_types(sent: Option<&[String]>) -> Result<Vec<GrantType>, Refusal> {
+    let Some(words) = sent.filter(|words| !words.is_empty()) else { return Ok(GrantType::ALL.to_vec()) };
+    let mut known = Vec::new();
+    for word in words {
+        match GrantType::from_word(word) {
+            Some(grant_type) if !known.contains(&grant_type) => known.push(grant_type),
+            Some(_) => {}
+            None if word == "client_credentials" || word.starts_with("urn:") => {}
+            None => return Err(metadata("grant_types may hold authorization_code and refresh_token")),
+        }
+    }
+    if known.contains(&GrantType::AuthorizationCode) {
+        Ok(known)
+    } else {
+        Err(metadata("grant_types must hold authorization_code"))
+    }
+}
+
+fn response_types(sent: Option<&[String]>) -> Result<(), Refusal> {
+    match sent {
+        None | Some([]) => Ok(()),
+        Some(words) if words.iter().all(|word| word == "code") => Ok(()),
+        Some(_) => Err(metadata("response_types may hold code only")),
+    }
+}
+
+/// `None` for a client that registers no method: it gets a secret, and may use it either way (contract C5).
+fn auth_method(sent: Option<&str>) -> Result<Option<AuthMethod>, Refusal> {
+    let method = sent.map(|word| {
+        AuthMethod::from_word(word).ok_or_else(|| {
+            metadata("token_endpoint_auth_method must be none, client_secret_basic or client_secret_post")
+        })
+    });
+    method.transpose()
+}
+
+fn scope(sent: Option<&str>) -> Result<Scopes, Refusal> {
+    sent.unwrap_or_default().parse().map_err(|error: shared::scope::NotAScope| metadata(&error.to_string()))
+}
+
+fn check_texts(sent: &ClientMetadata) -> Result<(), Refusal> {
+    if sent.client_name.as_ref().is_some_and(|name| name.chars().count() > MAX_CLIENT_NAME) {
+        return Err(metadata("client_name may have 128 characters at most"));
+    }
+    let plain = [&sent.client_name, &sent.software_id, &sent.software_version, &sent.application_type];
+    let links = [&sent.client_uri, &sent.logo_uri, &sent.tos_uri, &sent.policy_uri, &sent.jwks_uri];
+    let contacts = sent.contacts.iter().flatten();
+    let too_long = plain.into_iter().chain(links).flatten().chain(contacts).any(|text| text.len() > MAX_STRING);
+    if too_long || sent.contacts.as_ref().is_some_and(|contacts| contacts.len() > MAX_CONTACTS) {
+        return Err(metadata("a member is too long: 1024 bytes at most, and 10 contacts"));
+    }
+    if links.into_iter().flatten().any(|link| !is_web_link(link)) {
+        return Err(metadata("client_uri, logo_uri, tos_uri, policy_uri and jwks_uri must be https URLs"));
+    }
+    Ok(())
+}
+
+/// What a page may link to: `https`, or `http` on this machine. Never `javascript:` and its kin (REG-13).
+fn is_web_link(text: &str) -> bool {
+    let visible = text.bytes().all(|b| b.is_ascii_graphic() && !br#"\<>"{}^`|"#.contains(&b));
+    visible
+        && Parts::of(text).is_some_and(|parts| {
+            let scheme = parts.scheme == "https" || (parts.scheme == "http" && parts.is_loopback());
+            let user = parts.authority.is_some_and(|authority| authority.contains('@'));
+            scheme && !user && parts.host().is_some_and(|host| !host.is_empty())
+        })
+}
+
+/// Members of a JWK that only its owner may know (RFC 7518 sections 6.2.2, 6.3.2, 6.4.1).
+const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+fn check_keys(sent: &ClientMetadata) -> Result<(), Refusal> {
+    if sent.jwks.is_some() && sent.jwks_uri.is_some() {
+        return Err(metadata("jwks and jwks_uri exclude each other"));
+    }
+    let Some(jwks) = &sent.jwks else { return Ok(()) };
+    let keys = jwks.get("keys").and_then(Value::as_array).ok_or_else(|| metadata("jwks must hold a list of keys"))?;
+    let public = |key: &Value| {
+        key.as_object().is_some_and(|key| {
+            key.contains_key("kty") && !PRIVATE_MEMBERS.iter().any(|member| key.contains_key(*member))
+        })
+    };
+    if keys.iter().all(public) { Ok(()) } else { Err(metadata("jwks must hold public keys only")) }
+}
+
+/// What we keep for the echo and do not use.
+fn other(sent: &ClientMetadata) -> Map<String, Value> {
+    let text = |value: &Option<String>| value.clone().map(Value::String);
+    [
+        ("logo_uri", text(&sent.logo_uri)),
+        ("tos_uri", text(&sent.tos_uri)),
+        ("policy_uri", text(&sent.policy_uri)),
+        ("jwks_uri", text(&sent.jwks_uri)),
+        ("software_id", text(&sent.software_id)),
+        ("software_version", text(&sent.software_version)),
+        ("application_type", text(&sent.application_type)),
+        ("contacts", sent.contacts.clone().map(Value::from)),
+        ("jwks", sent.jwks.clone()),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .collect()
+}
+
+/// The answer to a registration: everything as it is stored (RFC 7591 section 3.2.1).
+pub fn answer(client: &Client, secret: &Secret) -> Registered {
+    let confidential = client.secret.is_some();
+    Registered {
+        client_id: client.id.to_string(),
+        client_id_issued_at: Some(client.issued_at.0),
+        client_secret: confidential.then(|| secret.expose().to_owned()),
+        client_secret_expires_at: confidential.then_some(0),
+        metadata: stored(client),
+    }
+}
+
+/// A client's metadata as they are stored.
+fn stored(client: &Client) -> ClientMetadata {
+    // What stands in `other` was read as these members, so it can be read as these members again.
+    let other: ClientMetadata = serde_json::from_value(Value::Object(client.other.clone())).unwrap_or_default();
+    let method = client.auth_method.unwrap_or(AuthMethod::ClientSecretBasic);
+    ClientMetadata {
+        redirect_uris: client.redirect_uris.iter().map(|uri| uri.as_str().to_owned()).collect(),
+        token_endpoint_auth_method: Some(method.as_str().to_owned()),
+        grant_types: Some(client.grant_types.iter().map(|grant| grant.as_str().to_owned()).collect()),
+        response_types: Some(vec!["code".to_owned()]),
+        client_name: client.name.clone(),
+        client_uri: client.client_uri.clone(),
+        scope: Some(client.scope.to_string()).filter(|scope| !scope.is_empty()),
+        ..other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::protocol::sample::{NOW, policy};
+
+    fn register(body: &Value) -> Result<Client, Refusal> {
+        let fresh = FreshClient { id: Uuid::from_u128(7), secret: Secret::new("s".into()) };
+        let sent = parse(true, body.to_string().as_bytes())?;
+        let verdict = decide(&sent, &policy(), &fresh, NOW);
+        assert_eq!(verdict.changes.len(), usize::from(verdict.reply.is_ok()));
+        verdict.reply
+    }
+
+    fn with(name: &str, value: Value) -> Value {
+        let mut body = json!({ "redirect_uris": ["http://localhost:3001/callback"] });
+        body[name] = value;
+        body
+    }
+
+    #[track_caller]
+    fn refuses(name: &str, value: Value, word: &str) {
+        let refusal = register(&with(name, value.clone())).expect_err(&format!("{name}: {value:.80}"));
+        assert_eq!(refusal.code().as_str(), word, "{name}: {refusal}");
+    }
+
+    #[test]
+    fn reg_01_02_19_what_is_no_registration_is_refused() {
+        for body in ["", "{", "redirect_uris=x", "<html>", "[]", "\"x\"", r#"{"redirect_uris":[],"redirect_uris":[]}"#]
+        {
+            assert_eq!(parse(true, body.as_bytes()).unwrap_err().code().as_str(), "invalid_client_metadata", "{body}");
+        }
+        assert!(parse(false, br#"{"redirect_uris":["https://a.example/cb"]}"#).is_err());
+        let folded = register(&json!({ "Redirect_URIs": ["https://a.example/cb"] }));
+        assert_eq!(folded.unwrap_err(), Refusal::RedirectUris);
+    }
+
+    #[test]
+    fn reg_03_to_10_redirect_uris() {
+        let word = "invalid_redirect_uri";
+        assert_eq!(register(&json!({})).unwrap_err().code().as_str(), word);
+        for bad in [json!([]), json!("https://a.example"), json!([1]), json!({}), json!(null)] {
+            refuses("redirect_uris", bad, word);
+        }
+        for bad in
+            ["javascript:alert(1)", "https://a.example/#f", "/cb", "http://a.example/", "https://*.a/", "myapp:/cb"]
+        {
+            refuses("redirect_uris", json!([bad]), word);
+            refuses("redirect_uris", json!(["https://a.example/cb", bad]), word);
+        }
+        refuses("redirect_uris", json!(vec!["https://a.example/cb"; 11]), word);
+        assert!(register(&with("redirect_uris", json!(vec!["https://a.example/cb"; 10]))).is_ok());
+        assert!(register(&with("redirect_uris", json!(["cursor://anysphere.cursor-mcp/oauth/callback"]))).is_ok());
+    }
+
+    #[test]
+    fn reg_11_to_16_metadata() {
+        let word = "invalid_client_metadata";
+        refuses("token_endpoint_auth_method", json!("private_key_jwt"), word);
+        for bad in
+            [json!(["implicit", "authorization_code"]), json!(["password"]), json!(["refresh_token"]), json!("x")]
+        {
+            refuses("grant_types", bad, word);
+        }
+        for bad in [json!(["token"]), json!(["code", "token"]), json!(["code token"]), json!("code")] {
+            refuses("response_types", bad, word);
+        }
+        for name in ["client_uri", "logo_uri", "tos_uri", "policy_uri", "jwks_uri"] {
+            for bad in
+                ["javascript:alert(1)", "data:x", "http://a.example", "https://", "//a", "https://u@a", "https://a/ b"]
+            {
+                refuses(name, json!(bad), word);
+            }
+            refuses(name, json!(format!("https://a.example/{}", "x".repeat(1024))), word);
+            assert!(register(&with(name, json!("https://a.example/x"))).is_ok(), "{name}");
+        }
+        for member in PRIVATE_MEMBERS {
+            refuses("jwks", json!({ "keys": [{ "kty": "EC" }, { "kty": "EC", member: "x" }] }), word);
+        }
+        refuses("jwks", json!({}), word);
+        let mut both = with("jwks", json!({ "keys": [] }));
+        both["jwks_uri"] = json!("https://a.example/jwks");
+        assert_eq!(register(&both).unwrap_err().code().as_str(), word);
+        refuses("software_statement", json!("e30.e30."), "invalid_software_statement");
+        refuses("client_name", json!("x".repeat(129)), word);
+        refuses("client_name", json!(1), word);
+        refuses("contacts", json!(vec!["a"; 11]), word);
+        refuses("scope", json!("a\"b"), word);
+        assert!(register(&with("client_name", json!("\u{e4}".repeat(128)))).is_ok());
+        assert!(register(&with("client_name", json!(null))).is_ok());
+    }
+
+    #[test]
+    fn reg_20_a_public_client_gets_no_secret_and_everything_back() {
+        let body = json!({
+            "redirect_uris": ["http://127.0.0.1/cb"], "token_endpoint_auth_method": "none",
+            "grant_types": ["authorization_code"], "response_types": ["code"], "client_name": "<b>\"x\"</b>",
+            "client_uri": "https://a.example", "logo_uri": "https://a.example/l", "contacts": ["a@a.example"],
+            "scope": "mcp:tools", "software_id": "i", "software_version": "1", "application_type": "native",
+        });
+        let client = register(&body).unwrap();
+        let answer = serde_json::to_value(answer(&client, &Secret::new("s".into()))).unwrap();
+        for (name, value) in body.as_object().unwrap() {
+            assert_eq!(answer[name], *value, "{name}");
+        }
+        assert!(answer.get("client_secret").is_none() && answer["client_id_issued_at"].is_u64());
+    }
+
+    #[test]
+    fn reg_21_a_confidential_client_gets_a_secret_that_is_stored_as_a_hash() {
+        for (method, echoed) in
+            [(json!(null), "client_secret_basic"), (json!("client_secret_post"), "client_secret_post")]
+        {
+            let client = register(&with("token_endpoint_auth_method", method)).unwrap();
+            let answer = serde_json::to_value(answer(&client, &Secret::new("s".into()))).unwrap();
+            assert_eq!(answer["client_secret"], "s");
+            assert_eq!(answer["client_secret_expires_at"], 0);
+            assert_eq!(answer["token_endpoint_auth_method"], echoed);
+            assert_eq!(client.secret.unwrap().hash, Secret::new("s".into()).hash());
+        }
+    }
+
+    #[test]
+    fn a_client_that_names_no_grant_types_gets_both_and_extensions_are_left_out() {
+        let both = vec![GrantType::AuthorizationCode, GrantType::RefreshToken];
+        assert_eq!(register(&with("grant_types", json!(null))).unwrap().grant_types, both);
+        let device = json!(["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"]);
+        assert_eq!(register(&with("grant_types", device)).unwrap().grant_types, both);
+        let code = register(&with("grant_types", json!(["authorization_code"]))).unwrap();
+        assert_eq!(code.grant_types, [GrantType::AuthorizationCode]);
+    }
+}

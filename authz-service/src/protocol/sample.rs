@@ -1,0 +1,117 @@
+//! Records that the table tests of this folder start from.
+
+use shared::id::{ClientId, GrantId, TokenId};
+use shared::oauth::pkce::Challenge;
+use shared::oauth::register::{AuthMethod, GrantType};
+use shared::secret::Secret;
+use shared::state::{
+    Client, ClientOrigin, Code, CodeStage, Facts, Family, FamilyStage, Grant, GrantStage, Session, User, UserStage,
+};
+use shared::time::{Seconds, Timestamp};
+use shared::uri::RedirectUri;
+use uuid::Uuid;
+
+use super::authorize::FreshCode;
+use super::policy::{CODE_LIFETIME, DEFAULT_RESOURCE, Policy, REFRESH_ABSOLUTE};
+use super::token::FreshTokens;
+
+/// The second in which everything happens.
+pub const NOW: Timestamp = Timestamp(1_800_000_000);
+/// RFC 7636 appendix B.
+pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+/// RFC 7636 appendix B.
+pub const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
+pub fn policy() -> Policy {
+    Policy::new("http://localhost:3000".parse().unwrap()).unwrap()
+}
+
+pub fn client() -> Client {
+    Client {
+        id: ClientId::generated(Uuid::from_u128(1)),
+        name: Some("Test".into()),
+        redirect_uris: vec![RedirectUri::register("http://127.0.0.1/cb", &[]).unwrap()],
+        auth_method: Some(AuthMethod::None),
+        grant_types: GrantType::ALL.to_vec(),
+        secret: None,
+        scope: "".parse().unwrap(),
+        client_uri: None,
+        other: serde_json::Map::new(),
+        origin: ClientOrigin::Dynamic,
+        issued_at: NOW,
+    }
+}
+
+pub fn user() -> User {
+    User { name: "ada".parse().unwrap(), password: None, admin: false, created: NOW, stage: UserStage::Enabled }
+}
+
+pub fn facts() -> Facts {
+    Facts { client: Some(client()), has_users: true, ..Facts::default() }
+}
+
+pub fn with_session() -> Facts {
+    let session = Session {
+        hash: Secret::new("session".into()).hash(),
+        user: user().name,
+        created: Timestamp(NOW.0 - 30),
+        expires: Timestamp(NOW.0 + 1),
+    };
+    Facts { session: Some(session), user: Some(user()), ..facts() }
+}
+
+pub fn fresh_code() -> FreshCode {
+    FreshCode { grant: grant().id, code: Secret::new("the-code".into()) }
+}
+
+pub fn fresh_tokens() -> FreshTokens {
+    FreshTokens { token: TokenId(Uuid::from_u128(3)), refresh: Secret::new("next-refresh".into()) }
+}
+
+pub fn grant() -> Grant {
+    Grant {
+        id: GrantId(Uuid::from_u128(2)),
+        user: user().name,
+        client: client().id,
+        resource: DEFAULT_RESOURCE.parse().unwrap(),
+        scopes: "mcp:tools:execute mcp:tools:read".parse().unwrap(),
+        created: NOW,
+        stage: GrantStage::Consented,
+    }
+}
+
+pub fn with_code() -> Facts {
+    let code = Code {
+        hash: fresh_code().code.hash(),
+        grant: grant().id,
+        redirect_uri: RedirectUri::register("http://127.0.0.1:49152/cb", &[]).unwrap(),
+        challenge: Challenge::from_request(Some(CHALLENGE), Some("S256")).unwrap(),
+        expires: NOW + CODE_LIFETIME,
+        stage: CodeStage::Issued,
+    };
+    Facts { code: Some(code), ..with_grant(GrantStage::Consented) }
+}
+
+pub fn with_grant(stage: GrantStage) -> Facts {
+    Facts {
+        grant: Some(Grant { stage, ..grant() }),
+        grant_user: Some(user()),
+        grant_client_exists: true,
+        user: Some(user()),
+        ..facts()
+    }
+}
+
+/// A live grant whose current refresh token is `refresh`.
+pub fn with_family(refresh: &str) -> Facts {
+    let family = Family {
+        grant: grant().id,
+        current: Secret::new(refresh.into()).hash(),
+        previous: None,
+        spent: Vec::new(),
+        used: NOW,
+        expires: NOW + Seconds(REFRESH_ABSOLUTE.0),
+        stage: FamilyStage::Live,
+    };
+    Facts { family: Some(family), ..with_grant(GrantStage::Live) }
+}

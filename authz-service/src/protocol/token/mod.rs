@@ -1,0 +1,255 @@
+//! The token endpoint (RFC 6749 section 3.2): one file per grant type.
+
+pub mod code;
+pub mod refresh;
+
+use shared::id::TokenId;
+use shared::oauth::form::Parameters;
+use shared::oauth::json;
+use shared::oauth::jwt::{AccessClaims, Audience};
+use shared::oauth::register::GrantType;
+use shared::scope::Scopes;
+use shared::secret::Secret;
+use shared::state::{Access, Facts, Grant, GrantStage, UserStage, Wanted};
+use shared::time::{Seconds, Timestamp};
+use shared::uri::Issuer;
+
+use super::Verdict;
+use super::client_auth::{AuthenticatedClient, Presented};
+use super::policy::{ACCESS_LIFETIME, MAX_TOKEN, Policy};
+use super::refusal::Refusal;
+
+/// How a body is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BodyForm {
+    /// `application/x-www-form-urlencoded`.
+    Form,
+    /// `application/json`: a documented divergence, for clients of the systems that this one replaces.
+    Json,
+}
+
+impl BodyForm {
+    /// The form that a `Content-Type` names; parameters such as `charset` are ignored.
+    pub fn of(content_type: Option<&str>) -> Option<Self> {
+        let media = content_type?.split(';').next()?.trim();
+        match media {
+            _ if media.eq_ignore_ascii_case("application/x-www-form-urlencoded") => Some(Self::Form),
+            _ if media.eq_ignore_ascii_case("application/json") => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a body in either form into parameters, each at most once.
+///
+/// # Errors
+/// When it is in neither form.
+pub fn parameters(form: Option<BodyForm>, body: &[u8]) -> Result<Parameters, Refusal> {
+    match form {
+        Some(BodyForm::Form) => {
+            let text = std::str::from_utf8(body).map_err(|_| Refusal::Body("the body is not UTF-8".into()))?;
+            Ok(Parameters::parse(text.trim_end_matches(['\r', '\n']))?)
+        }
+        Some(BodyForm::Json) => flat_object(body),
+        None => Err(Refusal::Body("Content-Type must be application/x-www-form-urlencoded or application/json".into())),
+    }
+}
+
+fn flat_object(body: &[u8]) -> Result<Parameters, Refusal> {
+    let value = json::parse(body).map_err(|error| Refusal::Body(error.to_string()))?;
+    let serde_json::Value::Object(members) = value else {
+        return Err(Refusal::Body("the body must be a JSON object".into()));
+    };
+    let text = |(name, value)| match value {
+        serde_json::Value::String(text) => Ok((name, text)),
+        _ => Err(Refusal::Body("every member of the body must be a string".into())),
+    };
+    members.into_iter().map(text).collect::<Result<Vec<_>, _>>().map(Parameters::from_pairs)
+}
+
+/// A token request, read but not believed.
+#[derive(Debug)]
+pub struct TokenRequest {
+    /// Who says to be asking.
+    pub client: Presented,
+    grant: GrantRequest,
+}
+
+#[derive(Debug)]
+enum GrantRequest {
+    Code(code::CodeRequest),
+    Refresh(refresh::RefreshRequest),
+}
+
+/// What the shell draws for a token request.
+#[derive(Debug)]
+pub struct FreshTokens {
+    /// The access token's name.
+    pub token: TokenId,
+    /// The refresh token that is given out: a new one for a code, the presented one's successor for a refresh.
+    pub refresh: Secret,
+}
+
+/// A decision to give out tokens. It names the evidence: without an authenticated client there is no way to write
+/// one down.
+#[derive(Debug)]
+pub struct Granted {
+    /// What the access token says.
+    pub claims: AccessClaims,
+    /// Whether the drawn refresh token goes out too.
+    pub gives_refresh: bool,
+    /// Who gets it.
+    pub client: AuthenticatedClient,
+}
+
+impl TokenRequest {
+    /// Reads the parameters. What is wrong with the grant's own parameters is said only to an authenticated client,
+    /// so it is found later.
+    ///
+    /// # Errors
+    /// When `grant_type` names nothing that we do, or no client can be made out.
+    pub fn parse(authorization: Option<&[u8]>, mut body: Parameters) -> Result<Self, Refusal> {
+        let word = body.take("grant_type").ok_or(Refusal::Missing("grant_type"))?;
+        let grant_type = GrantType::from_word(&word).ok_or(Refusal::UnsupportedGrant)?;
+        let client = Presented::read(authorization, &mut body)?;
+        let grant = match grant_type {
+            GrantType::AuthorizationCode => GrantRequest::Code(code::CodeRequest::read(&mut body)),
+            GrantType::RefreshToken => GrantRequest::Refresh(refresh::RefreshRequest::read(&mut body)),
+        };
+        Ok(Self { client, grant })
+    }
+
+    /// The refresh token that was presented, from which its successor follows.
+    pub fn presented_refresh(&self) -> Option<&Secret> {
+        match &self.grant {
+            GrantRequest::Code(_) => None,
+            GrantRequest::Refresh(request) => request.presented(),
+        }
+    }
+
+    /// The records to decide on.
+    pub fn wants(&self) -> Wanted {
+        let wanted = Wanted { client: self.client.client(), ..Wanted::default() };
+        match &self.grant {
+            GrantRequest::Code(request) => Wanted { code: request.code_hash(), ..wanted },
+            GrantRequest::Refresh(request) => Wanted { refresh: request.presented().map(Secret::hash), ..wanted },
+        }
+    }
+}
+
+/// Decides on a token request, and says what follows from the answer.
+pub fn decide(
+    request: &TokenRequest,
+    facts: &Facts,
+    policy: &Policy,
+    fresh: &FreshTokens,
+    now: Timestamp,
+) -> Verdict<Granted> {
+    let client = match request.client.authenticate(facts.client.as_ref(), now) {
+        Ok(client) => client,
+        Err(refusal) => return Verdict::unchanged(Err(refusal)),
+    };
+    match &request.grant {
+        GrantRequest::Code(request) => code::decide(request, client, facts, policy, fresh, now),
+        GrantRequest::Refresh(request) => refresh::decide(request, client, facts, policy, fresh, now),
+    }
+}
+
+/// A client may use the grant types that it registered.
+fn registered(client: &AuthenticatedClient, grant_type: GrantType) -> Result<(), Refusal> {
+    let known = client.record().grant_types.contains(&grant_type);
+    if known { Ok(()) } else { Err(Refusal::GrantNotRegistered(grant_type.as_str())) }
+}
+
+/// Takes a secret out of the body; one that is too long to be ours is not even hashed.
+fn secret(body: &mut Parameters, name: &str) -> Result<Option<Secret>, Refusal> {
+    match body.take(name) {
+        Some(text) if text.len() > MAX_TOKEN => Err(Refusal::UnknownCode),
+        found => Ok(found.map(Secret::new)),
+    }
+}
+
+/// Whether the person behind the grant may still be acted for.
+fn person_is_enabled(facts: &Facts) -> bool {
+    facts.grant_user.as_ref().is_some_and(|user| user.stage == UserStage::Enabled)
+}
+
+/// A new access token of a grant: its record, and what it says (RFC 9068 section 2.2).
+fn access(
+    grant: &Grant,
+    scopes: Scopes,
+    token: TokenId,
+    issuer: &Issuer,
+    lifetime_left: Seconds,
+    now: Timestamp,
+) -> (Access, AccessClaims) {
+    let expires = now + ACCESS_LIFETIME.min(lifetime_left);
+    let record = Access { id: token, grant: grant.id, scopes: scopes.clone(), issued: now, expires };
+    let claims = AccessClaims {
+        iss: issuer.clone(),
+        sub: grant.user.to_string(),
+        aud: Audience::One(grant.resource.clone()),
+        client_id: grant.client.clone(),
+        scope: scopes,
+        jti: token,
+        grant: grant.id,
+        nbf: None,
+        iat: now,
+        exp: expires,
+    };
+    (record, claims)
+}
+
+/// Whether a grant can no longer give anything.
+fn is_revoked(grant: &Grant) -> bool {
+    grant.stage == GrantStage::Revoked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tok_10_only_two_grant_types() {
+        for word in [
+            "password",
+            "implicit",
+            "client_credentials",
+            "Authorization_Code",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        ] {
+            let body = Parameters::from_pairs(vec![("grant_type".into(), word.into())]);
+            assert_eq!(TokenRequest::parse(None, body).unwrap_err(), Refusal::UnsupportedGrant, "{word}");
+        }
+        let empty = TokenRequest::parse(None, Parameters::default());
+        assert_eq!(empty.unwrap_err(), Refusal::Missing("grant_type"));
+    }
+
+    #[test]
+    fn tok_11_a_json_body_is_flat_strict_and_named_as_json() {
+        let json = BodyForm::of(Some("application/json; charset=utf-8"));
+        assert_eq!(json, Some(BodyForm::Json));
+        assert_eq!(parameters(json, br#"{"a":"1","b":"x y"}"#).unwrap().get("b"), Some("x y"));
+        for bad in [
+            r#"{"a":"1","a":"2"}"#,
+            r#"{"a":{"b":"1"}}"#,
+            r#"{"a":["1"]}"#,
+            r#"{"a":1}"#,
+            r#"{"a":true}"#,
+            r#"{"a":null}"#,
+            r#"["a"]"#,
+            r#""a""#,
+            "",
+            "{",
+            "a=1",
+        ] {
+            assert!(parameters(json, bad.as_bytes()).is_err(), "{bad}");
+        }
+        for other in [None, Some("text/plain"), Some("application/jsonp"), Some("multipart/form-data"), Some("")] {
+            assert!(parameters(BodyForm::of(other), br#"{"a":"1"}"#).is_err(), "{other:?}");
+        }
+        assert!(parameters(Some(BodyForm::Form), b"a=1&a=2").is_err());
+        assert!(parameters(Some(BodyForm::Form), b"a=\xff").is_err());
+    }
+}
