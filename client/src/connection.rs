@@ -16,7 +16,7 @@ use crate::flow::scopes;
 use crate::login::{self, LoginArgs};
 use crate::net::streamable::ServerClient;
 use crate::print::clean_line;
-use crate::server::{DEFAULT_NAME, Named, ServerArgs, locate};
+use crate::server::{DEFAULT_ISSUER, DEFAULT_NAME, Named, ServerArgs, locate};
 use crate::session::{Child, Session, SessionError};
 use crate::tokens::{self, TOKEN_VARIABLE, When};
 use crate::vault::Key;
@@ -210,6 +210,10 @@ impl<'a> Connection<'a> {
                 Err(_) => {}
             }
         }
+        if self.args.anonymous {
+            let what = "the server asks for a login, and --anonymous sends none";
+            return Err(Failure::new(Exit::Login, "login_required", what, "leave out --anonymous"));
+        }
         if !self.may_login() {
             let what = match &self.credential {
                 Credential::Nothing => "the server asks for a login",
@@ -271,8 +275,16 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
+    /// The command that logs in to this server again, at the same issuer.
     fn login_command(&self) -> String {
-        self.args.server.login_command(&self.ctx.profile)
+        let mut server = self.args.server.clone();
+        let names_issuer = server.url.is_some() || server.server.is_some() || server.issuer.is_some();
+        if let (Credential::Kept(key), false) = (&self.credential, names_issuer)
+            && key.issuer.as_str() != DEFAULT_ISSUER
+        {
+            server.issuer = Some(key.issuer.to_string());
+        }
+        server.login_command(&self.ctx.profile)
     }
 
     fn failure(&self, error: &SessionError) -> Failure {

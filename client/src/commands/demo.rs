@@ -100,8 +100,8 @@ impl Demo {
 
     async fn play(&self, ctx: &Context, issuer: Issuer, data: PathBuf) -> Outcome<Report> {
         ctx.out.line("🚀 Starting mcp-stdio-server, before any token exists...");
-        let child =
-            Child { program: sibling(OUR_SERVER), arguments: vec!["--data".into(), data.clone().into()], data: None };
+        let arguments = vec!["--data".into(), data.into(), "--issuer".into(), issuer.as_str().into()];
+        let child = Child { program: sibling(OUR_SERVER), arguments, data: None };
         let session = Session::start(&child, PATIENCE).await.map_err(|error| failed(&error))?;
         ctx.out.line("✅ mcp-stdio-server is running\n");
         let resource =

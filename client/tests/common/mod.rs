@@ -414,3 +414,66 @@ pub fn scripted_server() -> String {
     let folder = Path::new(env!("CARGO_BIN_EXE_mcp-client")).parent().unwrap().join("examples");
     folder.join(format!("scripted_server{}", std::env::consts::EXE_SUFFIX)).to_str().unwrap().to_owned()
 }
+
+/// A program of the workspace, beside this one; built when it is not there yet.
+pub fn sibling(name: &str) -> PathBuf {
+    static BUILD: Mutex<()> = Mutex::new(());
+    let ours = Path::new(env!("CARGO_BIN_EXE_mcp-client"));
+    let program = ours.with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    let _one = BUILD.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if !program.exists() {
+        let (folder, profile) = (ours.parent().unwrap(), if cfg!(debug_assertions) { "dev" } else { "release" });
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--package",
+            name,
+            "--bin",
+            name,
+            "--profile",
+            profile,
+            "--target-dir",
+        ]);
+        let built = cargo.arg(folder.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+        assert!(built.success(), "cannot build {name}");
+    }
+    program
+}
+
+/// A real authz-service.
+pub struct Service {
+    child: Child,
+    pub port: u16,
+    _folder: tempfile::TempDir,
+    pub data: PathBuf,
+}
+
+impl Service {
+    pub fn start(more: &[&str]) -> Self {
+        sibling("mcp-stdio-server");
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new(sibling("authz-service"));
+        command.args(["serve", "--port", &port.to_string(), "--data"]).arg(&data).args(more).stdin(Stdio::null());
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let service = Self { child, port, _folder: folder, data };
+        let ready =
+            || TcpStream::connect(("127.0.0.1", port)).is_ok() && browse(&format!("{}/health", service.url())).0 == 200;
+        until("the service is ready", ready);
+        service
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://localhost:{}", self.port)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

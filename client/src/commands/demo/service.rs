@@ -79,8 +79,9 @@ impl Service {
                 File::create(&log).and_then(|file| Ok((file.try_clone()?, file))).map_err(|error| cannot(&error))?;
             command.arg("--auto-approve").stdout(file.0).stderr(file.1);
         }
-        for secret in ["MCP_ACCESS_TOKEN", "MCP_CLIENT_SECRET"] {
-            command.env_remove(secret);
+        // Neither our secrets nor settings that are meant for another service.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MCP_")) {
+            command.env_remove(name);
         }
         let child = command.spawn().map_err(|error| cannot(&error))?;
         let mut service = Self { child, port, log };
