@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ClientNotification, ClientRequest, ContentBlock,
     CustomRequest, CustomResult, ErrorCode, ErrorData, Implementation, InitializeRequestParams, InitializeResult,
-    ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion, RequestMetaObject, ServerCapabilities,
-    ServerConfig, ServerResult, ToolAnnotations,
+    ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig,
+    ServerResult, ToolAnnotations,
 };
 use rmcp::service::{NotificationContext, RequestContext, Service};
 use rmcp::{RoleServer, ServerHandler};
@@ -22,6 +22,7 @@ use shared::time::{Clock, Timestamp};
 use shared::uri::Resource;
 
 use crate::credential::{self, BadPlace, Presented};
+use crate::era::{Era, is_of_any};
 use crate::guard::{Access, Caller, Challenge, Shown, admit};
 use crate::tools::{Call, Catalog, Definition, Entry, ToolError};
 use crate::verify::{Unavailable, Unverified, Verify};
@@ -68,8 +69,44 @@ impl Handler {
     }
 
     /// Names this server in a result, for clients of the era that asks for it.
-    fn identity(&self, context: &RequestContext<RoleServer>) -> Option<MetaObject> {
-        context.meta.protocol_version().is_some_and(|version| !version.has_initialize()).then(|| self.identity.clone())
+    fn identity(&self, era: Era) -> Option<MetaObject> {
+        (era == Era::Modern).then(|| self.identity.clone())
+    }
+
+    /// Answers a call: finds the tool, judges the token, runs the tool.
+    ///
+    /// # Errors
+    /// -32602 for a tool that there is not. Everything else is a result that says what went wrong.
+    pub async fn answer(
+        &self,
+        request: CallToolRequestParams,
+        presented: Arc<Presented>,
+        era: Era,
+    ) -> Result<CallToolResult, ErrorData> {
+        let Some(entry) = self.parts.catalog.get(&request.name) else {
+            let words = format!("Unknown tool: {}; tools/list names them all", shown(&request.name));
+            return Err(ErrorData::invalid_params(words, None));
+        };
+        let mut result = self.run(entry, request.arguments.unwrap_or_default(), &presented).await;
+        result.meta = self.identity(era);
+        if era == Era::Legacy {
+            // The member is of the modern era.
+            result.result_type = None;
+        }
+        Ok(result)
+    }
+
+    async fn run(&self, entry: &Entry, arguments: Map<String, Value>, presented: &Presented) -> CallToolResult {
+        let now = self.parts.clock.now();
+        let caller = match self.admit(entry, presented, now).await {
+            Ok(caller) => caller,
+            Err(refused) => return self.refusal(&refused),
+        };
+        match entry.tool.call(arguments, &Call { caller, now }).await {
+            Ok(answer) => success(answer),
+            Err(error @ ToolError::Argument(_)) => failure("invalid_request", &error.to_string(), Map::new()),
+            Err(error @ ToolError::Failed(_)) => failure("server_error", &error.to_string(), Map::new()),
+        }
     }
 
     /// Judges a call by its own token. Nothing of an earlier call counts.
@@ -265,7 +302,7 @@ impl ServerHandler for Handler {
     ) -> Result<ListToolsResult, ErrorData> {
         // Private: what a host sees may come to depend on its grants.
         let mut result = ListToolsResult::with_all_items(self.listing.clone());
-        if let Some(identity) = self.identity(&context) {
+        if let Some(identity) = self.identity(Era::of(&context)?) {
             result = result.with_ttl_ms(0).with_cache_scope(rmcp::model::CacheScope::Private);
             result.meta = Some(identity);
         }
@@ -277,27 +314,9 @@ impl ServerHandler for Handler {
         mut request: CallToolRequestParams,
         mut context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let Some(entry) = self.parts.catalog.get(&request.name) else {
-            let words = format!("Unknown tool: {}; tools/list names them all", shown(&request.name));
-            return Err(ErrorData::invalid_params(words, None));
-        };
-        let presented = context.extensions.remove::<Arc<Presented>>().unwrap_or_else(|| {
-            // Another transport than ours: the tokens are still where they were.
-            Arc::new(credential::take(Some(&mut context.meta.0.0), request.arguments.as_mut()))
-        });
-        let now = self.parts.clock.now();
-        let result = match self.admit(entry, &presented, now).await {
-            Err(refused) => self.refusal(&refused),
-            Ok(caller) => {
-                let call = Call { caller, now };
-                match entry.tool.call(request.arguments.unwrap_or_default(), &call).await {
-                    Ok(answer) => success(answer),
-                    Err(error @ ToolError::Argument(_)) => failure("invalid_request", &error.to_string(), Map::new()),
-                    Err(error @ ToolError::Failed(_)) => failure("server_error", &error.to_string(), Map::new()),
-                }
-            }
-        };
-        Ok(result.with_meta(self.identity(&context)).into())
+        let era = Era::of(&context)?;
+        let presented = presented(&mut context, &mut request);
+        self.answer(request, presented, era).await.map(Into::into)
     }
 
     async fn on_custom_request(
@@ -319,21 +338,57 @@ fn shown(text: &str) -> String {
 /// waits for any more.
 pub struct Front(pub Handler);
 
+/// An answer under way. On the heap: rmcp moves the futures that it is given, and large ones cost more than the call.
+type Answering<'a> = Pin<Box<dyn Future<Output = Result<ServerResult, ErrorData>> + Send + 'a>>;
+
+impl Front {
+    fn dispatch(
+        &self,
+        request: ClientRequest,
+        mut context: RequestContext<RoleServer>,
+    ) -> Result<Answering<'_>, ErrorData> {
+        if is_of_any(&request) {
+            return Ok(Box::pin(Service::<RoleServer>::handle_request(&self.0, request, context)));
+        }
+        let era = Era::of(&context)?;
+        let ClientRequest::CallToolRequest(mut call) = request else {
+            return Ok(Box::pin(Service::<RoleServer>::handle_request(&self.0, request, context)));
+        };
+        let presented = presented(&mut context, &mut call.params);
+        let under_way = context.extensions;
+        Ok(Box::pin(async move {
+            let result = self.0.answer(call.params, presented, era).await;
+            // Held until the work has ended: the room that the request takes up.
+            drop(under_way);
+            result.map(ServerResult::CallToolResult)
+        }))
+    }
+}
+
+/// The tokens of a call.
+fn presented(context: &mut RequestContext<RoleServer>, call: &mut CallToolRequestParams) -> Arc<Presented> {
+    context.extensions.remove::<Arc<Presented>>().unwrap_or_else(|| {
+        // Another transport than ours: the tokens are still where they were.
+        Arc::new(credential::take(Some(&mut context.meta.0.0), call.arguments.as_mut()))
+    })
+}
+
 impl Service<RoleServer> for Front {
-    async fn handle_request(
+    fn handle_request(
         &self,
         request: ClientRequest,
         context: RequestContext<RoleServer>,
-    ) -> Result<ServerResult, ErrorData> {
-        era(&request, &context)?;
+    ) -> impl Future<Output = Result<ServerResult, ErrorData>> + Send + '_ {
         let cancelled = context.ct.clone();
-        let work = caught(Service::<RoleServer>::handle_request(&self.0, request, context));
-        tokio::select! {
-            biased;
-            answer = work => answer.unwrap_or_else(|| Err(ErrorData::internal_error(
-                "Internal error: the tool failed; this server's log says where", None))),
-            // Never sent: rmcp drops the answers to cancelled requests.
-            () = cancelled.cancelled() => Err(ErrorData::internal_error("cancelled", None)),
+        let work = self.dispatch(request, context);
+        async move {
+            tokio::select! {
+                biased;
+                answer = caught(work?) => answer.unwrap_or_else(|| Err(ErrorData::internal_error(
+                    "Internal error: the tool failed; this server's log says where", None))),
+                // Never sent: rmcp drops the answers to cancelled requests.
+                () = cancelled.cancelled() => Err(ErrorData::internal_error("cancelled", None)),
+            }
         }
     }
 
@@ -354,29 +409,9 @@ impl Service<RoleServer> for Front {
     }
 }
 
-/// Refuses a request of neither era: one without a version of its own, when no `initialize` came before, or one with
-/// some of the modern members but not the version (MCP 2026-07-28, basic, "Per-request protocol fields").
-fn era(request: &ClientRequest, context: &RequestContext<RoleServer>) -> Result<(), ErrorData> {
-    let either = matches!(
-        request,
-        ClientRequest::InitializeRequest(_) | ClientRequest::PingRequest(_) | ClientRequest::CustomRequest(_)
-    );
-    if either || context.meta.protocol_version().is_some() {
-        return Ok(());
-    }
-    let begun = RequestMetaObject::DRAFT_REQUIRED_KEYS.iter().any(|name| context.meta.contains_key(*name));
-    if context.peer.peer_info().is_some() && !begun {
-        return Ok(());
-    }
-    let missing = context.meta.missing_required_keys(&ProtocolVersion::V_2026_07_28).join(", ");
-    let words = format!("Invalid params: _meta needs {missing}; or send initialize first");
-    Err(ErrorData::invalid_params(words, None))
-}
-
 /// Runs to the end, or to a panic: then `None`.
-async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    poll_fn(|context| {
+async fn caught<T>(mut work: Pin<Box<dyn Future<Output = T> + Send + '_>>) -> Option<T> {
+    poll_fn(move |context| {
         // Nothing of the work is looked at after a panic, and what it shares is behind locks that recover.
         match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
             Ok(Poll::Ready(done)) => Poll::Ready(Some(done)),

@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod credential;
+pub mod era;
 pub mod framing;
 pub mod guard;
 pub mod handler;

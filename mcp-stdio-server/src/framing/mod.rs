@@ -116,9 +116,15 @@ impl<R: AsyncRead + Unpin + Send + 'static> Transport<RoleServer> for Framing<R>
             JsonRpcMessage::Error(error) => error.id.as_ref().and_then(|id| self.flights.land(id)),
             _ => None,
         };
-        let line = line_of(&item);
+        // At once where there is a place: a line that waits for nothing needs no task to carry it.
+        let posted = line_of(&item).map(|line| self.outbox.try_post(line, landed));
         let outbox = self.outbox.clone();
-        async move { outbox.post(line?, landed).await }
+        async move {
+            match posted? {
+                None => Ok(()),
+                Some((line, landed)) => outbox.post(line, landed).await,
+            }
+        }
     }
 
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {

@@ -28,6 +28,11 @@ pub fn outbox() -> (Outbox, Writer) {
 }
 
 impl Outbox {
+    /// Posts a line if there is a place for it, else gives it back.
+    pub fn try_post(&self, line: Vec<u8>, held: Held) -> Option<(Vec<u8>, Held)> {
+        self.0.try_send((line, held)).err().map(mpsc::error::TrySendError::into_inner)
+    }
+
     /// Posts a line; waits while too many do.
     ///
     /// # Errors
