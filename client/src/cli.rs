@@ -71,7 +71,10 @@ fn profile(text: &str) -> Result<String, &'static str> {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error),
+    };
     log();
     let out = Printer::new(cli.json);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -107,6 +110,18 @@ pub fn main() -> ExitCode {
             ExitCode::from(INTERRUPTED)
         }
     }
+}
+
+/// Help goes to stdout and is a success; a command line that makes no sense is told in the way that it asks for.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    let wants_json = std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json");
+    if wants_json && error.use_stderr() {
+        let what = error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        Printer::new(true).failure(&Failure::usage(what, "run: mcp-client help"));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Done } as u8)
 }
 
 impl Cli {

@@ -19,7 +19,7 @@ use crate::print::clean_line;
 use crate::server::{DEFAULT_ISSUER, DEFAULT_NAME, Named, ServerArgs, locate};
 use crate::session::{Child, Session, SessionError};
 use crate::tokens::{self, TOKEN_VARIABLE, When};
-use crate::vault::Key;
+use crate::vault::{Book, Key};
 
 /// The stdio server that is started when none is named.
 pub const OUR_SERVER: &str = "mcp-stdio-server";
@@ -47,11 +47,11 @@ pub struct ConnectArgs {
     /// How many seconds a request may take
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     request_timeout: u64,
-    #[command(flatten)]
-    login_args: LoginArgs,
     /// Command of the stdio server, after `--`
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+    #[command(flatten)]
+    login_args: LoginArgs,
 }
 
 /// Where requests go.
@@ -111,6 +111,11 @@ impl<'a> Connection<'a> {
             }
             _ => Route::Stdio(args.child(resource.as_ref().and_then(|resource| resource.stdio_name()))),
         };
+        // The issuer's name finds a login too, but its token is for the server alone (contract C13).
+        let kept = kept.filter(|_| match &route {
+            Route::Stdio(_) => true,
+            Route::Http(url) => is_for(&book, &ctx.profile, &named, url),
+        });
         let environment = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
         let credential = match (args.anonymous, environment, kept) {
             (true, ..) => Credential::Nothing,
@@ -343,6 +348,12 @@ impl ConnectArgs {
         let arguments = name.map_or_else(Vec::new, |name| vec!["--name".into(), name.into()]);
         Child { program: sibling(OUR_SERVER), arguments, data }
     }
+}
+
+/// Whether the login that was found is for the server at `url`.
+fn is_for(book: &Book, profile: &str, named: &Named, url: &str) -> bool {
+    let found = tokens::find(book, profile, named).ok().flatten();
+    found.is_some_and(|entry| entry.server.as_deref() == Some(url) || entry.resource.as_str() == url)
 }
 
 /// A program beside this one; else its name, for the PATH.

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
 
+/// The longest failure, in characters: a server chooses part of its words.
+const LONGEST: usize = 1000;
+
 /// What a command found out: for people, for programs, and for the shell.
 #[derive(Debug)]
 pub struct Report {
@@ -66,12 +69,12 @@ impl Printer {
 
     /// The failure: to stderr for people; as an object to stdout for programs.
     pub fn failure(self, failure: &Failure) {
+        let (what, next) = (clean_line(&failure.what, LONGEST), clean_line(&failure.next, LONGEST));
         if self.json {
-            let object = json!({ "error": failure.code, "message": failure.what, "next": failure.next });
+            let object = json!({ "error": failure.code, "message": what, "next": next });
             let _ = writeln!(io::stdout(), "{}", encode(&object));
         } else {
             let (on, off) = if self.colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
-            let (what, next) = (clean(&failure.what), clean(&failure.next));
             let _ = writeln!(io::stderr(), "{on}Error:{off} {what}\nNext:  {next}");
         }
     }

@@ -169,10 +169,14 @@ async fn locate_url(ctx: &Context, url: &str, fixed: Option<&Issuer>, hints: Opt
         Some(hints) => Some(hints),
         None => probe(ctx, url).await?,
     };
-    if let (None, None, Ok(issuer)) = (&hints, fixed, url.parse::<Issuer>())
-        && let Ok(checked) = issuer_metadata(ctx, &issuer).await
-    {
-        return Ok(located(checked, default_resource()?, None, None, None));
+    let mut failure = open_or_nothing(url);
+    if let (None, None, Ok(issuer)) = (&hints, fixed, url.parse::<Issuer>()) {
+        match issuer_metadata(ctx, &issuer).await {
+            Ok(checked) => return Ok(located(checked, default_resource()?, None, None, None)),
+            // It is an issuer, but not one to trust: say that, unless it turns out to be an MCP server.
+            Err(untrusted) if untrusted.exit == Exit::Refused => failure = untrusted,
+            Err(_) => {}
+        }
     }
     let asked_for = hints.is_some();
     let hints = hints.unwrap_or_default();
@@ -183,7 +187,7 @@ async fn locate_url(ctx: &Context, url: &str, fixed: Option<&Issuer>, hints: Opt
         (None, Some(issuer)) => (server.clone(), issuer.clone(), None),
         // MCP 2025-03-26: a server without metadata is its own authorization server.
         (None, None) if asked_for => (server.clone(), origin_issuer(url)?, None),
-        (None, None) => return Err(open_or_nothing(url)),
+        (None, None) => return Err(failure),
     };
     let checked = issuer_metadata(ctx, &issuer).await?;
     Ok(located(checked, resource, Some(url.to_owned()), hints.scope, scopes))

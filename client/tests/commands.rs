@@ -87,6 +87,7 @@ fn json_is_one_object_on_stdout_for_every_command() {
     let error = scripted(&home, "modern", &["--json", "call", "nonsense"]).json();
     assert_eq!(error["error"], "json_rpc_error");
     assert!(error["message"].is_string() && error["next"].is_string());
+    assert_eq!(home.run(&["--json", "call"]).json()["error"], "usage");
     assert_eq!(home.run(&["--json", "completions", "bash"]).json()["shell"], "bash");
     assert_eq!(home.run(&["--json", "logout", &fake.url()]).json()["logged_out"], true);
 }

@@ -48,7 +48,7 @@ fn a_remote_server_is_logged_in_to_from_its_challenge_and_used() {
 fn dsc_01_an_authorization_endpoint_that_is_no_web_page_is_refused_before_a_browser_starts() {
     for endpoint in ["javascript:alert(1)", "file:///etc/passwd", "http://example.com/authorize", "myapp:/x"] {
         let fake = with_metadata(move |_| json!({ "authorization_endpoint": endpoint }));
-        refused(&Home::new(), &fake.url(), "no_login");
+        refused(&Home::new(), &fake.url(), "untrusted_metadata");
         let ran = Home::new().run(&["--json", "login", "--issuer", &fake.url()]);
         assert_eq!((ran.code, ran.json()["error"].as_str().unwrap()), (4, "untrusted_metadata"), "{ran:?}");
         assert!(fake.requests("/register").is_empty());
@@ -228,6 +228,21 @@ fn dsc_12_the_token_does_not_follow_a_redirect() {
     for request in fake.requests("/mcp") {
         assert!(request.query.is_empty() && !request.body.contains("good"), "{request:?}");
     }
+}
+
+#[test]
+fn dsc_12_a_token_is_not_sent_to_the_issuer_that_gave_it() {
+    let (issuer, home) = (Fake::start(), Home::new());
+    let named = issuer.url();
+    let server = Fake::scripted(move |request, fake| {
+        (request.path == "/.well-known/oauth-protected-resource/mcp")
+            .then(|| Answer::json(200, &json!({ "resource": fake.mcp(), "authorization_servers": [named] })))
+    });
+    home.logged_in(&server.mcp());
+    assert_eq!(home.run(&["status", &issuer.url()]).code, 0, "the issuer's name finds the login");
+    home.run(&["tools", &issuer.url()]);
+    assert!(!issuer.requests("/").is_empty());
+    assert!(issuer.requests("/").iter().all(|request| request.header("authorization").is_none()));
 }
 
 #[test]

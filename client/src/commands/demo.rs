@@ -165,6 +165,7 @@ impl Stage<'_> {
         self.say("🌐 Opening browser for authorization...");
         let mut browser = None;
         if self.interactive {
+            self.ctx.out.note("If authz-service printed a link for the owner's account above, open that one first.");
             login::show(self.ctx, &pending.url(), self.args.no_browser);
         } else {
             browser = Some(tokio::spawn(play_browser(pending.url(), pending.redirect_uri.clone())));

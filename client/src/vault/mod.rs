@@ -23,8 +23,8 @@ use crate::failure::Failure;
 const FILE: &str = "credentials.json";
 /// How long a change waits for another program's change.
 const CHANGE_TIME: Duration = Duration::from_secs(10);
-/// How long a refresh waits for another program's refresh: two exchanges and a bit.
-const REFRESH_TIME: Duration = Duration::from_secs(25);
+/// How long a refresh waits for another program's refresh, which may take four exchanges of ten seconds.
+const REFRESH_TIME: Duration = Duration::from_secs(45);
 
 /// The folder with the credentials.
 #[derive(Clone, Debug)]
