@@ -7,7 +7,7 @@ use shared::secret::{Secret, TokenHash};
 use shared::state::{Change, CodeStage, Facts, Family, FamilyStage, Grant, RevocationCause};
 use shared::time::Timestamp;
 
-use super::{FreshTokens, Granted, access, is_revoked, person_is_enabled, registered, secret};
+use super::{FreshTokens, Granted, access, is_revoked, person_is_enabled, registered, same_resource, secret};
 use crate::protocol::Verdict;
 use crate::protocol::client_auth::AuthenticatedClient;
 use crate::protocol::policy::{Policy, REFRESH_ABSOLUTE};
@@ -91,11 +91,7 @@ fn redeem<'a>(
     let verifier = request.verifier.clone().ok_or(Refusal::Missing("code_verifier"))?;
     let verifier = Verifier::parse(verifier).map_err(Refusal::Verifier)?;
     let pkce = code.challenge.verify(&verifier).map_err(Refusal::Verifier)?;
-    if let Some(named) = &request.resource {
-        if policy.resource([named.as_str()])? != grant.resource {
-            return Err(Refusal::Target("the resource is not the one that the person consented to"));
-        }
-    }
+    same_resource(request.resource.as_deref(), grant, policy)?;
     if is_revoked(grant) || !person_is_enabled(facts) {
         return Err(Refusal::DeadGrant);
     }

@@ -200,6 +200,16 @@ fn access(
     (record, claims)
 }
 
+/// A resource may be named again here, and must be the one that the person consented to (RFC 8707 section 2.2).
+fn same_resource(named: Option<&str>, grant: &Grant, policy: &Policy) -> Result<(), Refusal> {
+    let Some(named) = named else { return Ok(()) };
+    if policy.resource([named])? == grant.resource {
+        Ok(())
+    } else {
+        Err(Refusal::Target("the resource is not the one that the person consented to"))
+    }
+}
+
 /// Whether a grant can no longer give anything.
 fn is_revoked(grant: &Grant) -> bool {
     grant.stage == GrantStage::Revoked

@@ -7,7 +7,7 @@ use shared::secret::Secret;
 use shared::state::{Change, Facts, Family, FamilyStage, Grant, GrantStage, RevocationCause};
 use shared::time::Timestamp;
 
-use super::{FreshTokens, Granted, access, person_is_enabled, registered, secret};
+use super::{FreshTokens, Granted, access, person_is_enabled, registered, same_resource, secret};
 use crate::protocol::Verdict;
 use crate::protocol::client_auth::AuthenticatedClient;
 use crate::protocol::policy::{Policy, REFRESH_GRACE, REFRESH_IDLE};
@@ -114,11 +114,7 @@ fn usage(presented: &Secret, family: &Family, now: Timestamp) -> Result<Use, Ref
 
 /// What the new access token opens: the grant's scopes, or fewer (REF-05, REF-06).
 fn scopes(request: &RefreshRequest, grant: &Grant, policy: &Policy) -> Result<Scopes, Refusal> {
-    if let Some(named) = &request.resource {
-        if policy.resource([named.as_str()])? != grant.resource {
-            return Err(Refusal::Target("the resource is not the one that the person consented to"));
-        }
-    }
+    same_resource(request.resource.as_deref(), grant, policy)?;
     let Some(text) = &request.scope else { return Ok(grant.scopes.clone()) };
     let asked = scope::expand(&text.parse().map_err(|_| Refusal::ScopeExceeds)?);
     if asked.is_empty() || !asked.within(&grant.scopes) { Err(Refusal::ScopeExceeds) } else { Ok(asked) }

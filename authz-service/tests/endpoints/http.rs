@@ -1,0 +1,106 @@
+//! HTP: the HTTP layer under everything.
+
+use crate::support::Service;
+
+#[test]
+fn htp_01_a_large_body_is_refused_before_it_is_read() {
+    let service = Service::start();
+    let head = "POST /oauth/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 10000000000\r\n\r\n";
+    service.connect().raw(head.as_bytes(), false).fails(413, "invalid_request");
+    let mut chunked =
+        b"POST /register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+            .to_vec();
+    for _ in 0..5 {
+        chunked.extend(b"4000\r\n");
+        chunked.extend([b' '; 0x4000]);
+        chunked.extend(b"\r\n");
+    }
+    service.connect().raw(&chunked, false).fails(413, "invalid_client_metadata");
+}
+
+#[test]
+fn htp_04_unknown_paths_and_wrong_methods_get_small_answers_with_our_headers() {
+    let service = Service::start();
+    for path in ["/nothing", "/oauth/tokens", "/../etc/passwd", "/oauth/token/", "/%00", "//oauth/token"] {
+        let answer = service.get(path);
+        assert_eq!(answer.status, 404, "{path}");
+        assert_eq!(answer.json()["error"], "not_found");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(answer.header("server"), None);
+    }
+    let page = service.connect().send("GET", "/nothing", &[("Accept", "text/html")], b"");
+    page.is_page(404);
+    for (path, allow) in
+        [("/register", "POST, OPTIONS"), ("/health", "GET"), ("/login", "POST"), ("/setup", "GET, POST")]
+    {
+        let answer = service.connect().send("DELETE", path, &[], b"");
+        assert_eq!((answer.status, answer.header("allow")), (405, Some(allow)), "{path}");
+        answer.fails(405, "invalid_request");
+    }
+}
+
+#[test]
+fn htp_04_a_refused_body_does_not_cost_the_connection() {
+    let service = Service::start();
+    let mut connection = service.connect();
+    let body = vec![b'x'; 60 * 1024];
+    for (method, path, status) in [("POST", "/nothing", 404), ("PUT", "/oauth/token", 405), ("POST", "/login", 400)] {
+        assert_eq!(connection.send(method, path, &[], &body).status, status, "{path}");
+    }
+    assert_eq!(connection.send("GET", "/health", &[], b"").status, 200);
+}
+
+#[test]
+fn htp_05_old_chunked_expecting_and_pipelined_requests_are_answered() {
+    let service = Service::start();
+    assert_eq!(service.connect().raw(b"GET /health HTTP/1.0\r\n\r\n", false).status, 200);
+    let chunked = b"POST /oauth/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na=b&c\r\n3\r\n=de\r\n0\r\n\r\n";
+    service.connect().raw(chunked, false).fails(400, "invalid_request");
+    let mut connection = service.connect();
+    let expecting = b"POST /oauth/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
+    assert_eq!(connection.raw(expecting, true).status, 100);
+    connection.raw(b"a=b", false).fails(400, "invalid_request");
+    let mut connection = service.connect();
+    let one = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(connection.raw(one.repeat(3).as_bytes(), false).status, 200);
+    assert_eq!((connection.read(false).status, connection.read(false).status), (200, 200));
+}
+
+#[test]
+fn htp_06_a_request_has_one_host() {
+    let service = Service::start();
+    for head in [
+        "GET /health HTTP/1.1\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+    ] {
+        assert_eq!(service.connect().raw(head.as_bytes(), false).status, 400, "{head}");
+    }
+}
+
+#[test]
+fn c9_long_request_lines_and_headers_are_refused() {
+    let service = Service::start();
+    let long = format!("/health?{}", "x".repeat(17 * 1024));
+    assert_eq!(service.get(&long).status, 414);
+    let value = "x".repeat(11 * 1024);
+    let headers = [("A", value.as_str()), ("B", &value), ("C", &value)];
+    assert_eq!(service.connect().send("GET", "/health", &headers, b"").status, 431);
+    let many: Vec<_> = (0..201).map(|n| format!("p{n}=x")).collect();
+    let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+    let answer = service.connect().send("POST", "/oauth/token", &headers, many.join("&").as_bytes());
+    answer.fails(400, "invalid_request");
+}
+
+#[test]
+fn a_second_authorization_header_is_refused() {
+    let service = Service::start();
+    let headers = [
+        ("Authorization", "Basic YTpi"),
+        ("Authorization", "Basic YzpkCg"),
+        ("Content-Type", "application/x-www-form-urlencoded"),
+    ];
+    let answer = service.connect().send("POST", "/oauth/token", &headers, b"grant_type=refresh_token&refresh_token=x");
+    answer.fails(400, "invalid_request");
+}

@@ -1,0 +1,14 @@
+//! The service through its sockets: every test is named after the row of the attack catalogue that it plays.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod authorize;
+mod http;
+mod metadata;
+mod pages;
+mod process;
+mod refresh;
+mod register;
+mod revoke;
+mod token;
