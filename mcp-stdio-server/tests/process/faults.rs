@@ -196,3 +196,43 @@ fn completions_are_printed() {
         .unwrap();
     assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("--token-argument"));
 }
+
+/// node starts its children with socket pairs and not with pipes.
+#[test]
+#[cfg(unix)]
+fn sockets_serve_as_well_as_pipes() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    let folder = tempfile::tempdir().unwrap();
+    let ((mut ours, theirs), (our_output, their_output)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+    let mut host = Host::start_with(folder.path(), &[], |command| {
+        command.stdin(OwnedFd::from(theirs)).stdout(OwnedFd::from(their_output));
+    });
+    let mut lines = BufReader::new(our_output).lines();
+    for id in 0..3 {
+        ours.write_all(format!("{}\n", json!({ "jsonrpc": "2.0", "id": id, "method": "ping" })).as_bytes()).unwrap();
+        let line = lines.next().unwrap().unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(answer, json!({ "jsonrpc": "2.0", "id": id, "result": {} }));
+    }
+    drop(ours);
+    assert_eq!(host.wait(END).code(), Some(0));
+    assert!(lines.next().is_none());
+}
+
+/// A session played back from a file, its answers kept in one.
+#[test]
+fn files_serve_as_well_as_pipes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("input"), folder.path().join("output"));
+    let lines: String =
+        (0..200).map(|id| format!("{}\n", json!({ "jsonrpc": "2.0", "id": id, "method": "ping" }))).collect();
+    std::fs::write(&input, &lines).unwrap();
+    let mut host = Host::start_with(folder.path(), &[], |command| {
+        command.stdin(std::fs::File::open(&input).unwrap()).stdout(std::fs::File::create(&output).unwrap());
+    });
+    assert_eq!(host.wait(END).code(), Some(0));
+    assert_eq!(std::fs::read_to_string(&output).unwrap().lines().count(), 200);
+}
