@@ -11,6 +11,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt;
 use shared::oauth::error::ErrorCode;
 use shared::oauth::form::Parameters;
+use shared::uri::Parts;
 
 use super::app::App;
 use super::{pages, reply};
@@ -87,6 +88,19 @@ pub fn refused_page(app: &App, endpoint: &'static str, why: NoBody) -> HttpRespo
     app.pages.error(status, "The app's request cannot be followed", "invalid_request", text, &id)
 }
 
+/// Whether a browser says that the form was sent from a page of ours: a second line behind the sealed fields. A
+/// program says nothing, and our own pages say `null`, because they send no referrer.
+fn is_from_here(app: &App, request: &HttpRequest) -> bool {
+    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let here = |origin: &str| {
+        let authority = Parts::of(origin).and_then(|parts| parts.authority);
+        let ours = [text("host"), app.policy.issuer.parts().authority];
+        authority.is_some_and(|one| ours.iter().flatten().any(|name| name.eq_ignore_ascii_case(one)))
+    };
+    let origin = text("origin").is_none_or(|origin| origin == "null" || here(origin));
+    origin && text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"))
+}
+
 /// Reads a page's form.
 ///
 /// # Errors
@@ -98,6 +112,9 @@ pub async fn page_form(
     payload: &mut Payload,
 ) -> Result<Parameters, HttpResponse> {
     let body = read(request, payload).await.map_err(|why| refused_page(app, endpoint, why))?;
+    if !is_from_here(app, request) {
+        return Err(pages::refused(app, endpoint, &Refusal::Forged));
+    }
     let read = match form(request) {
         Some(BodyForm::Form) => token::parameters(Some(BodyForm::Form), &body),
         _ => Err(Refusal::Body("the body must be application/x-www-form-urlencoded".into())),

@@ -115,6 +115,9 @@ fn check(app: &App, request: &ServiceRequest) -> Result<(), (StatusCode, &'stati
     if second.is_some() || (host.is_none() && request.version() > Version::HTTP_10) {
         return Err((StatusCode::BAD_REQUEST, "a request has one Host header"));
     }
+    if host.is_some_and(|host| !host.to_str().is_ok_and(is_host)) {
+        return Err((StatusCode::BAD_REQUEST, "the Host header is no host and port"));
+    }
     let named = [host.and_then(|host| host.to_str().ok()), request.uri().authority().map(|a| a.as_str())];
     match &app.hosts {
         Some(allowed) if !named.into_iter().flatten().all(|name| is_allowed(allowed, name)) => {
@@ -122,6 +125,22 @@ fn check(app: &App, request: &ServiceRequest) -> Result<(), (StatusCode, &'stati
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a text is a host, perhaps with a port (RFC 9110 section 7.2), and nothing that two parsers could read
+/// differently.
+fn is_host(text: &str) -> bool {
+    let (name, port) = match text.rfind(':') {
+        Some(at) if !text[at..].contains(']') => (&text[..at], &text[at + 1..]),
+        _ => (text, ""),
+    };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    let bracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_name = match bracketed {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !name.is_empty() && name.bytes().all(plain),
+    };
+    is_name && port.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Whether a Host header names us. Only the name counts: a page that rebinds its own name to this machine brings its
@@ -166,6 +185,26 @@ impl Drop for InFlight<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn htp_06_a_host_is_a_name_or_address_and_perhaps_a_port() {
+        for (host, answer) in [
+            ("localhost", true),
+            ("a.example:443", true),
+            ("[::1]:3000", true),
+            ("[::1]", true),
+            ("", false),
+            (":80", false),
+            ("localhost/x", false),
+            ("local host", false),
+            ("localhost:x", false),
+            ("u@localhost", false),
+            ("[localhost]", false),
+            ("localhost#", false),
+        ] {
+            assert_eq!(is_host(host), answer, "{host}");
+        }
+    }
 
     #[test]
     fn met_10_only_our_own_names_are_answered() {

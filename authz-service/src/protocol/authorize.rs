@@ -3,7 +3,7 @@
 //! is sent anywhere.
 
 use shared::id::{ClientId, GrantId, UserName};
-use shared::oauth::form::{self, BadForm, Parameters};
+use shared::oauth::form::{self, BadForm, MAX_PARAMETERS, Parameters};
 use shared::oauth::pkce::Challenge;
 use shared::scope::{self, Scopes};
 use shared::secret::{Secret, TokenHash};
@@ -96,7 +96,9 @@ impl AuthorizeRequest {
         let client = once(query, "client_id")?.ok_or(Refusal::Missing("client_id"))?;
         let redirect_uri = once(query, "redirect_uri")?;
         let resources = form::all_values(query, "resource").map(Into::into).collect();
-        let rest = Parameters::parse(&without_resource(query));
+        let count = query.split('&').filter(|pair| !pair.is_empty()).count();
+        let rest =
+            if count > MAX_PARAMETERS { Err(BadForm::TooMany) } else { Parameters::parse(&without_resource(query)) };
         let state = once(query, "state").ok().flatten();
         Ok(Self { client, redirect_uri, rest, resources, state })
     }
@@ -447,6 +449,17 @@ mod tests {
         assert!(outcome(&two, &with_session(), &policy()).starts_with(&format!("{ERROR}invalid_target")));
         let twice = format!("{}&resource=urn:mcp:stdio:a&resource=urn:mcp:stdio:a", query(&[]));
         assert!(outcome(&twice, &with_session(), &policy()).starts_with("consent ada urn:mcp:stdio:a "));
+    }
+
+    #[test]
+    fn c9_200_parameters_and_no_more() {
+        let many = |n: usize| {
+            let more: Vec<_> = (0..n).map(|n| format!("&p{n}=x")).collect();
+            outcome(&format!("{}&resource=urn:mcp:stdio:a{}", query(&[]), more.concat()), &with_session(), &policy())
+        };
+        let ours = query(&[]).split('&').count() + 1;
+        assert!(many(200 - ours).starts_with("consent"));
+        assert!(many(201 - ours).starts_with(&format!("{ERROR}invalid_request")));
     }
 
     #[test]

@@ -41,8 +41,24 @@ fn ui_03_a_login_without_its_own_proof_is_refused() {
         ada.submit(&forged).is_page(403);
     }
     Person::new(&service).submit(&form).is_page(403);
+    let (here, other) = (format!("http://{}", service.address), "https://evil.example");
+    for elsewhere in [
+        &[("Origin", other)][..],
+        &[("Origin", other), ("Sec-Fetch-Site", "cross-site")],
+        &[("Origin", "null"), ("Sec-Fetch-Site", "cross-site")],
+        &[("Sec-Fetch-Site", "same-site")],
+    ] {
+        ada.submit_with(&form, elsewhere).is_page(403);
+    }
     assert_eq!(service.count("sessions"), 0);
-    assert_eq!(ada.submit(&form).status, 303);
+    for from_here in [
+        &[("Origin", here.as_str()), ("Sec-Fetch-Site", "same-origin")][..],
+        &[("Origin", service.issuer.as_str())],
+        &[("Origin", "null"), ("Sec-Fetch-Site", "same-origin")],
+        &[],
+    ] {
+        assert_eq!(ada.submit_with(&form, from_here).status, 303);
+    }
 }
 
 #[test]

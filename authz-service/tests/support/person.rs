@@ -67,8 +67,12 @@ impl<'a> Person<'a> {
     }
 
     pub fn submit(&mut self, form: &Form) -> Answer {
+        self.submit_with(form, &[])
+    }
+
+    pub fn submit_with(&mut self, form: &Form, headers: &[(&str, &str)]) -> Answer {
         let fields: Vec<_> = form.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+        let headers = [&[("Content-Type", "application/x-www-form-urlencoded")], headers].concat();
         self.send("POST", &form.action, &headers, &form::encode(&fields))
     }
 
