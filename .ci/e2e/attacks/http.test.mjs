@@ -80,7 +80,9 @@ test("HTP-03 1 000 idle connections: new requests are answered within 1 s", asyn
 for (const path of ["/nope", "/oauth", "/oauth/", "/oauth/nope", "/.env", "/.git/config", "/admin", "/oauth/token/", "/oauth/token/x", "/OAuth/Token", "/.well-known/", "/.well-known/nope", "/assets/", "/assets/../keys.json", "/assets/%2e%2e/keys.json", "/keys.json", "/data/keys.json", "/%00", "/%ff", "/a%0d%0aX-Injected:1", "/<script>alert(1)</script>", "//evil.example/", "/\\evil.example", "/oauth/authorize;x"]) {
   test(`HTP-04 ${path} is 404`, async () => {
     const seen = await raw(s.port, `GET ${path} HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`);
-    assert.ok([404, 400].includes(statuses(seen)[0]), seen.slice(0, 200));
+    // A target that is no URI does not get past the parser, which answers 400 and nothing else.
+    if (statuses(seen)[0] === 400) return assert.match(seen, /content-length: 0/i);
+    assert.equal(statuses(seen)[0], 404, seen.slice(0, 200));
     assert.match(seen, /x-content-type-options: nosniff/i);
     assert.match(seen, /cache-control: [^\r]*no-store/i);
     assert.ok(!/<script>alert/.test(seen) && !/x-injected/i.test(seen.split("\r\n\r\n")[0]));

@@ -148,7 +148,7 @@ test("REG-12 C15 a name with line ends and escape sequences does not write log l
   const answer = await send(minimal({ client_name: name }));
   assert.ok([201, 400].includes(answer.status));
   if (answer.status === 201) await authorize(s, await person(s), request(answer.json, pkce()));
-  assert.doesNotMatch(s.logs(), /^[^\n]*2026-01-01T00:00:00Z {2}INFO forged/m);
+  assert.doesNotMatch(s.logs(), /^2026-01-01T00:00:00Z {2}INFO forged/m);
   assert.ok(!s.logs().includes("\u001b[31mevil") && !/evil[\r\n]/.test(s.logs()));
 });
 

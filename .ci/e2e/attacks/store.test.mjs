@@ -195,7 +195,7 @@ test("F-01 kill -9 right after answers loses nothing that was answered, 8 rounds
     const load = Array.from({ length: 30 }, () => postJson(s.at("/register"), registration).then((a) => a.status === 201 && answers.push(a.json.client_id), () => {}));
     await until("some answers", () => answers.length >= 1 + round);
     s.run.child.kill("SIGKILL");
-    await s.run.exited;
+    await until("its end", () => s.run.code !== undefined);
     await Promise.all(load);
     lives.push({ ...redeemed.json });
     const from = Date.now();

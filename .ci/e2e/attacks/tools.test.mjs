@@ -260,11 +260,12 @@ test("JWT-07 any byte of any part changed", async () => {
   await bad(token.slice(0, -1) + "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[last ^ 1]);
 });
 test("JWT-08 a good signature over a jti that the store does not know", async () => {
-  for (const jti of ["00000000-0000-4000-8000-000000000000", "x", "", undefined, 7, decode(body).jti.toUpperCase(), `{${decode(body).jti}}`, decode(body).jti.replaceAll("-", "")]) if (jti !== decode(body).jti) await bad(forged({ jti }));
+  for (const jti of ["00000000-0000-4000-8000-000000000000", "x", "", undefined, 7, decode(body).jti.slice(1), ` ${decode(body).jti}`]) await bad(forged({ jti }));
 });
-test("JWT-08 claims that differ from the record of their jti", async () => {
-  await bad(forged({ sub: "bob" }));
-  await bad(forged({ client_id: "c_other" }));
+for (const claims of [{ sub: "bob" }, { sub: undefined }, { client_id: "c_other" }, { client_id: undefined }]) {
+  test(`JWT-08 C11 a client or person that the record of the jti does not name: ${JSON.stringify(claims)}`, () => bad(forged(claims)));
+}
+test("JWT-08 a scope beyond the record of the jti", async () => {
   const small = await login(s, ada, client, { scope: "mcp:resources" });
   const swollen = { ...decode(small.access_token.split(".")[1]), scope: "mcp:tools:read mcp:tools:execute" };
   for (const host of [legacy, modern]) toolRefused(await echo(host, forged(swollen)), "insufficient_scope", "invalid_token");
@@ -284,9 +285,9 @@ test("JWT-14 a prefix, a suffix, another case, space around, Bearer in front", a
   const token = good.access_token;
   for (const one of [token.slice(0, -4), token.slice(1), token.toUpperCase(), token.toLowerCase(), ` ${token}`, `${token}\n`, `Bearer ${token}`, `"${token}"`, `${token}.${token}`, `${token}.x`, `.${token}`, token.replaceAll("-", "+").replaceAll("_", "/")]) if (one !== token) await bad(one);
 });
-test("JWT crit, b64, zip and unknown critical headers", async () => {
-  for (const header of [{ crit: ["exp"] }, { crit: ["b64"], b64: false }, { crit: ["x"], x: 1 }, { crit: [] }]) await bad(forged({}, header));
-});
+for (const header of [{ crit: ["exp"] }, { crit: ["b64"], b64: false }, { crit: ["x"], x: 1 }, { crit: [] }]) {
+  test(`JWT RFC 7515 4.1.11 a critical header that nobody understands: ${JSON.stringify(header)}`, () => bad(forged({}, header)));
+}
 test("JWT a header or payload with a member twice", async () => {
   const raw = (h, p) => {
     const text = `${Buffer.from(h).toString("base64url")}.${Buffer.from(p).toString("base64url")}`;

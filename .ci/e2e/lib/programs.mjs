@@ -53,6 +53,9 @@ export function cleanEnv(more = {}) {
 export function start(name, args, { env = {}, stdin = "ignore", cwd } = {}) {
   const child = spawn(program(name), args, { env: cleanEnv(env), stdio: [stdin, "pipe", "pipe"], cwd });
   running.add(child);
+  // A test that failed may have left its programs running: they must not keep the test process alive, which ends
+  // them on its way out.
+  for (const part of [child, child.stdin, child.stdout, child.stderr]) part?.unref?.();
   const run = { child, pid: child.pid, stdout: "", stderr: "", code: undefined, signal: undefined };
   child.stdout.setEncoding("utf8").on("data", (text) => (run.stdout += text));
   child.stderr.setEncoding("utf8").on("data", (text) => (run.stderr += text));

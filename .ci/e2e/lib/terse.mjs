@@ -11,14 +11,16 @@ function reason(error) {
 
 export default async function* terse(events) {
   const files = new Map();
+  const said = new Map();
   for await (const { type, data } of events) {
+    if (type === "test:stderr") said.set(data.file, (said.get(data.file) ?? "") + data.message);
     if (type !== "test:pass" && type !== "test:fail") continue;
     const file = relative(process.cwd(), data.file ?? data.name);
     const seen = files.get(file) ?? { passed: 0, failed: 0, skipped: 0 };
     files.set(file, seen);
     const isFile = data.nesting === 0 && data.name.endsWith(".test.mjs");
     if (isFile) {
-      if (type === "test:fail" && seen.failed === 0) yield `  FAILED ${file}: ${reason(data.details.error)}\n`;
+      if (type === "test:fail" && seen.failed === 0) yield `  FAILED ${file}:\n${reason(said.get(data.file) ?? data.details.error)}\n`;
       continue;
     }
     if (data.details?.type === "suite") continue;
