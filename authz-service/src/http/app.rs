@@ -1,7 +1,7 @@
 //! What every endpoint has in hand, and the one way from facts to a committed decision.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::web::Bytes;
 use shared::secret::random_bytes;
@@ -76,6 +76,8 @@ pub struct App {
     pub hosts: Option<Vec<String>>,
     /// What the issuer's paths begin with: empty, or `/tenant`.
     pub prefix: String,
+    /// The public keys, and the same parsed.
+    ring: Mutex<Option<(Vec<PublicKey>, Arc<KeyRing>)>>,
     /// Requests that are being answered.
     pub in_flight: AtomicUsize,
     /// Numbers that join an error page with a line of the log: random start, then counting.
@@ -124,6 +126,7 @@ impl App {
             hosts,
             prefix,
             policy,
+            ring: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             requests: AtomicUsize::new(u32::from_le_bytes(random_bytes()) as usize),
         })
@@ -178,11 +181,18 @@ impl App {
         Ok(keys)
     }
 
-    /// The public keys, parsed. Not on the way of a hot request.
+    /// The public keys, parsed: once, until the store has others.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn key_ring(&self) -> Result<KeyRing, StoreError> {
-        self.public_keys().map(|keys| KeyRing::new(&keys))
+    pub fn key_ring(&self) -> Result<Arc<KeyRing>, StoreError> {
+        let keys = self.public_keys()?;
+        let mut parsed = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, ring)) = parsed.as_ref().filter(|(known, _)| *known == keys) {
+            return Ok(Arc::clone(ring));
+        }
+        let ring = Arc::new(KeyRing::new(&keys));
+        *parsed = Some((keys, Arc::clone(&ring)));
+        Ok(ring)
     }
 }

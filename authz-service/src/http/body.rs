@@ -85,7 +85,7 @@ pub fn refused_page(app: &App, endpoint: &'static str, why: NoBody) -> HttpRespo
     let (status, text) = why.status_and_text();
     let id = app.next_request_id();
     tracing::info!(endpoint, id, text, "refused");
-    app.pages.error(status, "The app's request cannot be followed", "invalid_request", text, &id)
+    app.pages.error(status, "The app's request cannot be followed", "invalid_request", text, pages::ASK_THE_APP, &id)
 }
 
 /// Whether a browser says that the form was sent from a page of ours: a second line behind the sealed fields. A

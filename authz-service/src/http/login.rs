@@ -36,7 +36,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
     let source = limit::source(&http);
     if let Err(wait) = app.limits.logins.check(source, &typed, app.now()) {
         tracing::warn!(endpoint = ENDPOINT, %source, user = %reply::escaped(&typed, 64), "too many failed logins");
-        return too_many(wait);
+        return pages::too_many(&app, wait);
     }
     match log_in(&app, &typed, &mut form).await {
         Ok(session) => {
@@ -89,8 +89,4 @@ async fn again(app: &App, jar: &Jar, transaction: &Transaction, typed: &str) -> 
         }
         Err(refused) => pages::refused(app, ENDPOINT, refused.cause()),
     }
-}
-
-fn too_many(wait: u64) -> HttpResponse {
-    reply::too_many(wait)
 }

@@ -12,7 +12,7 @@ use crate::protocol::Refusal;
 use crate::protocol::policy::MAX_STATE;
 
 /// How long to wait when the store does not answer, in seconds.
-const TRY_AGAIN: &str = "5";
+pub const TRY_AGAIN: u64 = 5;
 
 /// `Cache-Control` of everything that is not the same for everybody.
 pub const NO_STORE: (actix_web::http::header::HeaderName, &str) = (CACHE_CONTROL, "no-store");
@@ -61,7 +61,7 @@ fn broken(app: &App, endpoint: &'static str, failure: &Failure) -> HttpResponse 
     let (status, code, description) = fault(app, endpoint, failure);
     let mut response = error(status, code, &description);
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, actix_web::http::header::HeaderValue::from_static(TRY_AGAIN));
+        response.headers_mut().insert(RETRY_AFTER, TRY_AGAIN.into());
     }
     response
 }

@@ -137,7 +137,7 @@ async fn not_found(app: Data<App>, http: HttpRequest, mut payload: Payload) -> H
     drop(body::read(&http, &mut payload).await);
     let status = actix_web::http::StatusCode::NOT_FOUND;
     if index::wants_html(&http) {
-        return app.pages.error(status, "There is nothing here", "not_found", "This address leads nowhere.", "");
+        return app.pages.error(status, "There is nothing here", "not_found", "This address leads nowhere.", "", "");
     }
     reply::json(status, &serde_json::json!({ "error": "not_found", "error_description": "there is nothing here" }))
 }

@@ -45,7 +45,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
             pages::with_cookies(page, [app.cookies.set_session(&session)])
         }
         Err(Failure::Refused(Refusal::Account(advice))) => {
-            app.pages.setup(token.expose(), Some((&typed, &sentence(advice))))
+            app.pages.setup(token.expose(), Some((&typed, &pages::sentence(advice))))
         }
         Err(failure) => pages::failed_alone(&app, ENDPOINT, &failure),
     }
@@ -66,13 +66,6 @@ async fn create(app: &App, token: &Secret, form: &mut Parameters) -> Result<Secr
     let decide = |facts: &_, now| setup::decide(token, &name, &hash, facts, &session, now);
     app.settle(&Wanted::default(), decide).await?;
     Ok(session)
-}
-
-/// Advice as a sentence.
-fn sentence(advice: &str) -> String {
-    let mut characters = advice.chars();
-    let first = characters.next().map(|c| c.to_ascii_uppercase());
-    first.into_iter().chain(characters).chain(['.']).collect()
 }
 
 /// `GET /assets/style.css`.

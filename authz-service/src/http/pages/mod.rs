@@ -2,7 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, SET_COOKIE};
+use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use minijinja::{Environment, Value, context};
 use shared::scope::Catalogue;
 use shared::uri::{ExactRedirect, Parts};
@@ -109,7 +109,7 @@ impl Pages {
             redirect_host => redirect.shown_host(),
             loopback => redirect.is_loopback(),
             resource => asked.resource.as_str(),
-            client_uri => asked.client.client_uri.as_deref(),
+            home => asked.client.client_uri.as_deref().and_then(|uri| Parts::of(uri)?.host()),
             scopes => Value::from(scopes),
             user,
             transaction => &hidden.transaction,
@@ -146,10 +146,17 @@ impl Pages {
         self.render(StatusCode::OK, "message.html", context! { title, text }, "")
     }
 
-    /// A page that says what went wrong, and what to do.
-    pub fn error(&self, status: StatusCode, title: &str, word: &str, text: &str, id: &str) -> HttpResponse {
-        let advice = "Go back to the app and start again. If it happens again, tell the people who make the app.";
-        let values = context! { title, text, error => word, advice, request_id => id };
+    /// A page that says what went wrong, and what to do. `id` joins it with a line of the log; it may be empty.
+    pub fn error(
+        &self,
+        status: StatusCode,
+        title: &str,
+        word: &str,
+        text: &str,
+        advice: &str,
+        id: &str,
+    ) -> HttpResponse {
+        let values = context! { title, text => sentence(text), error => word, advice, request_id => id };
         self.render(status, "message.html", values, "")
     }
 }
@@ -191,7 +198,8 @@ pub fn refused(app: &App, endpoint: &'static str, refusal: &Refusal) -> HttpResp
     let id = app.next_request_id();
     let word = refusal.code().as_str();
     tracing::info!(endpoint, id, error = word, cause = %reply::logged(refusal), "refused");
-    app.pages.error(reply::status(refusal), title(refusal), word, &refusal.description(), &id)
+    let (title, advice) = in_words(refusal);
+    app.pages.error(reply::status(refusal), title, word, &refusal.description(), advice, &id)
 }
 
 /// A failure at a page: a redirect where the client may know, else a page.
@@ -216,7 +224,11 @@ pub fn failed_alone(app: &App, endpoint: &'static str, failure: &Failure) -> Htt
 
 fn broken<E>(app: &App, endpoint: &'static str, failure: &Failure<E>) -> HttpResponse {
     let (status, code, text) = reply::fault(app, endpoint, failure);
-    app.pages.error(status, "Something went wrong here", code.as_str(), &text, "")
+    let mut page = app.pages.error(status, "Something went wrong here", code.as_str(), &text, "", "");
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        page.headers_mut().insert(RETRY_AFTER, reply::TRY_AGAIN.into());
+    }
+    page
 }
 
 /// Sets cookies on an answer.
@@ -229,15 +241,41 @@ pub fn with_cookies(mut response: HttpResponse, cookies: impl IntoIterator<Item 
     response
 }
 
-fn title(refusal: &Refusal) -> &'static str {
+/// Too many attempts: the seconds to wait.
+pub fn too_many(app: &App, wait: u64) -> HttpResponse {
+    let text = format!("there were too many failed attempts; try again in {wait} seconds");
+    let word = "temporarily_unavailable";
+    let mut page = app.pages.error(StatusCode::TOO_MANY_REQUESTS, "Please wait", word, &text, "", "");
+    page.headers_mut().insert(RETRY_AFTER, wait.into());
+    page
+}
+
+/// What to do when an app's request cannot be followed.
+pub const ASK_THE_APP: &str =
+    "Go back to the app and start again. If it happens again, tell the people who make the app.";
+
+/// A refusal's title and advice.
+fn in_words(refusal: &Refusal) -> (&'static str, &'static str) {
+    let start_again = "Go back to the app and start again.";
     match refusal {
-        Refusal::PageExpired => "This page has expired",
-        Refusal::PageAnswered => "This page was answered already",
-        Refusal::NotLoggedIn => "You are not signed in any more",
-        Refusal::Forged => "This form cannot be accepted",
-        Refusal::SetupLink => "This link does not work",
-        _ => "The app's request cannot be followed",
+        Refusal::PageExpired => ("This page has expired", start_again),
+        Refusal::PageAnswered => ("This page was answered already", start_again),
+        Refusal::NotLoggedIn => ("You are not signed in any more", start_again),
+        Refusal::Forged => ("This form cannot be accepted", start_again),
+        Refusal::SetupLink => (
+            "This link does not work",
+            "Somebody with a terminal can add an account: authz-service user add NAME --password-stdin",
+        ),
+        _ => ("The app's request cannot be followed", ASK_THE_APP),
     }
+}
+
+/// A text as a sentence: the first letter large, a full stop at the end.
+pub fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|c| c.to_ascii_uppercase());
+    let stop = (!text.ends_with('.')).then_some('.');
+    first.into_iter().chain(characters).chain(stop).collect()
 }
 
 #[cfg(test)]
