@@ -17,6 +17,9 @@ const REGISTRATIONS: NonZeroU32 = NonZeroU32::new(120).unwrap();
 /// Failed logins per minute from one address to one account (OAuth 2.1 section 7.7; NIST SP 800-63B section 3.2.2).
 const FAILED_LOGINS: u32 = 10;
 
+/// Failed logins per minute from one address to whatever accounts: each costs us tens of milliseconds.
+const FAILED_LOGINS_IN_ALL: u32 = 60;
+
 /// Failed client authentications per minute from one address for one client (TOK-19).
 const FAILED_CLIENTS: u32 = 60;
 
@@ -27,8 +30,10 @@ const MOST_KEYS: usize = 50_000;
 pub struct Limits {
     registrations: Option<DefaultKeyedRateLimiter<IpAddr>>,
     clock: DefaultClock,
-    /// Failed logins.
-    pub logins: Failures,
+    /// By account.
+    logins: Failures,
+    /// Whatever the account.
+    all_logins: Failures,
     /// Failed client authentications.
     pub clients: Failures,
 }
@@ -41,6 +46,7 @@ impl Limits {
             registrations: on.then(|| RateLimiter::dashmap(quota)),
             clock: DefaultClock::default(),
             logins: Failures::new(on.then_some(FAILED_LOGINS)),
+            all_logins: Failures::new(on.then_some(FAILED_LOGINS_IN_ALL)),
             clients: Failures::new(on.then_some(FAILED_CLIENTS)),
         }
     }
@@ -57,12 +63,28 @@ impl Limits {
         limiter.check_key(&source).map_err(|until| until.wait_time_from(self.clock.now()).as_secs() + 1)
     }
 
+    /// Whether a login may be tried.
+    ///
+    /// # Errors
+    /// The seconds to wait.
+    pub fn log_in(&self, source: IpAddr, account: &str, now: Timestamp) -> Result<(), u64> {
+        self.logins.check(source, account, now)?;
+        self.all_logins.check(source, "", now)
+    }
+
+    /// Counts a failed login.
+    pub fn login_failed(&self, source: IpAddr, account: &str, now: Timestamp) {
+        self.logins.count(source, account, now);
+        self.all_logins.count(source, "", now);
+    }
+
     /// Forgets addresses that have been quiet.
     pub fn sweep(&self, now: Timestamp) {
         if let Some(limiter) = &self.registrations {
             limiter.retain_recent();
         }
         self.logins.sweep(now);
+        self.all_logins.sweep(now);
         self.clients.sweep(now);
     }
 }
@@ -159,6 +181,18 @@ mod tests {
         assert_eq!(failures.check(there, "a", now), Ok(()));
         assert_eq!(failures.check(here, "b", now), Ok(()));
         assert_eq!(failures.check(here, "a", Timestamp(660)), Ok(()));
+    }
+
+    #[test]
+    fn ui_08_an_address_that_tries_many_accounts_waits_too() {
+        let limits = Limits::new(true);
+        let (here, now) = (IpAddr::from([127, 0, 0, 1]), Timestamp(600));
+        for n in 0..FAILED_LOGINS_IN_ALL {
+            assert_eq!(limits.log_in(here, &n.to_string(), now), Ok(()));
+            limits.login_failed(here, &n.to_string(), now);
+        }
+        assert_eq!(limits.log_in(here, "another", now), Err(60));
+        assert_eq!(limits.log_in(IpAddr::from([127, 0, 0, 2]), "another", now), Ok(()));
     }
 
     #[test]

@@ -32,9 +32,9 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
     if let Err(refusal) = transaction.in_time(app.now()) {
         return pages::refused(&app, ENDPOINT, &refusal);
     }
-    let typed = form.take("username").unwrap_or_default();
+    let typed = form.take("username").unwrap_or_default().trim().to_owned();
     let source = limit::source(&http);
-    if let Err(wait) = app.limits.logins.check(source, &typed, app.now()) {
+    if let Err(wait) = app.limits.log_in(source, &typed, app.now()) {
         tracing::warn!(endpoint = ENDPOINT, %source, user = %reply::escaped(&typed, 64), "too many failed logins");
         return pages::too_many(&app, wait);
     }
@@ -45,7 +45,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
             pages::with_cookies(reply::redirect(true, &location), [app.cookies.set_session(&session)])
         }
         Err(Failure::Refused(Refusal::WrongLogin)) => {
-            app.limits.logins.count(source, &typed, app.now());
+            app.limits.login_failed(source, &typed, app.now());
             tracing::warn!(endpoint = ENDPOINT, %source, user = %reply::escaped(&typed, 64), "login failed");
             again(&app, &jar, &transaction, &typed).await
         }
@@ -56,10 +56,10 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
 /// Compares the password and opens a session; the new cookie's value.
 async fn log_in(app: &App, typed: &str, form: &mut Parameters) -> Result<Secret, Failure> {
     let password = form.take("password").filter(|password| password.len() <= MAX_PASSWORD).unwrap_or_default();
-    let name = typed.trim().parse::<UserName>().ok();
+    let name = typed.parse::<UserName>().ok();
     let wanted = Wanted { user: name.clone(), ..Wanted::default() };
     let stored = app.store.load(&wanted).await?.user.and_then(|user| user.password);
-    let right = app.passwords.verify(Secret::new(password), stored.clone()).await;
+    let right = app.passwords.verify(Secret::new(password), stored.clone()).await.ok_or(Failure::Busy)?;
     let name = name.ok_or(Refusal::WrongLogin)?;
     let fresh = Secret::random();
     let decide = |facts: &shared::state::Facts, now| {

@@ -61,7 +61,7 @@ async fn check<'a>(app: &App, token: Option<&'a Secret>) -> Result<&'a Secret, F
 async fn create(app: &App, token: &Secret, form: &mut Parameters) -> Result<Secret, Failure> {
     let password = Secret::new(form.take("password").unwrap_or_default());
     let name = setup::chosen(form.get("username"), password.expose())?;
-    let hash = app.passwords.hash(password).await.map_err(Failure::Internal)?;
+    let hash = app.passwords.hash(password).await.ok_or(Failure::Busy)?.map_err(Failure::Internal)?;
     let session = Secret::random();
     let decide = |facts: &_, now| setup::decide(token, &name, &hash, facts, &session, now);
     app.settle(&Wanted::default(), decide).await?;

@@ -1,6 +1,12 @@
 //! HTP: the HTTP layer under everything.
 
-use crate::support::Service;
+use actix_web::http::StatusCode;
+use actix_web::middleware::from_fn;
+use actix_web::test::{TestRequest, init_service, read_body, try_call_service};
+use actix_web::{App, HttpResponse, web};
+use authz_service::http::gate;
+
+use crate::support::{Service, block_on};
 
 #[test]
 fn htp_01_a_large_body_is_refused_before_it_is_read() {
@@ -103,4 +109,37 @@ fn a_second_authorization_header_is_refused() {
     ];
     let answer = service.connect().send("POST", "/oauth/token", &headers, b"grant_type=refresh_token&refresh_token=x");
     answer.fails(400, "invalid_request");
+}
+
+#[test]
+fn htp_07_a_panic_is_answered_and_the_process_lives() {
+    async fn panics() -> HttpResponse {
+        panic!("a secret detail")
+    }
+    let service = Service::start();
+    let answer = block_on(async {
+        let app = App::new().app_data(service.app.clone()).wrap(from_fn(gate::gate)).route("/", web::get().to(panics));
+        let request = TestRequest::get().uri("/").insert_header(("Host", "localhost")).to_request();
+        let error = try_call_service(&init_service(app).await, request).await.unwrap_err();
+        let answer = error.error_response();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers().get("cache-control").unwrap(), "no-store");
+        let request = TestRequest::default().to_srv_request();
+        read_body(request.into_response(answer)).await
+    });
+    let body: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(body["error"], "server_error");
+    let text = body["error_description"].as_str().unwrap();
+    assert!(text.contains("request ") && !text.contains("secret detail"), "{text}");
+    assert_eq!(service.get("/health").status, 200);
+}
+
+#[test]
+fn htp_03_many_idle_connections_keep_nobody_out() {
+    let service = Service::start();
+    let idle: Vec<_> = (0..200).map(|_| service.connect()).collect();
+    let begun = std::time::Instant::now();
+    assert_eq!(service.get("/health").status, 200);
+    assert!(begun.elapsed().as_secs() < 1);
+    drop(idle);
 }

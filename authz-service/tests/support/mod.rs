@@ -51,6 +51,7 @@ pub struct Service {
     pub issuer: String,
     pub clock: Arc<ManualClock>,
     pub store: Arc<dyn Store>,
+    pub app: Data<App>,
     handle: ServerHandle,
     thread: Option<JoinHandle<()>>,
 }
@@ -81,14 +82,15 @@ impl Service {
         );
         let (tell, told) = mpsc::channel();
         let app = Data::new(app.unwrap());
+        let served = app.clone();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
-                let running = server::start(app, vec![listener], 2).unwrap();
+                let running = server::start(served, vec![listener], 2).unwrap();
                 tell.send(running.handle()).unwrap();
                 running.await.unwrap();
             });
         });
-        let service = Self { address, issuer, clock, store, handle: told.recv().unwrap(), thread: Some(thread) };
+        let service = Self { address, issuer, clock, store, app, handle: told.recv().unwrap(), thread: Some(thread) };
         if options.auto_approve {
             service.commit(Change::UserCreated(user("demo", None)));
         }
