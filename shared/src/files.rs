@@ -77,6 +77,56 @@ pub fn unsafe_because(path: &Path) -> io::Result<Option<String>> {
     })
 }
 
+/// Takes away what others may do with a file or folder of ours; true when there was something to take away.
+///
+/// # Errors
+/// Those of the operating system.
+#[cfg(unix)]
+pub fn make_private(path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode = fs::metadata(path)?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(false);
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o700))?;
+    Ok(true)
+}
+
+/// Whether the file at `path` is the one that `file` has open: not removed, not replaced, not moved away.
+///
+/// # Errors
+/// Those of the operating system, other than that nothing is there.
+#[cfg(unix)]
+pub fn is_in_place(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match fs::metadata(path) {
+        Ok(there) => Ok(identity(there) == identity(file.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Other systems have other means; nothing is done there.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn make_private(_path: &Path) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Whether anything is at `path`: an open file cannot be removed or moved there.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn is_in_place(_file: &File, path: &Path) -> io::Result<bool> {
+    Ok(path.exists())
+}
+
 /// Other systems have other means; nothing is checked there.
 ///
 /// # Errors

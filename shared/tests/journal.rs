@@ -108,6 +108,59 @@ fn sto_03_04_what_is_not_ours_alone_or_no_file_is_refused_at_once() {
     assert!(refused(&path), "a folder in the journal's place");
 }
 
+#[cfg(unix)]
+#[test]
+fn sto_03_what_others_can_read_is_taken_away_from_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_parent, path) = folder();
+    open(&path).keys().unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    for name in names(&path) {
+        fs::set_permissions(path.join(name), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let _store = open(&path);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    for name in names(&path) {
+        assert_eq!(fs::metadata(path.join(&name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn f_09_a_folder_that_is_moved_away_denies_and_heals() {
+    let (_parent, path) = folder();
+    let store = open(&path);
+    let sample = live(&store);
+    let follower = JournalStore::follow(&path, clock());
+    eventually("alive", || lives(&follower, &sample).is_ok_and(|lives| lives));
+    let away = path.with_file_name("away");
+    fs::rename(&path, &away).unwrap();
+    assert!(store.commit_blocking(Sample::new(NOW).known()).is_err(), "nothing is committed into the moved folder");
+    for reader in [&store, &follower] {
+        eventually("denied", || lives(reader, &sample).is_err());
+    }
+    assert!(!path.exists());
+    fs::rename(&away, &path).unwrap();
+    for reader in [&store, &follower] {
+        eventually("alive again", || lives(reader, &sample).is_ok_and(|lives| lives));
+    }
+    live(&store);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_lock_file_that_is_removed_does_not_let_two_write_at_once() {
+    let (_parent, path) = folder();
+    let stores = [open(&path), open(&path)];
+    fs::remove_file(path.join("store.lock")).unwrap();
+    std::thread::scope(|scope| {
+        for store in &stores {
+            scope.spawn(|| (0..200).for_each(|_| store.commit_blocking(Sample::new(NOW).known()).unwrap()));
+        }
+    });
+    assert_eq!(whole_state(&open(&path)).clients().len(), 400);
+}
+
 #[test]
 fn what_was_committed_is_there_after_a_restart() {
     let (_parent, folder) = folder();

@@ -76,12 +76,26 @@ impl VerifiedToken {
     /// # Errors
     /// [`TokenError::Dead`] or [`TokenError::Expired`].
     pub fn alive(&self, facts: &Facts, now: Timestamp) -> Result<(), TokenError> {
-        let access =
-            facts.access.as_ref().filter(|access| access.id == self.claims.jti && access.grant == self.claims.grant);
-        if !access.is_some_and(|access| access.scopes == self.claims.scope) || !facts.grant_lives() {
+        if !self.is_recorded(facts) || !facts.grant_lives() {
             return Err(TokenError::Dead);
         }
         if self.claims.exp <= now { Err(TokenError::Expired) } else { Ok(()) }
+    }
+
+    /// Whether the store holds this very token: what it says of scope, grant, client, person and resource is what the
+    /// records say.
+    fn is_recorded(&self, facts: &Facts) -> bool {
+        let claims = &self.claims;
+        let access = facts.access.as_ref();
+        let grant = facts.grant.as_ref();
+        access.is_some_and(|access| {
+            access.id == claims.jti && access.grant == claims.grant && access.scopes == claims.scope
+        }) && grant.is_some_and(|grant| {
+            grant.id == claims.grant
+                && grant.client == claims.client_id
+                && grant.user.as_str() == claims.sub
+                && claims.aud.includes(&grant.resource)
+        })
     }
 }
 
@@ -110,6 +124,10 @@ impl KeyRing {
             return Err(TokenError::Form);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Form)?;
+        // RFC 7515 section 4.1.11: what must be understood and is not must be refused. We understand no extension.
+        if header.crit.is_some() {
+            return Err(TokenError::Form);
+        }
         if !header.typ.is_some_and(|typ| {
             typ.eq_ignore_ascii_case(ACCESS_TOKEN_TYPE) || typ.eq_ignore_ascii_case("application/at+jwt")
         }) {
@@ -272,6 +290,63 @@ mod tests {
         for token in forged {
             assert!(ring.verify(&token, &expected(), NOW).is_err(), "{token:.60}");
         }
+    }
+
+    #[test]
+    fn a_token_with_a_critical_header_is_refused_although_we_signed_it() {
+        let keys = KeySet::generate(NOW).unwrap();
+        let ring = KeyRing::new(&[keys.public()]);
+        let json = serde_json::from_slice::<serde_json::Value>(&keys.to_json()).unwrap();
+        let pkcs8 = URL_SAFE_NO_PAD.decode(json["pkcs8"].as_str().unwrap()).unwrap();
+        for (crit, answer) in [
+            (None, Ok(())),
+            (Some(vec![]), Err(TokenError::Form)),
+            (Some(vec!["exp".to_owned()]), Err(TokenError::Form)),
+        ] {
+            let header = jsonwebtoken::Header {
+                typ: Some(ACCESS_TOKEN_TYPE.to_owned()),
+                kid: Some(keys.public().id.0),
+                crit,
+                ..jsonwebtoken::Header::new(Algorithm::ES256)
+            };
+            let token =
+                jsonwebtoken::encode(&header, &claims(), &jsonwebtoken::EncodingKey::from_ec_der(&pkcs8)).unwrap();
+            assert_eq!(ring.verify(&token, &expected(), NOW).map(|_| ()), answer);
+        }
+    }
+
+    #[test]
+    fn jwt_08_a_token_that_says_something_else_than_its_record_is_dead() {
+        let keys = KeySet::generate(NOW).unwrap();
+        let ring = KeyRing::new(&[keys.public()]);
+        let sample = crate::store::conformance::Sample::new(NOW);
+        let mut state = crate::state::State::default();
+        for changes in [sample.known(), sample.approved(), sample.redeemed()] {
+            state.apply_all(changes, NOW).unwrap();
+        }
+        let good = AccessClaims {
+            sub: sample.user.name.to_string(),
+            aud: Audience::One(sample.grant.resource.clone()),
+            client_id: sample.client.id.clone(),
+            scope: sample.access.scopes.clone(),
+            jti: sample.access.id,
+            grant: sample.grant.id,
+            ..claims()
+        };
+        let expected = Expected { issuers: vec![good.iss.clone()], resource: sample.grant.resource.clone() };
+        let facts = state.facts(&sample.wants_access());
+        let check = |change: fn(&mut AccessClaims), answer: Result<(), TokenError>| {
+            let mut claims = good.clone();
+            change(&mut claims);
+            let token = ring.verify(keys.mint(&claims).unwrap().expose(), &expected, NOW).unwrap();
+            assert_eq!(token.alive(&facts, NOW), answer);
+        };
+        check(|_| {}, Ok(()));
+        check(|claims| claims.sub = "eve".into(), Err(TokenError::Dead));
+        check(|claims| claims.client_id = "c_other".parse().unwrap(), Err(TokenError::Dead));
+        check(|claims| claims.scope = "mcp:tools:read".parse().unwrap(), Err(TokenError::Dead));
+        check(|claims| claims.jti = TokenId(Uuid::nil()), Err(TokenError::Dead));
+        check(|claims| claims.grant = GrantId(Uuid::nil()), Err(TokenError::Dead));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{checked_file, io_error};
@@ -19,26 +20,18 @@ const PAUSE: Duration = Duration::from_millis(2);
 ///
 /// The system frees it when its holder dies (flock(2)), so there is nothing to clean up after a `kill -9`.
 pub(super) struct StoreLock {
-    file: File,
+    file: Mutex<File>,
     path: PathBuf,
 }
 
 /// The lock while it is held.
-pub(super) struct Held<'a>(&'a StoreLock);
+pub(super) struct Held<'a>(MutexGuard<'a, File>);
 
 impl StoreLock {
     /// Opens the lock file, or makes it. Nothing is locked yet.
     pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
         let path = folder.join("store.lock");
-        checked_file(&path)?;
-        let file = files::private_options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io_error("open", &path))?;
-        Ok(Self { file, path })
+        Ok(Self { file: Mutex::new(open_file(&path)?), path })
     }
 
     /// Waits for the sole right to write.
@@ -52,30 +45,49 @@ impl StoreLock {
     }
 
     fn wait(&self, attempt: impl Fn(&File) -> io::Result<()>) -> Result<Held<'_>, StoreError> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            self.wait_for(&file, &attempt)?;
+            // A lock on a file that is no longer the one in the folder excludes nobody who comes now.
+            if files::is_in_place(&file, &self.path).map_err(io_error("look at", &self.path))? {
+                return Ok(Held(file));
+            }
+            *file = open_file(&self.path)?;
+        }
+    }
+
+    fn wait_for(&self, file: &File, attempt: impl Fn(&File) -> io::Result<()>) -> Result<(), StoreError> {
         let busy = fs2::lock_contended_error().raw_os_error();
         let deadline = Instant::now() + PATIENCE;
         let mut pause = Duration::from_micros(50);
         loop {
-            match attempt(&self.file) {
-                Ok(()) => return Ok(Held(self)),
+            match attempt(file) {
+                Ok(()) => return Ok(()),
                 Err(error) if error.raw_os_error() != busy => return Err(io_error("lock", &self.path)(error)),
-                Err(_) if Instant::now() >= deadline => return Err(StoreError::Locked { holder: self.holder() }),
+                Err(_) if Instant::now() >= deadline => return Err(StoreError::Locked { holder: holder(file) }),
                 Err(_) => std::thread::sleep(pause),
             }
             pause = (pause * 2).min(PAUSE);
         }
     }
+}
 
-    /// Who holds the lock, as far as the system tells.
-    fn holder(&self) -> String {
-        holder_of(&self.file).map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
-    }
+/// Opens the lock file, or makes it.
+fn open_file(path: &Path) -> Result<File, StoreError> {
+    checked_file(path)?;
+    let mut options = files::private_options();
+    options.read(true).write(true).create(true).truncate(false).open(path).map_err(io_error("open", path))
+}
+
+/// Who holds the lock, as far as the system tells.
+fn holder(file: &File) -> String {
+    holder_of(file).map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         // Closing the file would free it too; there is nothing to do about an error.
-        let _ = fs2::FileExt::unlock(&self.0.file);
+        let _ = fs2::FileExt::unlock(&*self.0);
     }
 }
 

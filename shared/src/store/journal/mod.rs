@@ -17,6 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -28,6 +29,9 @@ use crate::files;
 use crate::state::{Change, Facts, State, Wanted};
 use crate::time::Clock;
 use crate::token::KeySet;
+
+/// How often a question makes sure that the journal was not moved away: one more system call.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A store in a folder.
 pub struct JournalStore {
@@ -48,6 +52,8 @@ struct Core {
     loading: AtomicBool,
     /// The store and the commit that we have seen: an older copy put back in its place is noticed.
     seen: Mutex<Option<(uuid::Uuid, u64)>>,
+    /// When it was last looked whether the journal is still in its place.
+    looked: Mutex<Instant>,
     /// Whether this process compacts at the moment.
     compacting: AtomicBool,
     changed: watch::Sender<u64>,
@@ -72,6 +78,7 @@ impl JournalStore {
             }
             core.catch_up_locked(&mut tail)?;
             snapshot::clean(folder, tail.as_ref().map_or(0, Tail::generation));
+            make_private(folder);
         }
         let committer = Some(Committer::start(Arc::clone(&core), lock));
         Ok(Self { core, committer })
@@ -168,6 +175,7 @@ impl Core {
             committing: AtomicBool::new(false),
             loading: AtomicBool::new(false),
             seen: Mutex::default(),
+            looked: Mutex::new(Instant::now()),
             compacting: AtomicBool::new(false),
             changed: watch::Sender::new(0),
             writes,
@@ -197,10 +205,21 @@ impl Core {
             Err(TryLockError::WouldBlock) if self.loading.load(Ordering::Acquire) => return Err(StoreError::Loading),
             Err(TryLockError::WouldBlock) => self.tail(),
         };
-        match &mut *tail {
-            Some(current) if current.is_current() => Ok(()),
+        match &*tail {
+            Some(current) if current.is_current() && !self.was_moved(current, LOOK) => Ok(()),
+            Some(current) if current.is_current() => self.reload(&mut tail),
             _ => self.catch_up(&mut tail),
         }
+    }
+
+    /// Whether the journal that we are at the end of is no longer the one in the folder. Looks at most every `pause`.
+    fn was_moved(&self, tail: &Tail, pause: Duration) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.elapsed() < pause {
+            return false;
+        }
+        *looked = Instant::now();
+        !tail.is_in_place()
     }
 
     /// Reads on without the store's lock; where that finds damage, a writer may be at work, so it looks again under
@@ -220,7 +239,12 @@ impl Core {
 
     /// Reads on as the holder of the store's exclusive lock, and cuts off what a crashed writer left unfinished.
     fn catch_up_locked(&self, tail: &mut Option<Tail>) -> Result<(), StoreError> {
-        let (end, place) = (self.read_on(tail)?, tail.as_ref());
+        let mut end = self.read_on(tail)?;
+        if tail.as_ref().is_some_and(|tail| self.was_moved(tail, Duration::ZERO)) {
+            *tail = None;
+            end = self.read_on(tail)?;
+        }
+        let place = tail.as_ref();
         match end {
             // Nobody else is at work now: a seal without a successor is what a crash left.
             Progress::Read { torn } if torn > 0 => place.map_or(Ok(()), |tail| tail.repair(torn)),
@@ -318,6 +342,24 @@ fn checked_folder(folder: &Path) -> Result<(), StoreError> {
     match files::unsafe_because(folder).map_err(io_error("look at", folder))? {
         Some(reason) => Err(StoreError::Unsafe { path, reason }),
         None => Ok(()),
+    }
+}
+
+/// Takes away what others may read. What they may write was refused before.
+fn make_private(folder: &Path) {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in std::iter::once(folder.to_owned()).chain(files) {
+        let ours = path == folder
+            || path
+                .extension()
+                .is_some_and(|extension| ["json", "jsonl", "lock"].iter().any(|known| extension == *known));
+        match if ours { files::make_private(&path) } else { Ok(false) } {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!(path = %path.display(), "others could read it; now only its owner can"),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "others can read it, and that cannot be changed")
+            }
+        }
     }
 }
 

@@ -127,6 +127,11 @@ impl Tail {
         self.file.metadata().is_ok_and(|metadata| metadata.len() == self.offset && !is_unlinked(&metadata))
     }
 
+    /// Whether the journal is still the one in the folder: neither it nor the folder was moved away.
+    pub(super) fn is_in_place(&self) -> bool {
+        files::is_in_place(&self.file, &self.path).unwrap_or(false)
+    }
+
     /// Reads on to the end.
     pub(super) fn catch_up(&mut self, state: &mut State) -> Result<Progress, StoreError> {
         self.advance(None, &mut |commit, _| {
