@@ -10,7 +10,7 @@ import * as auth1 from "@modelcontextprotocol/sdk/client/auth.js";
 import { ALLOW, CALLBACK, RESOURCE, SCOPES, logIn, login, person, redirected, register } from "./lib/flow.mjs";
 import { ask, post } from "./lib/http.mjs";
 import { Browser } from "./lib/page.mjs";
-import { cleanEnv, program } from "./lib/programs.mjs";
+import { cleanEnv, program, tempFolder } from "./lib/programs.mjs";
 import { remember } from "./lib/secrets.mjs";
 import { service } from "./lib/service.mjs";
 
@@ -30,7 +30,7 @@ const hosts = {
 
 async function connected(make, body) {
   const [client, Transport] = make();
-  const transport = new Transport({ command: program("mcp-stdio-server"), args: ["--data", s.data, "--samples"], env: cleanEnv(), stderr: "pipe" });
+  const transport = new Transport({ command: program("mcp-stdio-server"), args: ["--data", s.data, "--samples", "--files-root", tempFolder()], env: cleanEnv(), stderr: "pipe" });
   let log = "";
   transport.stderr?.on("data", (part) => (log += part));
   await client.connect(transport);

@@ -46,7 +46,9 @@ export function cleanEnv(more = {}) {
   for (const name of Object.keys(env)) {
     if (/^(MCP_|RUST_LOG$|NODE_TEST|NODE_OPTIONS$|npm_|.*_proxy$)/i.test(name)) delete env[name];
   }
-  return { ...env, ...more };
+  Object.assign(env, more);
+  for (const [name, value] of Object.entries(env)) if (value === undefined) delete env[name];
+  return env;
 }
 
 /** Starts a program; its output is collected in `log`, and it is killed with this process at the latest. */
