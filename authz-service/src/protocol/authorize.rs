@@ -93,14 +93,12 @@ impl AuthorizeRequest {
     /// # Errors
     /// When it is not clear which client, or which redirect URI, is meant: then nobody but the person may know.
     pub fn parse(query: &str) -> Result<Self, Refusal> {
-        let client = once(query, "client_id")?.ok_or(Refusal::Missing("client_id"))?;
-        let redirect_uri = once(query, "redirect_uri")?;
-        let resources = form::all_values(query, "resource").map(Into::into).collect();
-        let count = query.split('&').filter(|pair| !pair.is_empty()).count();
-        let rest =
-            if count > MAX_PARAMETERS { Err(BadForm::TooMany) } else { Parameters::parse(&without_resource(query)) };
-        let state = once(query, "state").ok().flatten();
-        Ok(Self { client, redirect_uri, rest, resources, state })
+        let mut pairs = Pairs::read(query);
+        let client = pairs.once("client_id")?.ok_or(Refusal::Missing("client_id"))?;
+        let redirect_uri = pairs.once("redirect_uri")?;
+        let state = pairs.once("state").ok().flatten();
+        let resources = pairs.take_all("resource");
+        Ok(Self { client, redirect_uri, rest: pairs.into_parameters(), resources, state })
     }
 
     /// The records to decide on.
@@ -114,23 +112,52 @@ impl AuthorizeRequest {
     }
 }
 
-/// The one value of a parameter; none when it is absent or empty.
-fn once(query: &str, name: &'static str) -> Result<Option<String>, Refusal> {
-    let mut values = form::all_values(query, name);
-    let first = values.next();
-    match values.next() {
-        Some(_) => Err(Refusal::Repeated(name)),
-        None => Ok(first.map(Into::into).filter(|value: &String| !value.is_empty())),
-    }
+/// Parameters as they came, repeated or not: it depends on which they are who may know.
+struct Pairs {
+    read: Vec<(String, String)>,
+    wrong: Option<BadForm>,
 }
 
-/// The query without `resource`, the one parameter that may stand more than once (RFC 8707 section 2).
-fn without_resource(query: &str) -> String {
-    let is_resource = |pair: &&str| {
-        let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
-        form::decode(name).is_ok_and(|name| name == "resource")
-    };
-    query.split('&').filter(|pair| !is_resource(pair)).collect::<Vec<_>>().join("&")
+impl Pairs {
+    fn read(query: &str) -> Self {
+        let mut pairs = Self { read: Vec::new(), wrong: None };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            if pairs.read.len() == MAX_PARAMETERS {
+                pairs.wrong = Some(BadForm::TooMany);
+            }
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match (form::decode(name), form::decode(value)) {
+                (Ok(name), Ok(value)) => pairs.read.push((name, value)),
+                _ => pairs.wrong = Some(BadForm::NotUtf8),
+            }
+        }
+        pairs
+    }
+
+    /// The one value of a parameter; none when it is absent or empty.
+    fn once(&self, name: &'static str) -> Result<Option<String>, Refusal> {
+        let mut values = self.read.iter().filter(|(known, _)| known == name).map(|(_, value)| value);
+        let first = values.next();
+        match values.next() {
+            Some(_) => Err(Refusal::Repeated(name)),
+            None => Ok(first.filter(|value| !value.is_empty()).cloned()),
+        }
+    }
+
+    /// Takes every value of the one parameter that may stand more than once (RFC 8707 section 2).
+    fn take_all(&mut self, name: &str) -> Vec<String> {
+        self.read.extract_if(.., |(known, _)| known == name).map(|(_, value)| value).collect()
+    }
+
+    fn into_parameters(self) -> Result<Parameters, BadForm> {
+        let again = |(at, (name, _)): (usize, &(String, String))| {
+            self.read[..at].iter().any(|(before, _)| before == name).then(|| BadForm::Repeated(name.clone()))
+        };
+        match self.wrong.clone().or_else(|| self.read.iter().enumerate().find_map(again)) {
+            Some(wrong) => Err(wrong),
+            None => Ok(Parameters::from_pairs(self.read)),
+        }
+    }
 }
 
 impl ReplyTo {
