@@ -19,7 +19,6 @@ use super::snapshot::{self, Header};
 use super::tail::{Tail, journal_path};
 use super::{Core, io_error};
 use crate::files;
-use crate::state::State;
 use crate::store::StoreError;
 
 /// A journal below this size is not worth it.
@@ -44,9 +43,8 @@ impl Core {
     }
 
     fn compact_now(&self) -> Result<bool, StoreError> {
-        let mut state = State::default();
         let absent = || StoreError::Absent(self.folder.clone());
-        let mut copy = Tail::load(&self.folder, &mut state, false)?.ok_or_else(absent)?;
+        let (mut copy, state) = Tail::load(&self.folder, false)?.ok_or_else(absent)?;
         let (store, seq) = copy.position();
         let next = copy.generation() + 1;
         let header = Header::new(store, next, seq, copy.latest());

@@ -207,7 +207,10 @@ impl Core {
         };
         match &*tail {
             Some(current) if current.is_current() && !self.was_moved(current, LOOK) => Ok(()),
-            Some(current) if current.is_current() => self.reload(&mut tail),
+            Some(current) if current.is_current() => {
+                *tail = None;
+                self.catch_up(&mut tail)
+            }
             _ => self.catch_up(&mut tail),
         }
     }
@@ -295,8 +298,7 @@ impl Core {
             return Err(absent());
         }
         checked_folder(&self.folder)?;
-        let mut state = State::default();
-        let loaded = Tail::load(&self.folder, &mut state, self.writes)?.ok_or_else(absent)?;
+        let (loaded, state) = Tail::load(&self.folder, self.writes)?.ok_or_else(absent)?;
         self.check_not_older(&loaded)?;
         *self.state_mut() = state;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(loaded.position());

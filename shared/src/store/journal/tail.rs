@@ -62,15 +62,26 @@ const MAX_LINE: usize = 16 * 1024 * 1024;
 type Visit<'a> = &'a mut dyn FnMut(Commit, &[u8]) -> Result<(), String>;
 
 impl Tail {
-    /// Loads the store in `folder` into `state`, for reading or also for writing. `None` when there is none.
-    pub(super) fn load(folder: &Path, state: &mut State, write: bool) -> Result<Option<Self>, StoreError> {
-        let Some(generation) = newest_generation(folder)? else { return Ok(None) };
-        let Some(mut tail) = Self::open(folder, generation, write)? else { return Ok(None) };
-        if generation > 1 {
-            tail.read_snapshot(folder, state)?;
+    /// Loads the store in `folder`, for reading or also for writing. `None` when there is none.
+    pub(super) fn load(folder: &Path, write: bool) -> Result<Option<(Self, State)>, StoreError> {
+        loop {
+            let Some(generation) = newest_generation(folder)? else { return Ok(None) };
+            match Self::load_generation(folder, generation, write) {
+                // A compaction has replaced the generation while we were reading it.
+                Ok(None) | Err(_) if newest_generation(folder)?.is_some_and(|newest| newest > generation) => {}
+                loaded => return loaded,
+            }
         }
-        tail.catch_up(state)?;
-        Ok(Some(tail))
+    }
+
+    fn load_generation(folder: &Path, generation: u64, write: bool) -> Result<Option<(Self, State)>, StoreError> {
+        let Some(mut tail) = Self::open(folder, generation, write)? else { return Ok(None) };
+        let mut state = State::default();
+        if generation > 1 {
+            tail.read_snapshot(folder, &mut state)?;
+        }
+        tail.catch_up(&mut state)?;
+        Ok(Some((tail, state)))
     }
 
     /// Opens a journal at its beginning. `None` when there is none, or when it was only just made.
