@@ -201,6 +201,10 @@ mod tests {
         check("x", |_, facts| facts.grant_user.as_mut().unwrap().stage = UserStage::Disabled, 0, dead());
         check("x", |_, facts| facts.grant_client_exists = false, 0, dead());
         check("x", |_, facts| facts.access.as_mut().unwrap().grant = GrantId(Uuid::nil()), 0, dead());
+        let elsewhere = Resource::stdio("b").unwrap();
+        check("x", |_, facts| facts.grant.as_mut().unwrap().resource = elsewhere, 0, dead());
+        check("x", |_, facts| facts.grant.as_mut().unwrap().client = "c_2".parse().unwrap(), 0, dead());
+        check("x", |claims, _| claims.sub = "bob".into(), 0, dead());
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Handler {
         let now = self.parts.clock.now();
         let caller = match self.admit(entry, presented, now).await {
             Ok(caller) => caller,
-            Err(refused) => return self.refusal(&refused),
+            Err(refused) => return self.refusal(&refused).await,
         };
         match entry.tool.call(arguments, &Call { caller, now }).await {
             Ok(answer) => success(answer),
@@ -128,9 +128,9 @@ impl Handler {
         })
     }
 
-    fn refusal(&self, refused: &Refused) -> CallToolResult {
+    async fn refusal(&self, refused: &Refused) -> CallToolResult {
         match refused {
-            Refused::Challenge(challenge, needed) => self.challenge(challenge, needed),
+            Refused::Challenge(challenge, needed) => self.challenge(challenge, needed).await,
             Refused::Place(place) => failure("invalid_request", &format!("Bad arguments: {place}."), Map::new()),
             Refused::Unavailable(why) => {
                 failure("temporarily_unavailable", &format!("The tool cannot be used now: {why}."), Map::new())
@@ -138,8 +138,8 @@ impl Handler {
         }
     }
 
-    fn challenge(&self, challenge: &Challenge, needed: &Scopes) -> CallToolResult {
-        let issuers: Vec<_> = self.parts.verify.issuers().iter().map(ToString::to_string).collect();
+    async fn challenge(&self, challenge: &Challenge, needed: &Scopes) -> CallToolResult {
+        let issuers: Vec<_> = self.parts.verify.issuers().await.iter().map(ToString::to_string).collect();
         let resource = &self.parts.resource;
         let words = words(challenge, needed, resource, &issuers, self.parts.token_argument);
         let mut details = Map::new();

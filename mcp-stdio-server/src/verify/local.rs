@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use shared::id::TokenId;
 use shared::secret::{Secret, TokenHash};
 use shared::state::{Facts, PublicKey, Wanted};
 use shared::store::{Answer, Store, StoreError};
@@ -12,6 +13,7 @@ use shared::time::Timestamp;
 use shared::token::{Expected, KeyRing, TokenError, VerifiedToken};
 use shared::uri::{Issuer, Resource};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::{Checked, Unavailable, Unverified, Verify};
 
@@ -54,13 +56,25 @@ impl Local {
         Self { store, resource, only_issuer, changed, known: Mutex::default(), ailing: AtomicBool::new(false) }
     }
 
-    async fn check_now(&self, token: &Secret, now: Timestamp) -> Result<Checked, Unverified> {
+    /// What a caller learns of an answer, and what the log does.
+    fn told<T>(&self, answer: Result<T, Refused>) -> Result<T, Unverified> {
+        if let Err(Refused::Store(error)) = &answer {
+            return Err(Unverified::Unavailable(self.unavailable(error)));
+        }
+        self.ailing.store(false, Ordering::Relaxed);
+        answer.map_err(|refused| match refused {
+            Refused::Token(cause) => Unverified::Token(cause),
+            Refused::Store(error) => Unverified::Unavailable(self.unavailable(&error)),
+        })
+    }
+
+    async fn check_now(&self, token: &Secret, now: Timestamp) -> Result<Checked, Refused> {
         let hash = token.hash();
         let remembered = self.known().verified.get(&hash).map(|token| token.claims().jti);
         // The first look brings the follower up to date, so that a key published a moment ago is known below.
         let mut looked_up = (remembered, self.load(remembered).await?);
         self.refresh()?;
-        let token = self.verified(hash, token, now).map_err(Unverified::Token)?;
+        let token = self.verified(hash, token, now)?;
         let jti = Some(token.claims().jti);
         if looked_up.0 != jti {
             looked_up = (jti, self.load(jti).await?);
@@ -68,46 +82,31 @@ impl Local {
         Ok(Checked { token, facts: looked_up.1 })
     }
 
-    async fn load(&self, access: Option<shared::id::TokenId>) -> Result<Facts, Unverified> {
-        let wanted = Wanted { access, ..Wanted::default() };
-        let mut changed = self.changed.clone();
-        let load = async {
-            loop {
-                changed.mark_unchanged();
-                match self.store.load(&wanted).await {
-                    // The end of loading counts as a change.
-                    Err(StoreError::Loading) if changed.changed().await.is_ok() => {}
-                    answer => return answer,
-                }
-            }
-        };
-        let answer = tokio::time::timeout(PATIENCE, load).await.unwrap_or(Err(StoreError::Loading));
-        answer.inspect(|_| self.ailing.store(false, Ordering::Relaxed)).map_err(|error| self.unavailable(&error))
+    async fn load(&self, access: Option<TokenId>) -> Result<Facts, StoreError> {
+        self.store.load(&Wanted { access, ..Wanted::default() }).await
     }
 
     /// What a caller learns of a store that has no answer. The log learns more, once until it is well again.
-    fn unavailable(&self, error: &StoreError) -> Unverified {
+    fn unavailable(&self, error: &StoreError) -> Unavailable {
         if !self.ailing.swap(true, Ordering::Relaxed) {
             tracing::warn!(%error, "tools that need a token are refused: the store has no answer");
         }
-        Unverified::Unavailable(match error {
+        match error {
             StoreError::Absent(_) => Unavailable::Absent,
             StoreError::Loading => Unavailable::Loading,
             _ => Unavailable::Unreadable,
-        })
+        }
     }
 
     /// Reads keys and issuers when the store has changed since the last time.
-    fn refresh(&self) -> Result<(), Unverified> {
+    fn refresh(&self) -> Result<(), StoreError> {
         // Before reading: a change in between is then seen next time.
         let count = *self.changed.borrow();
         if self.known().at == Some(count) {
             return Ok(());
         }
         let mut read = None;
-        self.store
-            .read(&mut |state| read = Some((state.keys(), state.issuers())))
-            .map_err(|error| self.unavailable(&error))?;
+        self.store.read(&mut |state| read = Some((state.keys(), state.issuers())))?;
         let (keys, issuers) = read.unwrap_or_default();
         let issuers = self.only_issuer.clone().map_or(issuers, |only| vec![only]);
         let mut known = self.known();
@@ -171,21 +170,70 @@ impl Known {
 
 impl Verify for Local {
     fn check<'a>(&'a self, token: &'a Secret, now: Timestamp) -> Answer<'a, Result<Checked, Unverified>> {
-        Box::pin(self.check_now(token, now))
+        Box::pin(async move {
+            let mut patience = Patience::new(&self.changed);
+            loop {
+                patience.look();
+                match self.check_now(token, now).await {
+                    Err(Refused::Store(StoreError::Loading)) if patience.lasts().await => {}
+                    answer => return self.told(answer),
+                }
+            }
+        })
     }
 
-    fn issuers(&self) -> Vec<Issuer> {
-        // Best effort: without a store there is nobody to name.
-        let _ = self.refresh();
-        self.known().issuers.clone()
+    fn issuers(&self) -> Answer<'_, Vec<Issuer>> {
+        Box::pin(async move {
+            let mut patience = Patience::new(&self.changed);
+            loop {
+                patience.look();
+                match self.refresh() {
+                    Err(StoreError::Loading) if patience.lasts().await => {}
+                    // Without a store there is nobody to name, or who was known the last time.
+                    _ => return self.known().issuers.clone(),
+                }
+            }
+        })
     }
+}
+
+/// Waiting for a store that is still loading.
+struct Patience {
+    changed: watch::Receiver<u64>,
+    deadline: Option<Instant>,
+}
+
+impl Patience {
+    fn new(changed: &watch::Receiver<u64>) -> Self {
+        Self { changed: changed.clone(), deadline: None }
+    }
+
+    /// Notes the state before a question, so that a change during it is not missed.
+    fn look(&mut self) {
+        self.changed.mark_unchanged();
+    }
+
+    /// Waits for a change since the last look; the end of loading is one. False when the time is up.
+    async fn lasts(&mut self) -> bool {
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
+        tokio::time::timeout_at(deadline, self.changed.changed()).await.is_ok_and(|changed| changed.is_ok())
+    }
+}
+
+/// Why a question to the store was not answered.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
-    use shared::id::{GrantId, TokenId};
+    use shared::id::GrantId;
     use shared::oauth::jwt::{AccessClaims, Audience};
     use shared::state::{Change, State};
     use shared::store::CommitError;
@@ -202,6 +250,7 @@ mod tests {
     struct Moody {
         inner: MemoryStore,
         errors: Mutex<Vec<StoreError>>,
+        read_errors: Mutex<Vec<StoreError>>,
         loads: AtomicUsize,
         reads: AtomicUsize,
         changed: watch::Sender<u64>,
@@ -223,7 +272,10 @@ mod tests {
 
         fn read(&self, reader: &mut dyn FnMut(&State)) -> Result<(), StoreError> {
             self.reads.fetch_add(1, Ordering::SeqCst);
-            self.inner.read(reader)
+            match self.read_errors.lock().unwrap().pop() {
+                Some(error) => Err(error),
+                None => self.inner.read(reader),
+            }
         }
 
         fn changed(&self) -> watch::Receiver<u64> {
@@ -242,6 +294,7 @@ mod tests {
         let store = Arc::new(Moody {
             inner: MemoryStore::new(Arc::new(ManualClock::at(NOW))),
             errors: Mutex::default(),
+            read_errors: Mutex::default(),
             loads: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
             changed: watch::Sender::new(0),
@@ -307,6 +360,13 @@ mod tests {
     async fn a_loading_store_is_waited_for_but_not_for_ever() {
         let bench = bench().await;
         bench.store.errors.lock().unwrap().push(StoreError::Loading);
+        let (answer, ()) = tokio::join!(bench.local.check(&bench.token, NOW), async {
+            bench.store.changed.send_modify(|count| *count += 1);
+        });
+        assert!(answer.is_ok());
+        // It may be found loading at any question: a follower's thread takes the lock when it will.
+        let bench = self::bench().await;
+        bench.store.read_errors.lock().unwrap().push(StoreError::Loading);
         let (answer, ()) = tokio::join!(bench.local.check(&bench.token, NOW), async {
             bench.store.changed.send_modify(|count| *count += 1);
         });

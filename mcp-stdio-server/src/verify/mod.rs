@@ -15,7 +15,7 @@ pub trait Verify: Send + Sync {
     fn check<'a>(&'a self, token: &'a Secret, now: Timestamp) -> Answer<'a, Result<Checked, Unverified>>;
 
     /// Who issues tokens that would pass, as far as is known.
-    fn issuers(&self) -> Vec<Issuer>;
+    fn issuers(&self) -> Answer<'_, Vec<Issuer>>;
 }
 
 /// A token whose signature and claims are right, and what is known about it. Whether it is alive is for the guard.

@@ -136,7 +136,11 @@ fn wat_03_a_store_that_comes_goes_and_comes_back_is_followed() {
     let fixture = Fixture::at(folder, "store");
     let issued = fixture.issue("mcp:tools:execute");
     check_open(&host.echo(&issued.token));
-    let aside = fixture.around().join("aside");
+    let (moved, aside) = (fixture.around().join("moved"), fixture.around().join("aside"));
+    std::fs::rename(&path, &moved).unwrap();
+    eventually("refused when it was moved", Duration::from_secs(5), || host.echo(&issued.token)["isError"] == true);
+    std::fs::rename(&moved, &path).unwrap();
+    eventually("open again", Duration::from_secs(5), || host.echo(&issued.token)["isError"] == false);
     copy(&path, &aside);
     std::fs::remove_dir_all(&path).unwrap();
     eventually("refused without a store", Duration::from_secs(5), || host.echo(&issued.token)["isError"] == true);

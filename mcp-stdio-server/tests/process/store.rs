@@ -121,7 +121,7 @@ impl Fixture {
             id: claims.grant,
             user: "ada".parse().unwrap(),
             client: self.client.clone(),
-            resource: Resource::stdio("default").unwrap(),
+            resource: resource(&claims.aud),
             scopes: claims.scope.clone(),
             created: now(),
             stage: GrantStage::Consented,
@@ -153,6 +153,14 @@ impl Fixture {
 
     pub fn revoke(&self, grant: GrantId) {
         self.commit(vec![Change::GrantRevoked { grant, cause: RevocationCause::User }]);
+    }
+}
+
+/// What a person consented to, for a token to say `audience`.
+fn resource(audience: &Audience) -> Resource {
+    match audience {
+        Audience::One(resource) => resource.clone(),
+        Audience::Many(all) => all.last().map_or("urn:mcp:stdio:default", String::as_str).parse().unwrap(),
     }
 }
 
