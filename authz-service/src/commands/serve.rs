@@ -9,7 +9,7 @@ use shared::secret::Secret;
 use shared::state::{Change, User, UserStage};
 use shared::store::journal::JournalStore;
 use shared::store::{CommitError, Store};
-use shared::time::{Clock, Seconds, SystemClock, Timestamp};
+use shared::time::{Clock, SystemClock};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::ServeArgs;
@@ -17,14 +17,10 @@ use crate::config::Config;
 use crate::http::app::App;
 use crate::http::limit::Limits;
 use crate::http::server;
-use crate::protocol::policy::CLIENT_UNUSED;
 use crate::protocol::{Policy, setup};
 
-/// How often what has ended is forgotten.
+/// How often the limits' counts are looked through.
 const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
-
-/// How long after its end a record is kept, so that clocks may differ.
-const SWEEP_MARGIN: Seconds = Seconds(60);
 
 /// Serves until SIGTERM or Ctrl-C.
 ///
@@ -138,21 +134,11 @@ fn banner(app: &App, addresses: &[SocketAddr], setup: Option<&Secret>) -> String
     text
 }
 
-/// Forgets what has ended, every few minutes.
+/// Forgets the limits' counts of those who have not come for long. The store forgets by itself.
 async fn sweep(app: Data<App>) {
     loop {
         actix_web::rt::time::sleep(SWEEP_EVERY).await;
-        let now = app.now();
-        app.limits.sweep(now);
-        let ago = |length: Seconds| Timestamp(now.0.saturating_sub(length.0));
-        let (before, unused_clients) = (ago(SWEEP_MARGIN), ago(CLIENT_UNUSED));
-        let mut ended = 0;
-        if app.store.read(&mut |state| ended = state.sweepable(before)).is_err() || ended == 0 {
-            continue;
-        }
-        if let Err(cause) = app.store.commit(vec![Change::Swept { before, unused_clients }]).await {
-            tracing::warn!(%cause, "what has ended could not be forgotten");
-        }
+        app.limits.sweep(app.now());
     }
 }
 

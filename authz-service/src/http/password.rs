@@ -1,11 +1,12 @@
 //! People's passwords: argon2id, away from the workers, two at a time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::phc::{Output, PasswordHash, Salt};
+use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
 use shared::secret::{Secret, random_bytes};
+use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
 /// The parameters that OWASP's password storage cheat sheet names first: 19 MiB, two passes, one lane.
@@ -23,6 +24,22 @@ const MOST_WAITING: usize = 100;
 pub struct Passwords {
     permits: Semaphore,
     waiting: AtomicUsize,
+    memory: Arc<Memory>,
+}
+
+/// Argon2's working memory, lent to one hash after the other. Allocated anew each time it would stay with whichever
+/// thread made it: 180 MB after seventy logins.
+#[derive(Default)]
+struct Memory(Mutex<Vec<Vec<Block>>>);
+
+impl Memory {
+    fn lend<T>(&self, work: impl FnOnce(&mut Vec<Block>) -> T) -> T {
+        let free = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut blocks = free().pop().unwrap_or_default();
+        let done = work(&mut blocks);
+        free().push(blocks);
+        done
+    }
 }
 
 impl Default for Passwords {
@@ -34,28 +51,29 @@ impl Default for Passwords {
 impl Passwords {
     /// Nothing is hashed yet.
     pub fn new() -> Self {
-        Self { permits: Semaphore::new(AT_ONCE), waiting: AtomicUsize::new(0) }
+        Self { permits: Semaphore::new(AT_ONCE), waiting: AtomicUsize::new(0), memory: Arc::default() }
     }
 
     /// Compares a password with the stored hash; `None` when too many wait. Without a stored hash the same work is
     /// done, so that an unknown name takes as long as a wrong password (UI-08).
     pub async fn verify(&self, password: Secret, stored: Option<String>) -> Option<bool> {
-        let compare = move || match stored {
-            Some(stored) => matches(&password, &stored),
-            None => hash(&password).is_err(),
+        let compare = move |memory: &mut Vec<Block>| match stored {
+            Some(stored) => matches(&password, &stored, memory),
+            None => hash_with(&password, memory).is_err(),
         };
         self.in_turn(compare).await
     }
 
     /// Hashes a new password; `None` when too many wait, an error when the machine has no memory for it.
     pub async fn hash(&self, password: Secret) -> Option<Result<String, String>> {
-        self.in_turn(move || hash(&password)).await
+        self.in_turn(move |memory: &mut Vec<Block>| hash_with(&password, memory)).await
     }
 
-    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static) -> Option<T> {
         let _waiting = Waiting::begin(&self.waiting)?;
         let _permit = self.permits.acquire().await.ok()?;
-        actix_web::web::block(work).await.ok()
+        let memory = Arc::clone(&self.memory);
+        actix_web::web::block(move || memory.lend(work)).await.ok()
     }
 }
 
@@ -75,24 +93,46 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn argon2id() -> Result<Argon2<'static>, String> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| error.to_string())?;
-    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
-}
-
 /// Hashes a password with a new salt, into PHC form. Blocks for tens of milliseconds.
 ///
 /// # Errors
 /// When the machine has no memory for it.
 pub fn hash(password: &Secret) -> Result<String, String> {
-    let salt = random_bytes::<16>();
-    let hashed = argon2id()?.hash_password_with_salt(password.expose().as_bytes(), &salt);
-    hashed.map(|hash| hash.to_string()).map_err(|error| error.to_string())
+    hash_with(password, &mut Vec::new())
 }
 
-fn matches(password: &Secret, stored: &str) -> bool {
+fn hash_with(password: &Secret, memory: &mut Vec<Block>) -> Result<String, String> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| error.to_string())?;
+    let salt = random_bytes::<16>();
+    let output = argon2id(&params, password, &salt, memory)?;
+    let phc = PasswordHash {
+        algorithm: ARGON2ID_IDENT,
+        version: Some(Version::V0x13.into()),
+        params: (&params).try_into().map_err(|_| "the parameters cannot be written".to_owned())?,
+        salt: Some(Salt::new(&salt).map_err(|error| error.to_string())?),
+        hash: Some(Output::new(&output).map_err(|error| error.to_string())?),
+    };
+    Ok(phc.to_string())
+}
+
+fn matches(password: &Secret, stored: &str, memory: &mut Vec<Block>) -> bool {
     let Ok(stored) = PasswordHash::new(stored) else { return false };
-    argon2id().is_ok_and(|argon2| argon2.verify_password(password.expose().as_bytes(), &stored).is_ok())
+    let (Some(salt), Some(expected), Ok(params)) = (&stored.salt, &stored.hash, Params::try_from(&stored)) else {
+        return false;
+    };
+    let ours = stored.algorithm == ARGON2ID_IDENT && stored.version == Some(Version::V0x13.into());
+    ours && argon2id(&params, password, salt.as_ref(), memory)
+        .is_ok_and(|output| output.ct_eq(expected.as_bytes()).into())
+}
+
+/// The hash itself, 32 bytes, in memory that is lent.
+fn argon2id(params: &Params, password: &Secret, salt: &[u8], memory: &mut Vec<Block>) -> Result<[u8; 32], String> {
+    let mut output = [0; 32];
+    memory.resize(params.block_count(), Block::default());
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
+        .hash_password_into_with_memory(password.expose().as_bytes(), salt, &mut output, memory.as_mut_slice())
+        .map_err(|error| error.to_string())?;
+    Ok(output)
 }
 
 #[cfg(test)]
@@ -109,10 +149,21 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_lent_again_and_nothing_of_a_hash_is_left_for_the_next() {
+        let memory = Memory::default();
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let first = memory.lend(|blocks| hash_with(&secret("one"), blocks)).unwrap();
+        assert!(memory.lend(|blocks| matches(&secret("one"), &first, blocks)));
+        assert!(!memory.lend(|blocks| matches(&secret("two"), &first, blocks)));
+        assert_eq!(memory.0.lock().unwrap().len(), 1);
+    }
+
+    #[test]
     fn a_password_matches_its_own_hash_only() {
         let secret = |text: &str| Secret::new(text.to_owned());
         let stored = hash(&secret("correct horse")).unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
+        let matches = |password: &Secret, stored: &str| matches(password, stored, &mut Vec::new());
         assert!(matches(&secret("correct horse"), &stored));
         assert!(!matches(&secret("correct horsf"), &stored));
         assert!(!matches(&secret("correct horse"), "junk"));

@@ -35,10 +35,6 @@ pub const PAGE_LIFETIME: Seconds = Seconds(600);
 /// How old a login may be that satisfies `prompt=login` (OpenID Connect Core section 3.1.2.1).
 pub const FRESH_LOGIN: Seconds = Seconds(60);
 
-/// How long a client that registered itself is kept without any grant (RFC 7591 section 5, REG-18): as long as the
-/// longest grant lives.
-pub const CLIENT_UNUSED: Seconds = REFRESH_ABSOLUTE;
-
 /// How long the link for making the first account works.
 pub const SETUP_LIFETIME: Seconds = Seconds(DAY);
 

@@ -20,8 +20,12 @@ const BATCH: usize = 512;
 /// How often a writer looks for what has ended.
 const CARE: Duration = Duration::from_secs(60);
 
-/// How long a client that registered itself is kept although nobody ever said yes to it (RFC 7591 section 5).
-const UNUSED_CLIENT: Seconds = Seconds(30 * 86_400);
+/// How long after its end a record is kept, so that the clocks of several processes may differ.
+const MARGIN: Seconds = Seconds(60);
+
+/// How long a client that registered itself is kept although nobody ever said yes to it (RFC 7591 section 5): as
+/// long as the longest grant lives.
+const UNUSED_CLIENT: Seconds = Seconds(90 * 86_400);
 
 type Outcome = Result<(), CommitError>;
 
@@ -117,7 +121,7 @@ impl<'a> Housekeeping<'a> {
     }
 
     fn sweep(&self, lock: &StoreLock) {
-        let before = self.core.clock.now();
+        let before = Timestamp(self.core.clock.now().0.saturating_sub(MARGIN.0));
         if self.core.state().sweepable(before) == 0 {
             return;
         }
