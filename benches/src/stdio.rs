@@ -72,7 +72,7 @@ pub fn run(seconds: f64) -> io::Result<()> {
 
 fn call(meta: &str) -> String {
     format!(
-        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"echo","arguments":{{"message":"hello"}},"_meta":{{{meta}}}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":ID,"method":"tools/call","params":{{"name":"echo","arguments":{{"message":"hello"}},"_meta":{{{meta}}}}}}}"#
     )
 }
 
@@ -107,6 +107,7 @@ struct Peer {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     line: String,
+    id: u64,
 }
 
 impl Peer {
@@ -115,11 +116,13 @@ impl Peer {
         let (Some(input), Some(output)) = (child.0.stdin.take(), child.0.stdout.take()) else {
             return Err(io::Error::other("no pipes"));
         };
-        Ok(Self { child, input, output: BufReader::new(output), line: String::new() })
+        Ok(Self { child, input, output: BufReader::new(output), line: String::new(), id: 0 })
     }
 
+    /// Sends a line; `ID` in it becomes a number that no request in flight has.
     fn send(&mut self, line: &str) -> io::Result<()> {
-        self.input.write_all(format!("{line}\n").as_bytes())
+        self.id += 1;
+        self.input.write_all(format!("{}\n", line.replacen("ID", &self.id.to_string(), 1)).as_bytes())
     }
 
     fn receive(&mut self) -> io::Result<&str> {
@@ -130,6 +133,15 @@ impl Peer {
         Ok(&self.line)
     }
 
+    /// Receives a line that is no refusal: a figure for refusals would be worth nothing.
+    fn answered(&mut self) -> io::Result<()> {
+        let line = self.receive()?;
+        if line.contains("\"error\"") || line.contains("\"isError\":true") {
+            return Err(io::Error::other(format!("a call was refused: {line:.300}")));
+        }
+        Ok(())
+    }
+
     fn shake_hands(&mut self) -> io::Result<()> {
         self.send(INITIALIZE)?;
         self.receive()?;
@@ -137,7 +149,7 @@ impl Peer {
     }
 }
 
-/// A figure for refusals would be worth nothing.
+/// Makes sure that the token is checked and good.
 fn check(peer: &mut Peer, line: &str) -> io::Result<()> {
     peer.send(line)?;
     let answer = peer.receive()?;
@@ -154,7 +166,7 @@ fn sequential(peer: &mut Peer, line: &str, seconds: f64) -> io::Result<Samples> 
     while begun.elapsed().as_secs_f64() < seconds {
         let start = Instant::now();
         peer.send(line)?;
-        peer.receive()?;
+        peer.answered()?;
         samples.add(start.elapsed());
     }
     Ok(samples)
@@ -169,12 +181,12 @@ fn deep(peer: &mut Peer, line: &str, seconds: f64) -> io::Result<f64> {
         peer.send(line)?;
     }
     while begun.elapsed() < window {
-        peer.receive()?;
+        peer.answered()?;
         peer.send(line)?;
         count += 1.0;
     }
     for _ in 0..64 {
-        peer.receive()?;
+        peer.answered()?;
     }
     Ok(count / begun.elapsed().as_secs_f64())
 }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -82,7 +82,10 @@ pub struct TokenHash([u8; 32]);
 impl TokenHash {
     /// Hashes the text of a secret.
     pub fn of(secret: &[u8]) -> Self {
-        Self(Sha256::digest(secret).into())
+        // One hash at every tool call: this library's is twice as fast as sha2's on processors without SHA instructions.
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, secret).as_ref());
+        Self(bytes)
     }
 
     /// Takes over a SHA-256 that was computed elsewhere.

@@ -5,6 +5,7 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::secret::{Secret, TokenHash};
 
@@ -62,7 +63,7 @@ impl Challenge {
     /// # Errors
     /// When it is not the one that the challenge was made from.
     pub fn verify(&self, verifier: &Verifier) -> Result<PkceVerified, PkceError> {
-        if verifier.0.hash() == self.0 { Ok(PkceVerified(())) } else { Err(PkceError::Mismatch) }
+        if verifier.challenge().0 == self.0 { Ok(PkceVerified(())) } else { Err(PkceError::Mismatch) }
     }
 
     /// The challenge as it travels.
@@ -95,7 +96,7 @@ impl Verifier {
 
     /// The challenge that goes with it.
     pub fn challenge(&self) -> Challenge {
-        Challenge(self.0.hash())
+        Challenge(TokenHash::from_digest(Sha256::digest(self.0.expose()).into()))
     }
 
     /// The verifier as it travels, once, to the token endpoint.
