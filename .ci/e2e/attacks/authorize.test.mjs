@@ -190,6 +190,28 @@ for (const state of ["%41%20+&=#?/;", "a b", "é漢字🦀", "x".repeat(2048), "
     assert.equal(found.get("iss"), s.issuer);
   });
 }
+for (const state of ["a\r\nX-Injected: 1\r\n\r\n<script>alert(1)</script>", "\n", "\t", "\u0000", "\u2028\u2029", "\ufeff"]) {
+  test(`AUZ-20 a state with control characters injects nothing: ${JSON.stringify(state).slice(0, 20)}`, async () => {
+    const answer = await authorize(s, browser, usual({ state }));
+    if (answer.status === 400) return;
+    const end = answer.status === 200 ? await browser.submit(answer, { press: ALLOW, follow: false }) : answer;
+    assert.equal(end.headers["x-injected"], undefined);
+    assert.equal(redirected(end).get("state"), state);
+    assert.ok(/^[\x21-\x7e]*$/.test(end.location), "the Location is plain ASCII");
+  });
+}
+test("AUZ-21 a redirect URI with encoded line ends stays encoded", async () => {
+  const uri = "https://app.example/cb%0d%0aX-Injected:%201?x=%0a";
+  const web = await register(s, { redirect_uris: [uri] });
+  const answer = await browser.submit(await authorize(s, browser, request(web, proof)), { press: ALLOW, follow: false });
+  assert.ok(answer.location.startsWith(`${uri}&`));
+  assert.equal(answer.headers["x-injected"], undefined);
+});
+test("AUZ-20 no state asked, none answered; an error carries none either", async () => {
+  assert.equal((await allow(s, browser, usual({ state: undefined }))).get("state"), null);
+  const answer = await authorize(s, browser, usual({ state: undefined, response_type: "token" }));
+  assert.equal(redirected(answer).get("state"), null);
+});
 test("AUZ-20 C9 a state of more than 4 KiB", async () => {
   const answer = await authorize(s, browser, usual({ state: "s".repeat(4097) }));
   assert.ok([400, 414, 302, 303].includes(answer.status), `${answer.status}`);
@@ -274,6 +296,33 @@ test("prompt, nonce, response_mode and offline_access as real clients send them"
   const more = { prompt: "consent", nonce: "n", response_mode: "query", access_type: "offline", scope: `${SCOPES} offline_access` };
   const got = await login(s, browser, client, more);
   assert.ok(got.refresh_token);
+});
+test("AUZ-12 scopes with odd spaces and repeats are one set", async () => {
+  for (const scope of ["mcp:tools:read mcp:tools:read", "  mcp:tools:read   "]) {
+    const got = await login(s, browser, client, { scope });
+    assert.equal(jwt(got.access_token).claims.scope, "mcp:tools:read");
+  }
+});
+test("AUZ parameter names are exact: another case is another parameter", async () => {
+  await page400({ Client_Id: client.client_id, CLIENT_ID: client.client_id, response_type: "code" });
+  await goesBack(usual({ code_challenge: undefined, code_challenge_method: undefined, Code_Challenge: proof.challenge }), "invalid_request");
+  await page400(`${s.at("/oauth/authorize")}?${form(usual()).replaceAll("&", ";")}`, "semicolons do not separate");
+  await page400(usual({ client_id: undefined, "client_id[]": client.client_id }));
+});
+test("prompt: words that contradict each other, and unknown ones", async () => {
+  const both = await authorize(s, browser, usual({ prompt: "none login" }));
+  if (both.status !== 400) assert.equal(redirected(both).get("error"), "invalid_request");
+  for (const prompt of ["select_account", "create", "x", "consent select_account"]) {
+    const answer = await authorize(s, browser, usual({ prompt }));
+    assert.ok([200, 302, 303, 400].includes(answer.status), prompt);
+    assert.ok(!/[?&]code=/.test(answer.location ?? ""), prompt);
+  }
+});
+test("OpenID and other extensions that we do not speak do no harm", async () => {
+  const more = { login_hint: "<b>bob</b>", id_token_hint: "x.y.z", max_age: "0", ui_locales: "de fr", acr_values: "x", claims: "{}", authorization_details: "[]", dpop_jkt: "x", audience: "x", display: "popup" };
+  const answer = await authorize(s, browser, usual(more));
+  assert.equal(answer.status, 200, `${answer.status} ${answer.location}`);
+  assert.ok(!answer.text.includes("<b>bob</b>"));
 });
 test("prompt=none never shows a page", async () => {
   for (const who of [browser, new Browser(s.url)]) {

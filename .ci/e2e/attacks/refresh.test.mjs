@@ -2,9 +2,8 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { RESOURCE, SCOPES, basic, codeFor, jwt, login, person, redeem, refresh, refused, register, tokens } from "../lib/flow.mjs";
+import { RESOURCE, SCOPES, basic, codeFor, jwt, login, person, redeem, refresh, refused, register } from "../lib/flow.mjs";
 import { ask, post, postJson } from "../lib/http.mjs";
-import { runToEnd } from "../lib/programs.mjs";
 import { service } from "../lib/service.mjs";
 import { done, stdioServer, toolRefused } from "../lib/stdio.mjs";
 

@@ -214,6 +214,34 @@ test("REG-20 unknown members are ignored, also nested and big ones", async () =>
 test("REG-20 null members are absent ones", async () => {
   assert.equal((await send(minimal({ client_name: null, logo_uri: null, scope: null, jwks: null, contacts: null }))).status, 201);
 });
+test("REG-11 empty lists, refresh_token alone, repeated words", async () => {
+  for (const more of [{ grant_types: [] }, { response_types: [] }, { grant_types: ["refresh_token"] }]) {
+    const answer = await send(minimal(more));
+    assert.ok([201, 400].includes(answer.status));
+    if (answer.status === 400) assert.equal(answer.json.error, META);
+  }
+  const twice = await send(minimal({ grant_types: ["authorization_code", "authorization_code"], redirect_uris: [CALLBACK, CALLBACK] }));
+  assert.ok([201, 400].includes(twice.status));
+});
+test("REG scopes that nobody knows are no way to get them", async () => {
+  const answer = await send(minimal({ scope: "admin root mcp:tools:read" }));
+  if (answer.status === 400) return assert.ok([META, "invalid_scope"].includes(answer.json.error));
+  const page = await authorize(s, await person(s), request(answer.json, pkce(), { scope: undefined }));
+  assert.doesNotMatch(visible(page.text), /\b(admin|root)\b/);
+});
+test("REG C9 a body with thousands of small members", async () => {
+  const many = Object.fromEntries(Array.from({ length: 4000 }, (_, i) => [`m${i}`, i]));
+  const from = Date.now();
+  const answer = await send({ ...minimal(), ...many });
+  assert.ok([201, 400, 413].includes(answer.status));
+  assert.ok(Date.now() - from < 1_000);
+});
+test("REG what is stored is what was echoed, also to a later reader", async () => {
+  const client = await register(s, { client_name: "Zoë \u202e\u0007 \ud83e\udd80" });
+  const page = await authorize(s, await person(s), request(client, pkce()));
+  assert.equal(page.status, 200);
+  assert.ok(!page.text.includes("\u0007"), "no control characters on a page");
+});
 test("REG-20 both paths, and none other", async () => {
   for (const path of ["/register", "/oauth/register"]) assert.equal((await postJson(s.at(path), minimal())).status, 201, path);
   for (const path of ["/register/", "/Register", "//register", "/register%2f", "/register;x"]) assert.equal((await postJson(`${s.url}${path}`, minimal())).status, 404, path);

@@ -295,6 +295,15 @@ test("F-11 a lock that is held: 503 within about 5 s, and served afterwards", as
   await until("recovery", async () => (await postJson(s.at("/register"), registration, { allow: [503] })).status === 201, 8_000);
   await s.end();
 });
+test("F-12 a lock holder that is killed leaves the lock free at once", async () => {
+  const s = await service();
+  const holder = execHold(join(s.data, "store.lock"));
+  await until("the lock", () => holder.ready());
+  const waiting = postJson(s.at("/register"), registration, { allow: [503] });
+  holder.kill();
+  assert.equal((await waiting).status, 201);
+  await s.end();
+});
 test("STO-08 user names are never paths", () => {
   const data = join(tempFolder(), "data");
   for (const name of ["../x", "a/b", "", "a b", "<b>", "x".repeat(65), "a\nb", ".."]) {
@@ -321,5 +330,5 @@ function execHold(path) {
   let out = "";
   child.stdout.on("data", (part) => (out += part));
   after(() => child.kill("SIGKILL"));
-  return { ready: () => out.includes("held"), release: () => child.stdin.end() };
+  return { ready: () => out.includes("held"), release: () => child.stdin.end(), kill: () => child.kill("SIGKILL") };
 }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createPublicKey, verify } from "node:crypto";
 import { after, test } from "node:test";
-import { CALLBACK, RESOURCE, basic, codeFor, jwt, login, person, pkce, redeem, redemption, refresh, refused, register, tokens } from "../lib/flow.mjs";
+import { CALLBACK, RESOURCE, allow, basic, codeFor, jwt, login, person, pkce, redeem, redemption, refresh, refused, register, request } from "../lib/flow.mjs";
 import { ask, form, get, post, postJson } from "../lib/http.mjs";
 import { remember } from "../lib/secrets.mjs";
 import { service } from "../lib/service.mjs";
@@ -63,6 +63,13 @@ for (const [what, verifier] of Object.entries({ "another": pkce().verifier, "too
 test("TOK-02 a verifier in another case, or with space around it", () => unspent(open, async (held) => {
   for (const value of [held.verifier.toUpperCase(), ` ${held.verifier}`, `${held.verifier}\n`, `${held.verifier}=`]) if (value !== held.verifier) refused(await redeem(s, open, held, { code_verifier: value }), 400, "invalid_grant", "invalid_request");
 }));
+for (const length of [43, 128]) {
+  test(`TOK-02 a verifier of ${length} characters, of every kind that is allowed`, async () => {
+    const proof = pkce("aZ09-._~".repeat(16).slice(0, length));
+    const code = (await allow(s, browser, request(open, proof))).get("code");
+    assert.equal((await redeem(s, open, { code, verifier: proof.verifier, redirect_uri: CALLBACK })).status, 200);
+  });
+}
 test("TOK-03 no code_verifier", () => unspent(open, async (held) => refused(await redeem(s, open, held, { code_verifier: undefined }), 400, "invalid_grant", "invalid_request")));
 test("TOK-05 another client's code", () => unspent(open, async (held) => {
   refused(await redeem(s, await register(s), held), 400, "invalid_grant");
@@ -212,6 +219,36 @@ test("TOK-13 two Authorization headers", async () => {
   const good = basic(withBasic.client_id, withBasic.client_secret).authorization;
   const answer = await redeem(s, withBasic, held, secretless, { headers: { authorization: [good, basic("x", "y").authorization] } });
   assert.ok([400, 401].includes(answer.status), answer.text);
+});
+test("TOK C5 an assertion is no method that we take", () => unspent(open, async (held) => {
+  const assertion = { client_assertion_type: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer", client_assertion: "eyJhbGciOiJub25lIn0.e30." };
+  refused(await redeem(s, open, held, assertion), [400, 401], "invalid_client", "invalid_request");
+  refused(await redeem(s, open, held, { ...assertion, client_id: undefined }), [400, 401], "invalid_client", "invalid_request");
+}));
+test("TOK C5 a secret of another client", () => unspent(withPost, async (held) => {
+  refused(await redeem(s, withPost, held, { client_secret: withBasic.client_secret }), 401, "invalid_client");
+}));
+test("TOK-07 a redirect_uri that was never in the authorization request", async () => {
+  const proof = pkce();
+  const code = (await allow(s, browser, request(open, proof, { redirect_uri: undefined }), CALLBACK)).get("code");
+  refused(await redeem(s, open, { code, verifier: proof.verifier, redirect_uri: "http://127.0.0.1:7777/other" }), 400, "invalid_grant");
+  assert.equal((await redeem(s, open, { code, verifier: proof.verifier, redirect_uri: CALLBACK })).status, 200);
+});
+test("TOK-06 a loopback port is part of what the code is bound to", async () => {
+  const port = { redirect_uri: CALLBACK.replace("7777", "50123") };
+  const held = await codeFor(s, browser, open, port);
+  refused(await redeem(s, open, held, { redirect_uri: CALLBACK }), 400, "invalid_grant");
+  assert.equal((await redeem(s, open, held)).status, 200);
+});
+test("TOK scope at the token endpoint does not widen the grant", async () => {
+  const held = await codeFor(s, browser, open, { scope: "mcp:tools:read" });
+  const answer = await redeem(s, open, held, { scope: "mcp:tools:execute mcp:resources" });
+  if (answer.status === 200) assert.equal(jwt(answer.json.access_token).claims.scope, "mcp:tools:read");
+  else refused(answer, 400, "invalid_scope", "invalid_request");
+});
+test("TOK unknown parameters are ignored", async () => {
+  const held = await codeFor(s, browser, open);
+  assert.equal((await redeem(s, open, held, { foo: "bar", audience: "x", "": "", code_challenge: "x" })).status, 200);
 });
 test("TOK-18 a resource outside the authorization", () => unspent(open, async (held) => {
   for (const resource of ["urn:mcp:stdio:other", "https://evil.example/", "x", `${RESOURCE}#x`]) refused(await redeem(s, open, held, { resource }), 400, "invalid_target");

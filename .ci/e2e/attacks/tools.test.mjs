@@ -120,6 +120,41 @@ for (const [era, host] of Object.entries(hosts)) {
     assert.equal(result.structuredContent.echo, message);
     assert.equal(result.structuredContent.authorized, true);
   });
+  test(`ARG-06 ${era}: arguments that nobody asked for, none at all, and big ones`, async () => {
+    for (const args of [{ x: 1 }, { access_tokens: "x" }, { "": null }]) {
+      const answer = await host.call("public_info", args);
+      assert.ok(answer.result || answer.error.code === -32602, JSON.stringify(answer));
+    }
+    done(await (era === "legacy" ? host.ask("tools/call", { name: "public_info" }) : host.modern("tools/call", { name: "public_info" })));
+    const message = "ä".repeat(1024 * 1024);
+    assert.equal(done(await host.call("echo", { message, access_token: good.access_token })).structuredContent.echo, message);
+  });
+  test(`C11 ${era}: a token in _meta that is no text, or bad, or beside a good argument`, async () => {
+    const place = (value) => ({ _meta: era === "legacy" ? { "authz/access_token": value } : meta({ "authz/access_token": value }) });
+    for (const value of [7, {}, [], true, null, ""]) {
+      const answer = await host.call("echo", { message: "m" }, place(value));
+      assert.ok(answer.error?.code === -32602 || answer.result?.isError, JSON.stringify(answer));
+    }
+    toolRefused(await host.call("echo", { message: "m" }, place("garbage")), "invalid_token");
+    for (const [inMeta, argument] of [["garbage", good.access_token], [good.access_token, "garbage"]]) {
+      const answer = await host.call("whoami", { access_token: argument }, place(inMeta));
+      assert.ok(!JSON.stringify(answer).includes(good.access_token));
+    }
+  });
+  test(`STD-03 ${era}: what is not offered is an error, and no crash`, async () => {
+    for (const [method, params] of [["resources/list", {}], ["resources/read", { uri: "file:///etc/passwd" }], ["prompts/list", {}], ["prompts/get", { name: "x" }], ["resources/subscribe", { uri: "x" }], ["completion/complete", {}], ["sampling/createMessage", {}], ["roots/list", {}], ["elicitation/create", {}]]) {
+      const answer = await (era === "legacy" ? host.ask(method, params) : host.modern(method, params));
+      assert.ok(answer.error || answer.result, method);
+      if (answer.error) assert.ok([-32601, -32602].includes(answer.error.code), `${method}: ${JSON.stringify(answer.error)}`);
+      else assert.ok(!JSON.stringify(answer).includes("root:"), method);
+    }
+  });
+  test(`ARG-05 ${era}: a cursor that nobody gave`, async () => {
+    for (const cursor of ["x", "", 7, "x".repeat(10_000)]) {
+      const answer = await (era === "legacy" ? host.ask("tools/list", { cursor }) : host.modern("tools/list", { cursor }));
+      assert.ok(answer.result?.tools || answer.error?.code === -32602, JSON.stringify(answer).slice(0, 200));
+    }
+  });
   test(`${era}: 200 calls in flight, good and bad mixed, each with its own answer`, async () => {
     const all = await Promise.all(Array.from({ length: 200 }, (_, i) => host.call("echo", { message: `m${i}`, ...(i % 2 && { access_token: good.access_token }) })));
     all.forEach((answer, i) => (i % 2 ? assert.equal(done(answer).structuredContent.echo, `m${i}`) : toolRefused(answer)));

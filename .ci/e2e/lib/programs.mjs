@@ -51,9 +51,13 @@ export function cleanEnv(more = {}) {
   return env;
 }
 
-/** Starts a program; its output is collected in `log`, and it is killed with this process at the latest. */
-export function start(name, args, { env = {}, stdin = "ignore", cwd } = {}) {
-  const child = spawn(program(name), args, { env: cleanEnv(env), stdio: [stdin, "pipe", "pipe"], cwd });
+/**
+ * Starts a program; its output is collected, and it is killed with this process at the latest. `ulimit` is what the
+ * shell's builtin takes, such as `-n 64`.
+ */
+export function start(name, args, { env = {}, stdin = "ignore", cwd, ulimit } = {}) {
+  const [command, words] = ulimit ? ["bash", ["-c", `ulimit ${ulimit} && exec "$@"`, "bash", program(name), ...args]] : [program(name), args];
+  const child = spawn(command, words, { env: cleanEnv(env), stdio: [stdin, "pipe", "pipe"], cwd });
   running.add(child);
   // A test that failed may have left its programs running: they must not keep the test process alive, which ends
   // them on its way out.

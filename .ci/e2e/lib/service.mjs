@@ -18,12 +18,12 @@ export function addUser(data, name, password = PASSWORD, more = []) {
 }
 
 /** Starts a service; answers once it serves. */
-export async function service({ args = [], users = ["ada"], env = {}, data, port, limits = false, log = "trace" } = {}) {
+export async function service({ args = [], users = ["ada"], env = {}, data, port, limits = false, log = "trace", ulimit } = {}) {
   const folder = data ?? join(tempFolder("store"), "data");
   for (const name of users) addUser(folder, name);
   const at = port ?? (await freePort());
   const flags = ["serve", "--port", String(at), "--data", folder, ...(limits ? [] : ["--rate-limits", "off"]), ...args];
-  const run = start("authz-service", flags, { env: { RUST_LOG: log, ...env } });
+  const run = start("authz-service", flags, { env: { RUST_LOG: log, ...env }, ulimit });
   const url = `http://localhost:${at}`;
   await until(`the service on ${url}`, async () => {
     if (run.code !== undefined) throw new Error(`authz-service ended with ${run.code}: ${run.stderr}${run.stdout}`);

@@ -1,0 +1,129 @@
+// F: full and read-only disks, few descriptors, restarts in the middle of a login.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { ALLOW, CALLBACK, authorize, logIn, login, person, pkce, redirected, refresh, register, request } from "../lib/flow.mjs";
+import { get, postJson, withQuery } from "../lib/http.mjs";
+import { Browser, forms, loginFields } from "../lib/page.mjs";
+import { tempFolder } from "../lib/programs.mjs";
+import { service } from "../lib/service.mjs";
+import { done, stdioServer } from "../lib/stdio.mjs";
+import { until } from "../lib/wait.mjs";
+
+const registration = { redirect_uris: [CALLBACK], token_endpoint_auth_method: "none" };
+const tries = (s) => postJson(s.at("/register"), registration, { allow: [503] });
+
+/** A small disk of its own; `undefined` where mounting is not allowed. */
+function disk(megabytes = 1) {
+  const at = tempFolder("disk");
+  try {
+    execFileSync("mount", ["-t", "tmpfs", "-o", `size=${megabytes}m,mode=0700`, "tmpfs", at], { stdio: "ignore" });
+  } catch {
+    return undefined;
+  }
+  const gone = () => {
+    try {
+      execFileSync("umount", ["-l", at], { stdio: "ignore" });
+    } catch {
+      // It is gone already.
+    }
+  };
+  process.on("exit", gone);
+  after(gone);
+  return { at };
+}
+
+test("F-06 disk full: 503 with Retry-After, the old state stays, reads and the stdio server go on, and it heals", async (t) => {
+  const small = disk();
+  if (!small) return t.skip("mounting is not allowed here");
+  const s = await service({ data: join(small.at, "data"), log: "info" });
+  const browser = await person(s);
+  const client = await register(s);
+  const got = await login(s, browser, client);
+  const host = stdioServer(s.data);
+  await host.initialize();
+  const filler = join(small.at, "filler");
+  try {
+    writeFileSync(filler, Buffer.alloc(1024 * 1024));
+  } catch {
+    // Full is what it should be.
+  }
+  let refusal;
+  const accepted = [];
+  for (let i = 0; i < 400 && !refusal; i += 1) {
+    const answer = await tries(s);
+    if (answer.status === 503) refusal = answer;
+    else accepted.push(answer.json.client_id);
+  }
+  assert.ok(refusal, "a full disk was noticed");
+  assert.ok(refusal.headers["retry-after"], "Retry-After");
+  assert.ok(["temporarily_unavailable", "server_error"].includes(refusal.json.error));
+  assert.equal((await get(s.at("/.well-known/oauth-authorization-server"))).status, 200);
+  done(await host.call("echo", { message: "m", access_token: got.access_token }));
+  rmSync(filler);
+  await until("healing", async () => (await tries(s)).status === 201);
+  assert.equal((await refresh(s, client, got.refresh_token)).status, 200);
+  await s.end();
+  const again = await service({ data: s.data, users: [] });
+  assert.equal((await get(again.at("/health"))).status, 200);
+  await again.end();
+  await host.end();
+});
+test("F-28 64 descriptors and 200 connections: it recovers, without a crash", async () => {
+  const s = await service({ ulimit: "-n 64", log: "info" });
+  const sockets = await Promise.all(Array.from({ length: 200 }, () => new Promise((resolve) => {
+    const socket = net.connect(s.port, "127.0.0.1", () => resolve(socket)).on("error", () => resolve(socket));
+    setTimeout(() => resolve(socket), 2_000).unref();
+  })));
+  for (const socket of sockets) socket.destroy();
+  await until("recovery", async () => tries(s).then((a) => a.status === 201, () => false), 15_000);
+  await s.assertWell();
+  await s.end();
+});
+test("F-34 a restart between login page, consent page and code: start again or go on, never half a session", async () => {
+  let s = await service();
+  const client = await register(s);
+  const visitor = new Browser(s.url);
+  const asked = withQuery(s.at("/oauth/authorize"), request(client, pkce()));
+  const page = await visitor.open(asked);
+  s.run.child.kill("SIGKILL");
+  await until("its end", () => s.run.code !== undefined);
+  s = await service({ data: s.data, port: s.port, users: [] });
+  let next = await logIn(visitor, page, "ada");
+  if (loginFields(next) || next.status >= 400) next = await logIn(visitor, await visitor.open(asked), "ada");
+  assert.ok(forms(next.text).some((one) => one.buttons.some((b) => ALLOW.test(b.words))), "the consent page");
+  await s.end();
+  s = await service({ data: s.data, port: s.port, users: [] });
+  const answer = await visitor.submit(next, { press: ALLOW, follow: false });
+  if ([302, 303].includes(answer.status)) assert.ok(redirected(answer).get("code"));
+  else assert.ok(answer.status >= 400 && answer.status < 500, `${answer.status}`);
+  const fresh = await authorize(s, visitor, request(client, pkce()));
+  assert.equal(fresh.status, 200);
+  await s.assertWell();
+  await s.end();
+});
+test("F-21 the stdio server is killed: the store is as before, and the next one works", async () => {
+  const s = await service();
+  const got = await login(s, await person(s), await register(s));
+  for (let i = 0; i < 5; i += 1) {
+    const host = stdioServer(s.data);
+    done(await host.call("echo", { message: "m", access_token: got.access_token }));
+    host.run.child.kill("SIGKILL");
+  }
+  assert.equal((await tries(s)).status, 201);
+  await s.end();
+});
+test("F-04 files of a crash that lie around are no store", async () => {
+  const s = await service();
+  await register(s);
+  await s.end();
+  for (const name of ["journal.2.jsonl.tmp", ".journal.tmp", "keys.json.tmp", "snapshot.1.jsonl.tmp", "x.tmp"]) writeFileSync(join(s.data, name), "junk", { mode: 0o600 });
+  mkdirSync(join(s.data, "folder"), { mode: 0o700 });
+  const again = await service({ data: s.data, users: [] });
+  assert.equal((await tries(again)).status, 201);
+  await again.end();
+});
