@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use shared::id::UserName;
 use shared::uri::{Issuer, Resource};
 
@@ -18,6 +18,22 @@ pub struct Cli {
     /// How to serve, when no command is named.
     #[command(flatten)]
     pub serve: ServeArgs,
+}
+
+impl Cli {
+    /// Reads command line and environment; ends the program with help, or with what is wrong.
+    pub fn read() -> Self {
+        let matches = without_empty(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// An environment variable that is empty counts as not set.
+fn without_empty(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| if is_empty(&arg) { arg.env(clap::builder::Resettable::Reset) } else { arg })
+        .mut_subcommands(without_empty)
 }
 
 /// The commands.
@@ -59,11 +75,11 @@ pub struct ServeArgs {
     pub store: StoreArgs,
 
     /// Listen here; may be repeated. Port 0 takes a free one [default: 127.0.0.1:3000 and [::1]:3000].
-    #[arg(long, value_name = "HOST:PORT", env = "MCP_AUTHZ_LISTEN", conflicts_with = "port")]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "port")]
     pub listen: Vec<String>,
 
     /// Listen on this port of 127.0.0.1 and [::1].
-    #[arg(long, value_name = "PORT", env = "MCP_AUTHZ_PORT")]
+    #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
 
     /// The service's name: the URL by which clients know it, byte for byte [default: http://localhost:PORT].

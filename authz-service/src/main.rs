@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    authz_service::commands::run(authz_service::cli::Cli::parse())
+    authz_service::commands::run(authz_service::cli::Cli::read())
 }
