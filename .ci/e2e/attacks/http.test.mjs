@@ -64,18 +64,44 @@ function drip(head, limit) {
   }));
 }
 
-test("HTP-03 1 000 idle connections: new requests are answered within 1 s", async () => {
-  const sockets = await Promise.all(Array.from({ length: 1_000 }, () => new Promise((resolve) => {
-    const socket = net.connect(s.port, "127.0.0.1", () => resolve(socket));
-    socket.on("error", () => resolve(socket));
-  })));
-  try {
-    const from = Date.now();
-    assert.equal((await get(s.at("/health"), { agent: undefined })).status, 200);
-    assert.ok(Date.now() - from < 1_000, `${Date.now() - from} ms`);
-  } finally {
-    for (const socket of sockets) socket.destroy();
+for (const count of [1_000, 3_000]) {
+  test(`HTP-03 ${count} idle connections, under the usual soft limit of 1 024 descriptors: new requests are answered within 1 s`, async () => {
+    const other = await service({ users: [], ulimit: "-Sn 1024", log: "info" });
+    const sockets = await Promise.all(Array.from({ length: count }, () => new Promise((resolve) => {
+      const socket = net.connect(other.port, "127.0.0.1", () => socket.write("G", () => resolve(socket))).on("error", () => resolve(socket));
+      socket.resume();
+      setTimeout(() => resolve(socket), 3_000).unref();
+    })));
+    try {
+      const from = Date.now();
+      assert.equal((await get(other.at("/health"))).status, 200);
+      assert.ok(Date.now() - from < 1_000, `${Date.now() - from} ms`);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      await other.end();
+    }
+  });
+}
+for (const coding of ["xchunked", "chunked, identity", "identity", "chunked, chunked", "gzip, chunked", "\tchunked", "CHUNKED"]) {
+  test(`HTP-05 Transfer-Encoding ${JSON.stringify(coding)}: read as chunks, or refused; never two meanings`, async () => {
+    const seen = await raw(s.port, `POST /oauth/token HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: ${coding}\r\n\r\n0\r\n\r\n${ALIVE}`.replaceAll("HOST", HOST), { ms: 1_500 });
+    const all = statuses(seen);
+    assert.ok(all[0] >= 400 && all[0] <= 501, seen.slice(0, 100));
+    assert.ok(all.length <= 2, `${all}`);
+  });
+}
+test("HTP method overrides are not read", async () => {
+  for (const name of ["x-http-method-override", "x-http-method", "x-method-override"]) assert.equal((await get(s.at("/register"), { headers: { [name]: "POST" } })).status, 405);
+});
+test("HTP cookies that are huge, many, twice, or broken", async () => {
+  for (const cookie of ["a=b; ".repeat(1000), `session=${"x".repeat(8000)}`, "=;=;=", "a", "\u00ff=\u00ff", "a=\"b; c=d", ";;;;"]) {
+    const answer = await get(s.at("/oauth/authorize?client_id=x"), { headers: { cookie } });
+    assert.ok([400, 431].includes(answer.status), `${answer.status}`);
   }
+});
+test("HTP a proxy's headers are not believed without a proxy", async () => {
+  const answer = await get(s.at("/.well-known/oauth-authorization-server"), { headers: { "x-forwarded-for": "1.2.3.4, <script>", "x-forwarded-proto": "https", "x-forwarded-host": "evil.example", "x-real-ip": "x", forwarded: "for=\"_x\";proto=https" } });
+  assert.equal(answer.json.issuer, s.issuer);
 });
 for (const path of ["/nope", "/oauth", "/oauth/", "/oauth/nope", "/.env", "/.git/config", "/admin", "/oauth/token/", "/oauth/token/x", "/OAuth/Token", "/.well-known/", "/.well-known/nope", "/assets/", "/assets/../keys.json", "/assets/%2e%2e/keys.json", "/keys.json", "/data/keys.json", "/%00", "/%ff", "/a%0d%0aX-Injected:1", "/<script>alert(1)</script>", "//evil.example/", "/\\evil.example", "/oauth/authorize;x"]) {
   test(`HTP-04 ${path} is 404`, async () => {
