@@ -12,7 +12,7 @@ export function remember(kind, value) {
     known.set(value, kind);
     // A JWT's signature is what makes it a token: a log line with the end of it is a leak too.
     const parts = value.split(".");
-    if (parts.length === 3) known.set(parts[2], `${kind} signature`);
+    if (parts.length === 3 && parts[2].length >= 12) known.set(parts[2], `${kind} signature`);
   }
   return value;
 }
