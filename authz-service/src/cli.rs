@@ -36,6 +36,36 @@ fn without_empty(command: clap::Command) -> clap::Command {
         .mut_subcommands(without_empty)
 }
 
+/// A scheme that an app can own: none that browsers and systems give a meaning of their own.
+fn private_scheme(text: &str) -> Result<String, &'static str> {
+    const TAKEN: [&str; 15] = [
+        "about",
+        "blob",
+        "chrome",
+        "data",
+        "file",
+        "filesystem",
+        "ftp",
+        "http",
+        "https",
+        "intent",
+        "javascript",
+        "mailto",
+        "vbscript",
+        "ws",
+        "wss",
+    ];
+    let fits = text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
+    if fits && !TAKEN.contains(&text) {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "a private-use scheme is lower-case letters, digits, + - and ., and none that browsers know, such as javascript",
+        )
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -91,7 +121,7 @@ pub struct ServeArgs {
     pub resource: Vec<Resource>,
 
     /// Accept redirect URIs with this private-use scheme too, although it has no dot; may be repeated.
-    #[arg(long, value_name = "SCHEME")]
+    #[arg(long, value_name = "SCHEME", value_parser = private_scheme)]
     pub redirect_scheme: Vec<String>,
 
     /// Development only: approve everything at once, as USER, without asking anybody. On loopback only.

@@ -164,11 +164,15 @@ fn refuse_exposed(args: &ServeArgs, address: SocketAddr) -> Result<(), ConfigErr
 
 /// A service with a public name is reached through a proxy, wherever it listens.
 fn refuse_public_name(args: &ServeArgs, issuer: &Issuer) -> Result<(), ConfigError> {
-    if args.auto_approve.is_some() && !issuer.parts().is_loopback() {
-        let place = issuer.to_string();
-        return Err(ConfigError::DevelopmentOnly { flag: "--auto-approve", place });
+    if issuer.parts().is_loopback() {
+        return Ok(());
     }
-    Ok(())
+    let development = |flag| Err(ConfigError::DevelopmentOnly { flag, place: issuer.to_string() });
+    match (args.auto_approve.is_some(), args.rate_limits) {
+        (true, _) => development("--auto-approve"),
+        (_, Switch::Off) => development("--rate-limits off"),
+        _ => Ok(()),
+    }
 }
 
 fn local_issuer(listeners: &[TcpListener]) -> Result<Issuer, ConfigError> {
@@ -219,6 +223,8 @@ mod tests {
         }
         let public = config(&["--listen", "127.0.0.1:0", "--auto-approve", "--issuer", "https://as.example"]);
         assert!(matches!(public.unwrap_err(), ConfigError::DevelopmentOnly { .. }));
+        let unlimited = config(&["--listen", "127.0.0.1:0", "--rate-limits", "off", "--issuer", "https://as.example"]);
+        assert!(matches!(unlimited.unwrap_err(), ConfigError::DevelopmentOnly { .. }));
         assert!(config(&["--port", "0", "--auto-approve", "--rate-limits", "off"]).is_ok());
     }
 
@@ -226,6 +232,22 @@ mod tests {
     fn cfg_03_an_issuer_that_cannot_be_one_is_refused() {
         for bad in ["http://as.example", "https://a?x", "https://a#x", "https://u@a", "ftp://a", "x"] {
             assert!(Cli::try_parse_from(["authz-service", "--issuer", bad]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn reg_04_no_flag_lets_a_scheme_of_the_browser_in() {
+        for (scheme, fits) in [
+            ("myapp", true),
+            ("x-app.y", true),
+            ("javascript", false),
+            ("data", false),
+            ("http", false),
+            ("a b", false),
+            ("", false),
+            ("JavaScript", false),
+        ] {
+            assert_eq!(Cli::try_parse_from(["authz-service", "--redirect-scheme", scheme]).is_ok(), fits, "{scheme}");
         }
     }
 

@@ -156,7 +156,7 @@ impl Issuer {
         if parts.query.is_some() || parts.fragment.is_some() || authority.contains('@') {
             return Err(NotAnIssuer::Part);
         }
-        if parts.host().is_none_or(str::is_empty) || !parts.port().is_none_or(is_port) {
+        if !parts.host().is_some_and(is_plain_host) || !parts.port().is_none_or(is_port) {
             return Err(NotAnIssuer::Form);
         }
         match parts.scheme {
@@ -249,8 +249,20 @@ impl Resource {
 
 fn has_plain_host(parts: &Parts<'_>) -> bool {
     parts.authority.is_some_and(|authority| !authority.contains('@'))
-        && parts.host().is_some_and(|host| !host.is_empty())
+        && parts.host().is_some_and(is_plain_host)
         && parts.port().is_none_or(is_port)
+}
+
+/// A name or address that every parser reads the same: letters, digits, `. _ -` with a letter or digit among them, or an
+/// IPv6 address in brackets.
+fn is_plain_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<core::net::Ipv6Addr>().is_ok(),
+        None => {
+            host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+                && host.bytes().any(|b| b.is_ascii_alphanumeric())
+        }
+    }
 }
 
 fn is_loopback_name(host: &str) -> bool {
@@ -337,6 +349,9 @@ impl RedirectUri {
             "https" => Ok(()),
             "http" if parts.is_loopback() => Ok(()),
             "http" => Err(BadRedirectUri::PlainHttp),
+            _ if parts.authority == Some("") || (parts.authority.is_none() && parts.path.is_empty()) => {
+                Err(BadRedirectUri::Host)
+            }
             // A dot is what tells a private-use scheme (a reversed domain name) from `javascript` and its kin.
             scheme if scheme.contains('.') && !scheme.ends_with('.') => Ok(()),
             scheme if schemes.iter().any(|allowed| allowed == scheme) => Ok(()),
@@ -349,9 +364,16 @@ impl RedirectUri {
         &self.0
     }
 
-    /// The host that a person is shown; the scheme where there is none.
-    pub fn shown_host(&self) -> &str {
-        Parts::of(&self.0).map_or(&self.0, |parts| parts.host().filter(|host| !host.is_empty()).unwrap_or(parts.scheme))
+    /// What a person is shown of where codes go: the host of `http` and `https`, else the scheme with its colon. What
+    /// looks like a host behind a private-use scheme decides nothing: `com.evil.app://bank.example/` goes to an app.
+    pub fn shown_host(&self) -> String {
+        match Parts::of(&self.0) {
+            Some(Parts { scheme: "http" | "https", .. }) => {
+                Parts::of(&self.0).and_then(|parts| parts.host()).unwrap_or_default().to_owned()
+            }
+            Some(parts) => format!("{}:", parts.scheme),
+            None => self.0.clone(),
+        }
     }
 
     /// Whether codes go to this very machine, where any program may listen.
@@ -507,6 +529,13 @@ mod tests {
         refuses("https://u@a.example/cb", BadRedirectUri::User);
         refuses("https://a.example@evil.example/cb", BadRedirectUri::User);
         for host in [
+            "com.example.app:",
+            "com.example.app:///cb",
+            "https://.../cb",
+            "https://[zz]/cb",
+            "https://a:b:80/cb",
+            "https://a%00.b/cb",
+            "https://a,b;c/cb",
             "https:///cb",
             "https://:443/cb",
             "https:a.example",
@@ -541,6 +570,18 @@ mod tests {
         }
         assert!(RedirectUri::register(&format!("https://a.example/{}", "x".repeat(2030)), &[]).is_ok());
         assert!(RedirectUri::register("cursor://anysphere.cursor-mcp/oauth/callback", &["cursor".into()]).is_ok());
+    }
+
+    #[test]
+    fn ui_11_a_host_is_shown_only_where_it_decides() {
+        for (uri, shown) in [
+            ("https://a.example:8443/cb", "a.example"),
+            ("http://127.0.0.1/cb", "127.0.0.1"),
+            ("com.evil.app://bank.example/cb", "com.evil.app:"),
+            ("com.example.app:/cb", "com.example.app:"),
+        ] {
+            assert_eq!(RedirectUri::register(uri, &[]).unwrap().shown_host(), shown);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use shared::secret::Secret;
 use shared::state::{Change, User, UserStage};
 use shared::store::journal::JournalStore;
 use shared::store::{CommitError, Store};
-use shared::time::{Clock, SystemClock};
+use shared::time::{Clock, SystemClock, Timestamp};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::ServeArgs;
@@ -28,10 +28,12 @@ const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
 /// In words for the person who started it.
 pub fn run(args: &ServeArgs) -> Result<(), String> {
     log();
+    raise_file_limit();
     let config = Config::new(args).map_err(|error| error.to_string())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let journal = JournalStore::open(&args.store.folder(), Arc::clone(&clock)).map_err(|error| error.to_string())?;
     let keys = journal.keys().map_err(|error| error.to_string())?;
+    warn_of_the_clock(clock.now());
     let setup = prepare(&journal, &config.policy, clock.as_ref())?;
     let addresses: Vec<_> = config.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let limits = Limits::new(config.rate_limits);
@@ -53,6 +55,19 @@ pub fn run(args: &ServeArgs) -> Result<(), String> {
     })
 }
 
+/// Lets the process have as many files as the system allows: idle connections must not keep new ones out (HTP-03).
+#[cfg(unix)]
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is refused, the limit stays what it was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+#[cfg(not(unix))]
+fn raise_file_limit() {}
+
 /// Logs to stderr; `RUST_LOG` chooses what. A log that cannot be written is no reason to stop (F-36).
 fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn"));
@@ -66,13 +81,22 @@ fn log() {
         .try_init();
 }
 
+/// A clock that nobody has set makes tokens that nobody takes, or that live for decades elsewhere (F-17).
+fn warn_of_the_clock(now: Timestamp) {
+    const BUILT_AFTER: Timestamp = Timestamp(1_767_225_600); // 2026-01-01
+    const MUCH_LATER: Timestamp = Timestamp(4_070_908_800); // 2099-01-01
+    if now < BUILT_AFTER || now > MUCH_LATER {
+        tracing::warn!(seconds_since_1970 = now.0, "the clock of this machine is wrong; tokens carry its time: set it");
+    }
+}
+
 /// What the store must hold before the first request. The one-time set-up link's secret, when nobody has an account.
 fn prepare(store: &JournalStore, policy: &Policy, clock: &dyn Clock) -> Result<Option<Secret>, String> {
     let (mut declared, mut has_users, mut has_approver) = (false, false, false);
     store
         .read(&mut |state| {
             declared = state.issuers().contains(&policy.issuer);
-            has_users = !state.users().is_empty();
+            has_users = state.someone_can_log_in();
             has_approver = state.users().iter().any(|user| Some(&user.name) == policy.auto_approve.as_ref());
         })
         .map_err(|error| error.to_string())?;

@@ -2,6 +2,7 @@
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use shared::id::GrantId;
 use shared::secret::{Secret, random_uuid};
 
@@ -33,9 +34,21 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         return pages::refused(&app, ENDPOINT, &why);
     }
     match std::str::from_utf8(&body) {
-        Ok(query) => answer(&app, &http, query, true).await,
+        Ok(query) if query.len() > MAX_FORM_QUERY => {
+            pages::refused(&app, ENDPOINT, &Refusal::Body("the request is too long".into()))
+        }
+        Ok(query) => answer(&app, &http, &as_query(query), true).await,
         Err(_) => pages::refused(&app, ENDPOINT, &Refusal::Body("the body is not UTF-8".into())),
     }
+}
+
+/// The longest form that can go on as the query of a redirect, behind the login.
+const MAX_FORM_QUERY: usize = 8 * 1024;
+
+/// A form body as a query: what may not stand in a URL is percent-encoded, which changes no parameter.
+fn as_query(body: &str) -> String {
+    const UNFIT: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
+    utf8_percent_encode(body.trim_end_matches(['\r', '\n']), UNFIT).to_string()
 }
 
 async fn answer(app: &App, http: &HttpRequest, query: &str, after_post: bool) -> HttpResponse {

@@ -63,19 +63,23 @@ impl Limits {
         limiter.check_key(&source).map_err(|until| until.wait_time_from(self.clock.now()).as_secs() + 1)
     }
 
-    /// Whether a login may be tried.
+    /// Whether a login may be tried. It counts as failed until [`logged_in`](Self::logged_in) says otherwise: of many
+    /// at the same time, or of one that hangs up, none slips through.
     ///
     /// # Errors
     /// The seconds to wait.
     pub fn log_in(&self, source: IpAddr, account: &str, now: Timestamp) -> Result<(), u64> {
         self.logins.check(source, account, now)?;
-        self.all_logins.check(source, "", now)
-    }
-
-    /// Counts a failed login.
-    pub fn login_failed(&self, source: IpAddr, account: &str, now: Timestamp) {
+        self.all_logins.check(source, "", now)?;
         self.logins.count(source, account, now);
         self.all_logins.count(source, "", now);
+        Ok(())
+    }
+
+    /// Takes back what [`log_in`](Self::log_in) counted.
+    pub fn logged_in(&self, source: IpAddr, account: &str) {
+        self.logins.take_back(source, account);
+        self.all_logins.take_back(source, "");
     }
 
     /// Forgets addresses that have been quiet.
@@ -141,6 +145,14 @@ impl Failures {
         count.failures += 1;
     }
 
+    /// Takes a failure back that was none.
+    pub fn take_back(&self, source: IpAddr, name: &str) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&(source, key(name))) {
+            count.failures = count.failures.saturating_sub(1);
+        }
+    }
+
     fn sweep(&self, now: Timestamp) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.retain(|_, count| count.minute == now.0 / 60);
@@ -189,9 +201,10 @@ mod tests {
         let (here, now) = (IpAddr::from([127, 0, 0, 1]), Timestamp(600));
         for n in 0..FAILED_LOGINS_IN_ALL {
             assert_eq!(limits.log_in(here, &n.to_string(), now), Ok(()));
-            limits.login_failed(here, &n.to_string(), now);
         }
         assert_eq!(limits.log_in(here, "another", now), Err(60));
+        limits.logged_in(here, "0");
+        assert_eq!(limits.log_in(here, "another", now), Ok(()));
         assert_eq!(limits.log_in(IpAddr::from([127, 0, 0, 2]), "another", now), Ok(()));
     }
 

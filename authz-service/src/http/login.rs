@@ -40,12 +40,12 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
     }
     match log_in(&app, &typed, &mut form).await {
         Ok(session) => {
+            app.limits.logged_in(source, &typed);
             tracing::info!(endpoint = ENDPOINT, user = %reply::escaped(&typed, 64), "logged in");
             let location = format!("{}/oauth/authorize?{}", app.prefix, transaction.query);
             pages::with_cookies(reply::redirect(true, &location), [app.cookies.set_session(&session)])
         }
         Err(Failure::Refused(Refusal::WrongLogin)) => {
-            app.limits.login_failed(source, &typed, app.now());
             tracing::warn!(endpoint = ENDPOINT, %source, user = %reply::escaped(&typed, 64), "login failed");
             again(&app, &jar, &transaction, &typed).await
         }

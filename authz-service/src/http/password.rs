@@ -22,8 +22,8 @@ const MOST_WAITING: usize = 100;
 
 /// Hashing, with a bound on how much of it goes on.
 pub struct Passwords {
-    permits: Semaphore,
-    waiting: AtomicUsize,
+    permits: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
     memory: Arc<Memory>,
 }
 
@@ -37,7 +37,10 @@ impl Memory {
         let free = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut blocks = free().pop().unwrap_or_default();
         let done = work(&mut blocks);
-        free().push(blocks);
+        let mut free = free();
+        if free.len() < AT_ONCE {
+            free.push(blocks);
+        }
         done
     }
 }
@@ -51,7 +54,7 @@ impl Default for Passwords {
 impl Passwords {
     /// Nothing is hashed yet.
     pub fn new() -> Self {
-        Self { permits: Semaphore::new(AT_ONCE), waiting: AtomicUsize::new(0), memory: Arc::default() }
+        Self { permits: Arc::new(Semaphore::new(AT_ONCE)), waiting: Arc::default(), memory: Arc::default() }
     }
 
     /// Compares a password with the stored hash; `None` when too many wait. Without a stored hash the same work is
@@ -70,24 +73,29 @@ impl Passwords {
     }
 
     async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static) -> Option<T> {
-        let _waiting = Waiting::begin(&self.waiting)?;
-        let _permit = self.permits.acquire().await.ok()?;
+        let waiting = Waiting::begin(&self.waiting)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
         let memory = Arc::clone(&self.memory);
-        actix_web::web::block(move || memory.lend(work)).await.ok()
+        // The work holds its place and its turn: it goes on when the person hangs up, and must count until its end.
+        let work = move || {
+            let _held = (waiting, permit);
+            memory.lend(work)
+        };
+        actix_web::web::block(work).await.ok()
     }
 }
 
 /// A place in the queue, also given back when the person's connection breaks.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting(Arc<AtomicUsize>);
 
-impl<'a> Waiting<'a> {
-    fn begin(count: &'a AtomicUsize) -> Option<Self> {
-        let place = Self(count);
+impl Waiting {
+    fn begin(count: &Arc<AtomicUsize>) -> Option<Self> {
+        let place = Self(Arc::clone(count));
         (count.fetch_add(1, Ordering::SeqCst) < MOST_WAITING).then_some(place)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -141,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded_and_places_are_given_back() {
-        let count = AtomicUsize::new(0);
+        let count = Arc::new(AtomicUsize::new(0));
         let places: Vec<_> = (0..MOST_WAITING).map(|_| Waiting::begin(&count).unwrap()).collect();
         assert!(Waiting::begin(&count).is_none());
         drop(places);

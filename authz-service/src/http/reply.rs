@@ -116,8 +116,9 @@ const MAX_LOCATION: usize = 3 * (2048 + MAX_STATE) + 8192;
 /// Sends a browser on: 302 after a GET, 303 after a POST, so that a form is never posted on (RFC 9700 section 4.12).
 pub fn redirect(after_post: bool, location: &str) -> HttpResponse {
     let status = if after_post { StatusCode::SEE_OTHER } else { StatusCode::FOUND };
-    if location.len() > MAX_LOCATION {
-        return error(StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest, "the redirect is too long");
+    let is_url = location.bytes().all(|b| b.is_ascii_graphic());
+    if location.len() > MAX_LOCATION || !is_url {
+        return error(StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest, "the redirect is too long, or no URL");
     }
     HttpResponse::build(status)
         .insert_header(NO_STORE)

@@ -4,8 +4,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared::oauth::form::Parameters;
-use shared::secret::Secret;
+use shared::secret::{Secret, TokenHash};
 use shared::token::KeySet;
+use subtle::ConstantTimeEq;
 
 use crate::protocol::Refusal;
 use crate::protocol::interact::Transaction;
@@ -66,16 +67,20 @@ pub fn open(
         _ => return Err(Refusal::Forged),
     };
     let (transaction_word, csrf_word) = purpose.words();
-    // Comparing hashes takes the same time wherever they differ.
-    if decoded(csrf)? != keys.seal(csrf_word, &[cookie, sealed.as_bytes()]).as_bytes() {
+    if !is(&decoded(csrf)?, &keys.seal(csrf_word, &[cookie, sealed.as_bytes()])) {
         return Err(Refusal::Forged);
     }
     let (payload, seal) = sealed.split_once('.').ok_or(Refusal::Forged)?;
     let payload = decoded(payload)?;
-    if decoded(seal)? != keys.seal(transaction_word, &[cookie, &payload]).as_bytes() {
+    if !is(&decoded(seal)?, &keys.seal(transaction_word, &[cookie, &payload])) {
         return Err(Refusal::Forged);
     }
     serde_json::from_slice(&payload).map_err(|_| Refusal::Forged)
+}
+
+/// Compares a seal in the same time wherever it differs.
+fn is(presented: &[u8], seal: &TokenHash) -> bool {
+    presented.ct_eq(seal.as_bytes()).into()
 }
 
 fn decoded(text: &str) -> Result<Vec<u8>, Refusal> {

@@ -126,10 +126,13 @@ impl Pairs {
                 pairs.wrong = Some(BadForm::TooMany);
             }
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match (form::decode(name), form::decode(value)) {
-                (Ok(name), Ok(value)) => pairs.read.push((name, value)),
-                _ => pairs.wrong = Some(BadForm::NotUtf8),
+            let (name, value) = (form::decode(name), form::decode(value));
+            if name.is_err() || value.is_err() {
+                pairs.wrong = Some(BadForm::NotUtf8);
             }
+            // What cannot be read still stands there, and counts: a redirect URI that matches nothing.
+            let unreadable = |_| char::REPLACEMENT_CHARACTER.to_string();
+            pairs.read.push((name.unwrap_or_else(unreadable), value.unwrap_or_else(unreadable)));
         }
         pairs
     }
@@ -246,11 +249,18 @@ fn what_is_asked(
 /// registered scope is a default, not a ceiling.
 fn scopes(named: Option<&str>, client: &Client, policy: &Policy) -> Result<Scopes, Refusal> {
     let known = |scopes: &Scopes| scope::expand(scopes).intersection(&policy.catalogue.all());
-    let asked = match named {
-        Some(text) => known(&text.parse().map_err(|_| Refusal::UnknownScope)?),
-        None => Some(known(&client.scope))
-            .filter(|scopes| !scopes.is_empty())
-            .unwrap_or_else(|| policy.catalogue.default_scopes()),
+    let opens_something = |scopes: &Scopes| scopes.iter().any(|scope| scope.as_str() != scope::OFFLINE_ACCESS);
+    let usual = || {
+        let registered = known(&client.scope);
+        if opens_something(&registered) { registered } else { policy.catalogue.default_scopes().union(&registered) }
+    };
+    let asked = match named.map(str::parse).transpose().map_err(|_| Refusal::UnknownScope)? {
+        None => usual(),
+        Some(named) => match known(&named) {
+            // `offline_access` says how long, and not what for.
+            asked if !asked.is_empty() && !opens_something(&asked) => asked.union(&usual()),
+            asked => asked,
+        },
     };
     if asked.is_empty() { Err(Refusal::UnknownScope) } else { Ok(asked) }
 }

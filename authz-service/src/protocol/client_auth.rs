@@ -70,6 +70,10 @@ impl Presented {
         let secret = body.take("client_secret").map(Secret::new);
         let header = authorization.is_some();
         let fail = |fault| Refusal::Client { fault, header };
+        // RFC 7521 section 4.2: not a method that we take, and not one to be passed over.
+        if body.take("client_assertion").is_some() || body.take("client_assertion_type").is_some() {
+            return Err(fail(ClientFault::Method));
+        }
         match (authorization, secret) {
             (Some(_), Some(_)) => Err(fail(ClientFault::TwoMethods)),
             (Some(header), None) => {

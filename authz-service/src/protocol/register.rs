@@ -39,7 +39,26 @@ pub fn parse(is_json: bool, body: &[u8]) -> Result<ClientMetadata, Refusal> {
     if members.get("redirect_uris").is_some_and(|uris| !is_list_of_text(uris)) {
         return Err(Refusal::RedirectUris);
     }
+    let is_long = |(name, value): (&String, &Value)| {
+        !["redirect_uris", "software_statement"].contains(&name.as_str()) && longest_text(value) > MAX_TEXT
+    };
+    if members.iter().any(is_long) {
+        return Err(metadata("a member is longer than 1024 bytes"));
+    }
     serde_json::from_value(Value::Object(members)).map_err(|_| metadata("a member has the wrong type"))
+}
+
+/// The longest string member (contract C9).
+const MAX_TEXT: usize = 1024;
+
+/// The length of the longest text within a value.
+fn longest_text(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(longest_text).max().unwrap_or_default(),
+        Value::Object(members) => members.values().map(longest_text).max().unwrap_or_default(),
+        _ => 0,
+    }
 }
 
 fn is_list_of_text(value: &Value) -> bool {
@@ -169,11 +188,17 @@ fn is_web_link(text: &str) -> bool {
 /// Members of a JWK that only its owner may know (RFC 7518 sections 6.2.2, 6.3.2, 6.4.1).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
+/// The longest key set that is kept: the size of a whole client metadata document (contract C9). It stays in memory.
+const MAX_JWKS: usize = 5 * 1024;
+
 fn check_keys(sent: &ClientMetadata) -> Result<(), Refusal> {
     if sent.jwks.is_some() && sent.jwks_uri.is_some() {
         return Err(metadata("jwks and jwks_uri exclude each other"));
     }
     let Some(jwks) = &sent.jwks else { return Ok(()) };
+    if jwks.to_string().len() > MAX_JWKS {
+        return Err(metadata("jwks is longer than 5 KiB"));
+    }
     let keys = jwks.get("keys").and_then(Value::as_array).ok_or_else(|| metadata("jwks must hold a list of keys"))?;
     let public = |key: &Value| {
         key.as_object().is_some_and(|key| {

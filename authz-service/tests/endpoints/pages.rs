@@ -20,7 +20,7 @@ fn ui_01_05_06_without_a_session_there_is_a_login_page_and_no_code() {
         assert!(!text.contains(source), "{source}");
     }
     let policy = page.header("content-security-policy").unwrap();
-    assert!(policy.contains("form-action 'self' http://127.0.0.1:49152;"), "{policy}");
+    assert!(policy.contains("form-action 'self' https: http://127.0.0.1:49152;"), "{policy}");
     assert_eq!(service.count("codes"), 0);
 }
 

@@ -147,7 +147,9 @@ impl State {
             Change::Denied { .. } => Ok(()),
             Change::CodeRedeemed { code, access, family } => self.redeem(&code, access, family, undo),
             Change::RefreshRotated { grant, presented, successor, access } => {
-                self.rotate(grant, presented, successor, at, undo)?;
+                // The second of the decision, which the grace is counted from: that of the commit never goes back, and
+                // a clock that was ahead for a while must not make a lost answer look like a replay.
+                self.rotate(grant, presented, successor, access.issued, undo)?;
                 self.issue(access, undo)
             }
             Change::RefreshRepeated { grant, presented, access } => self.repeat(grant, &presented, access, undo),
@@ -185,7 +187,12 @@ impl State {
     }
 
     fn create_user(&mut self, user: User, undo: &mut Undo) -> Result<(), Conflict> {
-        vacant(&self.users, &user.name, "the account")?;
+        // An account that nobody can log in with, made for approving without a person, may become a person's.
+        let taken =
+            |known: &User| known.password.is_some() || known.stage != UserStage::Enabled || user.password.is_none();
+        if self.users.get(&user.name).is_some_and(taken) {
+            return Err(Conflict::Exists("the account"));
+        }
         set(&mut self.users, user.name.clone(), Some(user), undo, Replaced::User);
         Ok(())
     }

@@ -49,9 +49,9 @@ pub struct Facts {
     pub family: Option<Family>,
     /// The access token that was wanted.
     pub access: Option<Access>,
-    /// The open set-up link, while no account exists.
+    /// The open set-up link, while nobody can log in.
     pub setup: Option<SetupLink>,
-    /// Whether there is any account.
+    /// Whether anybody can log in.
     pub has_users: bool,
 }
 
@@ -92,6 +92,7 @@ impl State {
             Some(id) => self.clients.get(id),
             None => grant_client,
         };
+        let has_users = self.someone_can_log_in();
         Facts {
             client: client.cloned(),
             user: user.cloned(),
@@ -102,9 +103,14 @@ impl State {
             grant_client_exists: grant_client.is_some(),
             family: grant.and_then(|grant| self.families.get(&grant.id)).cloned(),
             access: access.cloned(),
-            setup: self.setup.get(&()).filter(|_| self.users.is_empty()).cloned(),
-            has_users: !self.users.is_empty(),
+            setup: self.setup.get(&()).filter(|_| !has_users).cloned(),
+            has_users,
         }
+    }
+
+    /// Whether anybody has an account that a person can log in with; the one of `--auto-approve` is none.
+    pub fn someone_can_log_in(&self) -> bool {
+        self.users.values().any(|user| user.password.is_some() && user.stage != UserStage::Removed)
     }
 
     /// The public keys, oldest first.

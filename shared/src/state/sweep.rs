@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::apply::{State, Undo};
-use super::record::{ClientOrigin, FamilyStage, GrantStage};
+use super::record::{Client, ClientOrigin, FamilyStage, GrantStage};
+use crate::id::ClientId;
 use crate::time::Timestamp;
 
 impl State {
@@ -27,11 +28,12 @@ impl State {
         self.sweep_clients(unused_clients, undo);
     }
 
-    /// What a sweep at `now` would forget, counted roughly: whether it is worth a commit.
-    pub fn sweepable(&self, now: Timestamp) -> usize {
-        self.codes.values().filter(|code| code.expires < now).count()
-            + self.access.values().filter(|access| access.expires < now).count()
-            + self.sessions.values().filter(|session| session.expires < now).count()
+    /// Whether a sweep would forget anything: whether it is worth a commit.
+    pub fn is_sweepable(&self, before: Timestamp, unused_clients: Timestamp) -> bool {
+        self.codes.values().any(|code| code.expires < before)
+            || self.access.values().any(|access| access.expires < before)
+            || self.sessions.values().any(|session| session.expires < before)
+            || self.unused_clients(unused_clients).next().is_some()
     }
 
     fn sweep_grants(&mut self, before: Timestamp, undo: &mut Undo) {
@@ -52,15 +54,16 @@ impl State {
 
     /// Clients that registered themselves and that nobody ever said yes to, or not for long (RFC 7591 section 5).
     fn sweep_clients(&mut self, before: Timestamp, undo: &mut Undo) {
-        let needed: HashSet<_> = self.grants.values().map(|grant| grant.client.clone()).collect();
-        let unused: Vec<_> = self
-            .clients
-            .values()
-            .filter(|client| client.origin == ClientOrigin::Dynamic && client.issued_at < before)
-            .filter(|client| !needed.contains(&client.id))
-            .map(|client| client.id.clone())
-            .collect();
+        let unused: Vec<_> = self.unused_clients(before).map(|client| client.id.clone()).collect();
         unused.into_iter().for_each(|id| self.forget_client(id, undo));
+    }
+
+    fn unused_clients(&self, before: Timestamp) -> impl Iterator<Item = &Client> {
+        let old = move |client: &&Client| client.origin == ClientOrigin::Dynamic && client.issued_at < before;
+        let none_is_old = !self.clients.values().any(|client| old(&client));
+        let grants = self.grants.values().filter(|_| !none_is_old);
+        let needed: HashSet<&ClientId> = grants.map(|grant| &grant.client).collect();
+        self.clients.values().filter(old).filter(move |client| !needed.contains(&client.id))
     }
 }
 

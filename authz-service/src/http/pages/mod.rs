@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use minijinja::{Environment, Value, context};
+use shared::oauth::register::GrantType;
 use shared::scope::Catalogue;
 use shared::uri::{ExactRedirect, Parts};
 
@@ -62,7 +63,6 @@ impl Pages {
                 .insert_header(("Content-Security-Policy", policy(targets)))
                 .insert_header(("X-Frame-Options", "DENY"))
                 .insert_header(("Referrer-Policy", "no-referrer"))
-                .insert_header(("Cross-Origin-Opener-Policy", "same-origin"))
                 .body(page),
             Err(error) => {
                 tracing::error!(%error, "a page cannot be made");
@@ -111,6 +111,7 @@ impl Pages {
             resource => asked.resource.as_str(),
             home => asked.client.client_uri.as_deref().and_then(|uri| Parts::of(uri)?.host()),
             scopes => Value::from(scopes),
+            lasting => asked.client.grant_types.contains(&GrantType::RefreshToken),
             user,
             transaction => &hidden.transaction,
             csrf => &hidden.csrf,
@@ -162,11 +163,12 @@ impl Pages {
 }
 
 /// What a page may load and where its forms may lead. `form-action` holds for the redirects after a form too
-/// (Chromium, CSP3 section 6.4.2), so a page whose answer goes to a client names that client's origin.
+/// (Chromium, CSP3 section 6.4.2), so a page whose answer goes to a client names that client's origin, and `https:` for
+/// where the client's callback sends the person next.
 fn policy(targets: &str) -> String {
-    let gap = if targets.is_empty() { "" } else { " " };
+    let targets = if targets.is_empty() { String::new() } else { format!(" https: {targets}") };
     format!(
-        "default-src 'none'; style-src 'self'; form-action 'self'{gap}{targets}; frame-ancestors 'none'; base-uri 'none'"
+        "default-src 'none'; style-src 'self'; form-action 'self'{targets}; frame-ancestors 'none'; base-uri 'none'"
     )
 }
 
@@ -291,8 +293,7 @@ mod tests {
             ("https://a.example/cb", "https://a.example"),
             ("http://[::1]:8080/cb", "http:"),
             ("com.example.app:/cb", "com.example.app:"),
-            ("https://a.example;script-src/cb", "https:"),
-            ("https://a,b/cb", "https:"),
+            ("com.example.app://a.example;script-src/cb", "com.example.app:"),
         ] {
             let uri = RedirectUri::register(uri, &[]).unwrap();
             assert_eq!(form_target(&ExactRedirect::find(&[uri], None).unwrap()), target);

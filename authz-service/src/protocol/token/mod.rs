@@ -4,7 +4,7 @@ pub mod code;
 pub mod refresh;
 
 use shared::id::TokenId;
-use shared::oauth::form::Parameters;
+use shared::oauth::form::{BadForm, MAX_PARAMETERS, Parameters};
 use shared::oauth::json;
 use shared::oauth::jwt::{AccessClaims, Audience};
 use shared::oauth::register::GrantType;
@@ -60,6 +60,9 @@ fn flat_object(body: &[u8]) -> Result<Parameters, Refusal> {
     let serde_json::Value::Object(members) = value else {
         return Err(Refusal::Body("the body must be a JSON object".into()));
     };
+    if members.len() > MAX_PARAMETERS {
+        return Err(Refusal::Form(BadForm::TooMany));
+    }
     let text = |(name, value)| match value {
         serde_json::Value::String(text) => Ok((name, text)),
         _ => Err(Refusal::Body("every member of the body must be a string".into())),

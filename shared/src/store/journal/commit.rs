@@ -23,9 +23,8 @@ const CARE: Duration = Duration::from_secs(60);
 /// How long after its end a record is kept, so that the clocks of several processes may differ.
 const MARGIN: Seconds = Seconds(60);
 
-/// How long a client that registered itself is kept although nobody ever said yes to it (RFC 7591 section 5): as
-/// long as the longest grant lives.
-const UNUSED_CLIENT: Seconds = Seconds(90 * 86_400);
+/// How long a client that registered itself is kept although nobody ever said yes to it (RFC 7591 section 5).
+const UNUSED_CLIENT: Seconds = Seconds(30 * 86_400);
 
 type Outcome = Result<(), CommitError>;
 
@@ -122,10 +121,10 @@ impl<'a> Housekeeping<'a> {
 
     fn sweep(&self, lock: &StoreLock) {
         let before = Timestamp(self.core.clock.now().0.saturating_sub(MARGIN.0));
-        if self.core.state().sweepable(before) == 0 {
+        let unused_clients = Timestamp(before.0.saturating_sub(UNUSED_CLIENT.0));
+        if !self.core.state().is_sweepable(before, unused_clients) {
             return;
         }
-        let unused_clients = Timestamp(before.0.saturating_sub(UNUSED_CLIENT.0));
         if let Err(error) = commit(self.core, lock, vec![vec![Change::Swept { before, unused_clients }]]) {
             tracing::warn!(%error, "what has ended could not be forgotten; it will be tried again");
         }
