@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{call, completions, demo, list, login, logout, refresh, register, status, tools};
 use crate::context::Context;
@@ -71,7 +71,8 @@ fn profile(text: &str) -> Result<String, &'static str> {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let matches = without_empty(Cli::command()).try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return unparsed(&error),
     };
@@ -97,10 +98,10 @@ pub fn main() -> ExitCode {
     // Children that were left behind by an interruption are killed when the runtime drops them.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     match outcome {
-        Some(Ok(report)) => {
-            out.report(&report);
-            ExitCode::from(report.exit as u8)
-        }
+        Some(Ok(report)) => match out.report(&report) {
+            Ok(()) => ExitCode::from(report.exit as u8),
+            Err(error) => unsaid(&error, report.exit),
+        },
         Some(Err(failure)) => {
             out.failure(&failure);
             ExitCode::from(failure.exit as u8)
@@ -110,6 +111,24 @@ pub fn main() -> ExitCode {
             ExitCode::from(INTERRUPTED)
         }
     }
+}
+
+/// An environment variable that is empty counts as not set.
+fn without_empty(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| if is_empty(&arg) { arg.env(clap::builder::Resettable::Reset) } else { arg })
+        .mut_subcommands(without_empty)
+}
+
+/// The answer did not reach its reader: no success, unless the reader left because it had seen enough.
+fn unsaid(error: &std::io::Error, exit: Exit) -> ExitCode {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        return ExitCode::from(exit as u8);
+    }
+    let what = format!("the command was carried out, but its answer could not be written: {error}");
+    Printer::new(false).failure(&Failure::failed("output", what, "check where the output goes; mcp-client status"));
+    ExitCode::from(if exit == Exit::Done { Exit::Failed } else { exit } as u8)
 }
 
 /// Help goes to stdout and is a success; a command line that makes no sense is told in the way that it asks for.
@@ -178,8 +197,6 @@ fn log() {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

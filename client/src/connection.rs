@@ -15,7 +15,7 @@ use crate::flow::discover::{self, Hints};
 use crate::flow::scopes;
 use crate::login::{self, LoginArgs};
 use crate::net::streamable::ServerClient;
-use crate::print::clean_line;
+use crate::print::{clean_line, shell_word};
 use crate::server::{DEFAULT_ISSUER, DEFAULT_NAME, Named, ServerArgs, locate};
 use crate::session::{Child, Session, SessionError};
 use crate::tokens::{self, TOKEN_VARIABLE, When};
@@ -116,10 +116,10 @@ impl<'a> Connection<'a> {
             Route::Stdio(_) => true,
             Route::Http(url) => is_for(&book, &ctx.profile, &named, url),
         });
-        let environment = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
+        let environment = given_token(std::env::var_os(TOKEN_VARIABLE))?;
         let credential = match (args.anonymous, environment, kept) {
             (true, ..) => Credential::Nothing,
-            (false, Some(token), _) => Credential::Given(Secret::new(token)),
+            (false, Some(token), _) => Credential::Given(token),
             (false, None, Some(key)) => Credential::Kept(key),
             (false, None, None) => Credential::Nothing,
         };
@@ -237,7 +237,7 @@ impl<'a> Connection<'a> {
     pub async fn step_up(&mut self, needed: &Scopes, hints: Option<Hints>) -> Outcome<()> {
         let refusal = || {
             let mut command = self.login_command();
-            command.push_str(&format!(" --scope \"{needed}\""));
+            command.push_str(&format!(" --scope {}", shell_word(&needed.to_string())));
             Failure::new(
                 Exit::Refused,
                 "insufficient_scope",
@@ -347,6 +347,18 @@ impl ConnectArgs {
         let name = name.filter(|name| *name != DEFAULT_NAME);
         let arguments = name.map_or_else(Vec::new, |name| vec!["--name".into(), name.into()]);
         Child { program: sibling(OUR_SERVER), arguments, data }
+    }
+}
+
+/// The token that the environment gives; an empty one counts as not set.
+fn given_token(value: Option<OsString>) -> Outcome<Option<Secret>> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
+    match value.into_string() {
+        Ok(token) if token.bytes().all(|b| b.is_ascii_graphic()) => Ok(Some(Secret::new(token))),
+        _ => Err(Failure::usage(
+            format!("{TOKEN_VARIABLE} holds no access token: there are characters in it that no token has"),
+            "set it to the token alone: no blanks, no line breaks, no \"Bearer\"",
+        )),
     }
 }
 

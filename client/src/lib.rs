@@ -9,6 +9,7 @@ pub mod connection;
 pub mod context;
 pub mod failure;
 pub mod flow;
+pub mod input;
 pub mod login;
 pub mod net;
 pub mod print;

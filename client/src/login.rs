@@ -16,11 +16,15 @@ use crate::flow::client::Client;
 use crate::flow::discover::CheckedIssuer;
 use crate::flow::token::{self, TokenError, Tokens};
 use crate::flow::{register, scopes};
+use crate::input::read_text;
 use crate::net::browser;
 use crate::net::callback::{Hit, Listener};
 use crate::print::clean_line;
 use crate::server::Located;
 use crate::vault::{Key, Registration, Source};
+
+/// The longest file with a client secret, in bytes.
+const LONGEST_SECRET: u64 = 64 * 1024;
 
 /// How a person, and a client, log in.
 #[derive(Args, Clone)]
@@ -90,10 +94,11 @@ impl LoginArgs {
     }
 
     /// The secret, read from its file if it names one.
-    fn secret(&self) -> Outcome<Option<Secret>> {
+    async fn secret(&self) -> Outcome<Option<Secret>> {
         let Some(text) = self.client_secret.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
         let Some(path) = text.strip_prefix('@') else { return Ok(Some(Secret::new(text.to_owned()))) };
-        let read = std::fs::read_to_string(path)
+        let read = read_text(path, LONGEST_SECRET)
+            .await
             .map_err(|error| Failure::usage(format!("--client-secret: {path}: {error}"), "name a readable file"))?;
         Ok(Some(Secret::new(read.trim_end_matches(['\r', '\n']).to_owned())))
     }
@@ -198,7 +203,7 @@ pub async fn identify(
 ) -> Outcome<Identity> {
     let bad_id = |_| Failure::usage("the client id is not 1 to 2048 visible ASCII characters", "check --client-id");
     if let Some(id) = &args.client_id {
-        let client = Client::given(id.parse::<ClientId>().map_err(bad_id)?, args.secret()?, &issuer.auth_methods);
+        let client = Client::given(id.parse::<ClientId>().map_err(bad_id)?, args.secret().await?, &issuer.auth_methods);
         return Ok(Identity { client, source: Source::Given, fresh: false });
     }
     let book = ctx.vault.read().await.or_else(forgive_damage)?;

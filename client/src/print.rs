@@ -60,11 +60,12 @@ impl Printer {
     }
 
     /// The answer.
-    pub fn report(self, report: &Report) {
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn report(self, report: &Report) -> io::Result<()> {
         let text = if self.json { encode(&report.json) } else { clean(&report.text) };
-        if !text.is_empty() {
-            let _ = writeln!(io::stdout(), "{text}");
-        }
+        if text.is_empty() { Ok(()) } else { writeln!(io::stdout(), "{text}") }
     }
 
     /// The failure: to stderr for people; as an object to stdout for programs.
@@ -122,6 +123,16 @@ pub fn clean_line(text: &str, longest: usize) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
+}
+
+/// A word of a command that people are told to run. A shell reads it as it is: scopes and issuers come from servers,
+/// and may hold `$(…)` (CWE-78).
+pub fn shell_word(text: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:@%+=,".contains(&b);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 fn is_unsafe(c: char) -> bool {
@@ -183,6 +194,22 @@ mod tests {
         let encoded = encode(&value);
         assert!(encoded.chars().all(|c| !is_unsafe(c)), "{encoded}");
         assert_eq!(serde_json::from_str::<Value>(&encoded).unwrap(), value);
+    }
+
+    #[test]
+    fn dsc_13_a_word_of_a_server_is_one_word_to_a_shell() {
+        for (text, word) in [
+            ("mcp:tools:read", "mcp:tools:read"),
+            ("https://as.example:8443/t", "https://as.example:8443/t"),
+            ("a b", "'a b'"),
+            ("$(id)", "'$(id)'"),
+            ("a`id`;b", "'a`id`;b'"),
+            ("it's", r"'it'\''s'"),
+            ("https://as.example/?x&y", "'https://as.example/?x&y'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(text), word, "{text}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::flow::discover::{self, CheckedIssuer, CheckedResource, DiscoverError, Hints};
 use crate::flow::scopes::Known;
 use crate::net::http::{METADATA_LIMIT, NoReply, Reply};
+use crate::print::shell_word;
 
 /// The issuer when nobody says.
 pub const DEFAULT_ISSUER: &str = "http://localhost:3000";
@@ -105,9 +106,9 @@ impl ServerArgs {
     /// The command that logs in to this server.
     pub fn login_command(&self, profile: &str) -> String {
         let mut words = vec!["mcp-client".to_owned(), "login".to_owned()];
-        words.extend(self.url.iter().chain(&self.server).cloned());
+        words.extend(self.url.iter().chain(&self.server).map(|url| shell_word(url)));
         for (flag, value) in [("--issuer", &self.issuer), ("--resource", &self.resource), ("--name", &self.name)] {
-            words.extend(value.iter().flat_map(|value| [flag.to_owned(), value.clone()]));
+            words.extend(value.iter().flat_map(|value| [flag.to_owned(), shell_word(value)]));
         }
         if profile != crate::cli::DEFAULT_PROFILE {
             words.extend(["--profile".to_owned(), profile.to_owned()]);
@@ -213,7 +214,7 @@ fn open_or_nothing(url: &str) -> Failure {
     Failure::failed(
         "no_login",
         format!("{url} neither asks for a login nor publishes an authorization server's metadata"),
-        format!("if it is an open MCP server, run: mcp-client tools {url}; otherwise check the URL"),
+        format!("if it is an open MCP server, run: mcp-client tools {}; otherwise check the URL", shell_word(url)),
     )
 }
 

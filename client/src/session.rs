@@ -204,7 +204,7 @@ fn spawn(child: &Child) -> Result<TokioChildProcess, SessionError> {
     let mut command = Command::new(&child.program);
     command.args(&child.arguments).kill_on_drop(true);
     // What we know is not for every program that we start.
-    for secret in ["MCP_ACCESS_TOKEN", "MCP_CLIENT_SECRET"] {
+    for secret in crate::net::SECRET_VARIABLES {
         command.env_remove(secret);
     }
     if let Some(data) = &child.data {

@@ -42,6 +42,13 @@ pub fn find<'a>(book: &'a Book, profile: &'a str, named: &'a Named) -> Outcome<O
     {
         fitting.retain(|entry| entry.server.as_deref() == Some(url));
     }
+    // A server that has changed its authorization server: the login there, the latest, is the one that counts.
+    if let Named::Url { url, .. } = named
+        && fitting.iter().all(|entry| entry.server.as_deref() == Some(url) || entry.resource.as_str() == url)
+        && let Some(latest) = fitting.iter().copied().max_by_key(|entry| entry.obtained)
+    {
+        fitting = vec![latest];
+    }
     match fitting.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one)),

@@ -54,7 +54,7 @@ fn a_guards_refusal_names_the_scopes_and_a_better_token_opens_the_tool() {
     let ran = scripted(&home, "modern", &["--json", "call", "guarded"]);
     assert_eq!(ran.code, 4, "{ran:?}");
     assert_eq!(ran.json()["structuredContent"]["scope"], "a b");
-    assert!(ran.err.contains("--scope \"a b\""), "{ran:?}");
+    assert!(ran.err.contains("--scope 'a b'"), "{ran:?}");
     // A token that was revoked meanwhile is refreshed once.
     home.keep(&fake, json!({ "access_token": "revoked", "refresh_token": "r0" }));
     let ran = scripted(&home, "modern", &["call", "guarded"]);

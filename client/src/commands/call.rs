@@ -9,7 +9,11 @@ use shared::scope::Scopes;
 use crate::connection::{ConnectArgs, Connection};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::input::read_text;
 use crate::print::Report;
+
+/// The longest file of arguments, in bytes: the longest message that stdio servers of ours take.
+const LONGEST: u64 = 8 * 1024 * 1024;
 
 /// Call a tool of a server
 #[derive(Args, Debug)]
@@ -41,7 +45,7 @@ impl Call {
     /// # Errors
     /// When the arguments are no object, or the server refuses or is not there. A tool's own error is a report.
     pub async fn run(self, ctx: &Context) -> Outcome<Report> {
-        let arguments = arguments(&self.args)?;
+        let arguments = arguments(&self.args).await?;
         let mut connection = Connection::new(ctx, &self.connect).await?;
         let as_argument = connection.token_argument();
         loop {
@@ -63,9 +67,10 @@ impl Call {
     }
 }
 
-fn arguments(text: &str) -> Outcome<JsonObject> {
+async fn arguments(text: &str) -> Outcome<JsonObject> {
     let read = match text.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path)
+        Some(path) => read_text(path, LONGEST)
+            .await
             .map_err(|error| Failure::usage(format!("--args: {path}: {error}"), "name a readable file"))?,
         None => text.to_owned(),
     };
@@ -153,11 +158,11 @@ mod tests {
         assert_eq!(guarded(&result(fine)), None);
     }
 
-    #[test]
-    fn arguments_are_an_object_with_unique_names() {
-        assert!(arguments("{\"a\":1}").is_ok());
+    #[tokio::test]
+    async fn arguments_are_an_object_with_unique_names() {
+        assert!(arguments("{\"a\":1}").await.is_ok());
         for bad in ["", "[]", "1", "{\"a\":1,\"a\":2}", "{a:1}", "@/no/such/file"] {
-            assert_eq!(arguments(bad).unwrap_err().exit, Exit::Usage, "{bad}");
+            assert_eq!(arguments(bad).await.unwrap_err().exit, Exit::Usage, "{bad}");
         }
     }
 }

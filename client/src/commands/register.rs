@@ -9,6 +9,7 @@ use crate::login::{LoginArgs, identify};
 use crate::net::callback::Listener;
 use crate::print::Report;
 use crate::server::{ServerArgs, locate};
+use crate::vault::{Registration, Source};
 
 /// Register this client with an authorization server, and keep the registration
 #[derive(Args, Debug)]
@@ -31,6 +32,11 @@ impl Register {
         })?;
         let redirect_uri = listener.redirect_uri();
         let identity = identify(ctx, &located.issuer, &self.login, &redirect_uri, self.login.register_again).await?;
+        if identity.source == Source::Given {
+            let issuer = &located.issuer.issuer;
+            let given = Registration::of(issuer, &ctx.profile, Source::Given, &identity.client, &redirect_uri);
+            ctx.vault.change(|book| book.register(given)).await?;
+        }
         let id = identity.client.id.as_str();
         let head =
             if identity.fresh { "✅ Client registration successful!" } else { "This client is registered already." };

@@ -144,7 +144,8 @@ pub fn accept_resource(server: &Resource, place: &str, body: &[u8]) -> Result<Ch
     if !ours {
         return Err(other());
     }
-    let issuer = read.authorization_servers.iter().find_map(|name| name.parse().ok()).ok_or(DiscoverError::NoIssuer)?;
+    let mut issuers = read.authorization_servers.iter().filter_map(|name| name.parse::<Issuer>().ok());
+    let issuer = issuers.find(|issuer| is_allowed(server.as_str(), issuer.as_str())).ok_or(DiscoverError::NoIssuer)?;
     let scopes = (!read.scopes_supported.is_empty()).then_some(read.scopes_supported);
     Ok(CheckedResource { resource, issuer, scopes, _checked: () })
 }
@@ -239,10 +240,14 @@ pub fn accept_issuer(asked: &Issuer, body: &[u8]) -> Result<CheckedIssuer, Disco
     })
 }
 
-/// https, or http on this machine when the issuer is on this machine too: a remote server has no business in having
-/// our browser or our secrets sent to a local port.
 fn is_endpoint(issuer: &Issuer, url: &str) -> bool {
-    is_plain(url) && (url.starts_with("https://") || is_local(issuer.as_str()))
+    is_plain(url) && is_allowed(issuer.as_str(), url)
+}
+
+/// Whether `who` may name `url` to us: a remote server has no business in having us, our browser or our secrets sent
+/// to a port of this machine, by http or https (MCP security best practices, server-side request forgery).
+fn is_allowed(who: &str, url: &str) -> bool {
+    !is_local(url) || is_local(who)
 }
 
 /// A URL that every parser reads alike: http(s), a host, no user, no fragment, only the characters of RFC 3986;
@@ -406,6 +411,11 @@ mod tests {
             accept(json!(["ftp://x", "https://as.example/t/"])).unwrap().issuer.as_str(),
             "https://as.example/t/"
         );
+        // A remote server does not have us knock at ports of this machine.
+        for local in ["http://localhost:3000", "http://127.0.0.1:9", "https://[::1]:9/x"] {
+            assert_eq!(accept(json!([local])), Err(DiscoverError::NoIssuer), "{local}");
+            assert_eq!(accept(json!([local, "https://as.example"])).unwrap().issuer.as_str(), "https://as.example");
+        }
     }
 
     #[test]

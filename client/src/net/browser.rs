@@ -32,6 +32,9 @@ fn is_for_browsers(url: &str) -> bool {
 }
 
 fn start(command: &mut Command) -> Option<()> {
+    for secret in super::SECRET_VARIABLES {
+        command.env_remove(secret);
+    }
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
     // Reaps the child whenever it ends; a browser may stay up for days.
     std::thread::spawn(move || child.wait());

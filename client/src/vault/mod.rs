@@ -150,8 +150,12 @@ impl Vault {
 
     fn read_now(&self) -> Result<Book, VaultError> {
         let path = self.file();
-        let text = match fs::read(&path) {
-            Ok(text) => text,
+        let read =
+            fs::metadata(&path).and_then(|found| if found.is_file() { fs::read(&path).map(Some) } else { Ok(None) });
+        let text = match read {
+            Ok(Some(text)) => text,
+            // A pipe would keep us waiting for ever.
+            Ok(None) => return Err(VaultError::Unsafe { path, reason: "it is not a file".into() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Book::default()),
             Err(error) => return Err(VaultError::Io { what: "cannot read", path, error }),
         };
