@@ -116,7 +116,13 @@ fn without_empty(command: clap::Command) -> clap::Command {
 fn run(arguments: Arguments) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let stop = stop()?;
+        let (asked, left) = (stop()?, streams::host_left());
+        let stop = async {
+            tokio::select! {
+                () = asked => {}
+                () = left => {}
+            }
+        };
         let handler = handler(arguments);
         let ending = server::serve(handler, streams::stdin(), streams::stdout(), stop).await;
         tracing::info!(?ending, "the server ends");

@@ -297,9 +297,13 @@ impl ServerHandler for Handler {
 
     async fn list_tools(
         &self,
-        _request: Option<PaginatedRequestParams>,
+        request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
+        // There is one page, and no cursor leads to another (MCP "Pagination").
+        if request.is_some_and(|request| request.cursor.is_some_and(|cursor| !cursor.is_empty())) {
+            return Err(ErrorData::invalid_params("Invalid params: unknown cursor", None));
+        }
         // Private: what a host sees may come to depend on its grants.
         let mut result = ListToolsResult::with_all_items(self.listing.clone());
         if let Some(identity) = self.identity(Era::of(&context)?) {

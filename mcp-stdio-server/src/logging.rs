@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
@@ -15,8 +14,9 @@ pub fn start() {
         .with_ansi(color)
         // A closed or full stderr is not worth a panic.
         .log_internal_errors(false);
-    // rmcp logs whole requests below this level, and they hold what people say; and every refusal as a warning.
-    let private = Targets::new().with_default(LevelFilter::TRACE).with_target("rmcp", Level::ERROR);
+    // rmcp logs whole requests, and they hold what people say; every refusal as a warning; and a line for each answer
+    // that a host no longer takes.
+    let private = Targets::new().with_default(LevelFilter::TRACE).with_target("rmcp", LevelFilter::OFF);
     // Building a filter from text takes longer than a start should: only when there is a text.
     let wished = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let started = match wished {

@@ -36,13 +36,15 @@ pub struct Framing<R> {
     /// A refusal that has not found its way into the outbox yet. [`Transport::receive`] may be dropped at any
     /// `await`, so that what it has begun is kept here.
     owed: Option<Vec<u8>>,
+    /// The `initialize` under way: the one request that cannot be cancelled.
+    initialize: Option<RequestId>,
     ended: watch::Sender<bool>,
 }
 
 impl<R: AsyncRead + Unpin + Send> Framing<R> {
     /// Reads lines from `input`, answers through `outbox`, and sets `ended` when the input has ended.
     pub fn new(input: R, outbox: Outbox, ended: watch::Sender<bool>) -> Self {
-        Self { lines: Lines::new(input), outbox, flights: Arc::default(), owed: None, ended }
+        Self { lines: Lines::new(input), outbox, flights: Arc::default(), owed: None, initialize: None, ended }
     }
 
     /// The next message; refusals are answered on the way. `None` at the end of the input.
@@ -78,6 +80,9 @@ impl<R: AsyncRead + Unpin + Send> Framing<R> {
                 if let ClientNotification::CancelledNotification(cancelled) = &*notification
                     && let Some(id) = &cancelled.params.request_id
                 {
+                    if self.initialize.as_ref() == Some(id) {
+                        return None;
+                    }
                     self.flights.cancel(id);
                 }
                 Some(JsonRpcMessage::notification(*notification))
@@ -94,6 +99,9 @@ impl<R: AsyncRead + Unpin + Send> Framing<R> {
     fn take_off(&mut self, id: RequestId, mut request: ClientRequest, room: Room) -> Option<ClientJsonRpcMessage> {
         match Flights::take_off(&self.flights, &id, room) {
             Some(flight) => {
+                if matches!(request, ClientRequest::InitializeRequest(_)) {
+                    self.initialize = Some(id.clone());
+                }
                 request.extensions_mut().insert(flight);
                 Some(JsonRpcMessage::Request(JsonRpcRequest::new(id, request)))
             }
@@ -111,6 +119,11 @@ impl<R: AsyncRead + Unpin + Send + 'static> Transport<RoleServer> for Framing<R>
     type Error = io::Error;
 
     fn send(&mut self, item: ServerJsonRpcMessage) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        if let JsonRpcMessage::Response(response) = &item
+            && self.initialize.as_ref() == Some(&response.id)
+        {
+            self.initialize = None;
+        }
         let landed = match &item {
             JsonRpcMessage::Response(response) => self.flights.land(&response.id),
             JsonRpcMessage::Error(error) => error.id.as_ref().and_then(|id| self.flights.land(id)),

@@ -80,7 +80,8 @@ struct Params {
 impl Params {
     fn of(params: Option<Value>) -> Result<Self, ErrorData> {
         let mut rest = match params {
-            None => None,
+            // Some hosts write an absent member as null.
+            None | Some(Value::Null) => None,
             Some(Value::Object(params)) => Some(params),
             Some(_) => return Err(bad_params("\"params\" must be an object")),
         };
@@ -161,7 +162,7 @@ fn attach(request: &mut ClientRequest, meta: Option<Map<String, Value>>) {
 fn notification(method: String, params: Option<Value>) -> Screened {
     let mut message = Map::new();
     message.insert("method".to_owned(), Value::String(method));
-    if let Some(params) = params {
+    if let Some(params) = params.filter(|params| !params.is_null()) {
         message.insert("params".to_owned(), params);
     }
     match ClientNotification::deserialize(Value::Object(message)) {

@@ -73,6 +73,23 @@ pub fn stdout() -> Stdout {
     Stdout::Thread(tokio::io::stdout())
 }
 
+/// How long what the host sent before it left may take: it lies in the pipe, and is answered as far as time allows.
+const AFTERWARDS: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Resolves a second after the host has closed the input, also when unread lines hide its end: a host that leaves
+/// without reading its answers would keep us for ever (contract C10).
+pub async fn host_left() {
+    #[cfg(target_os = "linux")]
+    if let Ok(pipe) = tokio::net::unix::pipe::OpenOptions::new().open_receiver("/proc/self/fd/0") {
+        // This interest waits for no data, only for the writing end to close.
+        if pipe.ready(tokio::io::Interest::PRIORITY).await.is_ok() {
+            tokio::time::sleep(AFTERWARDS).await;
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
 /// A standard stream that is a Unix socket.
 #[cfg(unix)]
 fn socket(stream: &impl std::os::fd::AsFd) -> Option<tokio::net::UnixStream> {

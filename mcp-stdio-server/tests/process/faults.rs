@@ -25,6 +25,41 @@ fn std_12_f_22_the_end_of_stdin_ends_the_server_after_its_answers() {
     assert!(host.output_ended());
 }
 
+/// What the host sent fills the pipe, so that its end cannot be read: it is seen all the same.
+#[test]
+#[cfg(target_os = "linux")]
+fn std_12_f_22_a_host_that_leaves_without_reading_its_answers_ends_the_server() {
+    use std::process::{Command, Stdio};
+
+    let fixture = Fixture::new();
+    let lines = fixture.path().with_extension("lines");
+    let line = r#"{"jsonrpc":"2.0","id":ID,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+    let all: Vec<String> = (0..60_000).map(|id| line.replace("ID", &id.to_string())).collect();
+    std::fs::write(&lines, all.join("\n")).unwrap();
+    let server = env!("CARGO_BIN_EXE_mcp-stdio-server");
+    let script = format!("timeout 1 cat {} | {server} --data {}", lines.display(), fixture.path().display());
+    let mut pipeline = Command::new("bash").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(1) + END;
+    let status = loop {
+        if let Some(status) = pipeline.try_wait().unwrap() {
+            break status;
+        }
+        assert!(std::time::Instant::now() < deadline, "still there");
+        std::thread::yield_now();
+    };
+    assert_eq!(status.code(), Some(0));
+    std::fs::remove_file(lines).unwrap();
+}
+
+#[test]
+fn initialize_cannot_be_cancelled() {
+    let fixture = Fixture::new();
+    let mut host = Host::start(&fixture.path(), &[]);
+    host.send(&json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } } }));
+    host.send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 0 } }));
+    assert_eq!(host.receive()["id"], 0);
+}
+
 #[test]
 fn std_12_an_end_before_the_first_line_is_an_end() {
     let folder = tempfile::tempdir().unwrap();
