@@ -225,7 +225,7 @@ impl<'a> Connection<'a> {
                 Credential::Given(_) => "the server does not take the token in MCP_ACCESS_TOKEN",
                 Credential::Kept(_) => "the server no longer takes the login that is kept",
             };
-            return Err(Failure::login(what, &self.login_command()));
+            return Err(Failure::new(Exit::Login, "login_required", what, self.advice(&self.login_command())));
         }
         self.log_in(self.args.login_args.clone(), hints).await
     }
@@ -245,7 +245,7 @@ impl<'a> Connection<'a> {
                     "the login does not reach far enough; it takes these scopes: {}",
                     clean_line(&needed.to_string(), 500)
                 ),
-                format!("run: {command}"),
+                self.advice(&command),
             )
         };
         let Credential::Kept(key) = &self.credential else { return Err(refusal()) };
@@ -278,6 +278,16 @@ impl<'a> Connection<'a> {
         // A fresh token that is refused is an error, not a reason to refresh it.
         self.tried_refresh = true;
         Ok(())
+    }
+
+    /// What to do to come in. A token in the environment goes before every login.
+    fn advice(&self, command: &str) -> String {
+        match &self.credential {
+            Credential::Given(_) => {
+                format!("unset {TOKEN_VARIABLE}, or put a good token there; to log in, run: {command}")
+            }
+            _ => format!("run: {command}"),
+        }
     }
 
     /// The command that logs in to this server again, at the same issuer.
@@ -313,6 +323,16 @@ impl<'a> Connection<'a> {
                 "http_refused",
                 format!("the server refused with HTTP {status}"),
                 "ask its operator, or try later",
+            ),
+            // A page that takes no messages: perhaps the issuer that a stdio server's tokens come from.
+            SessionError::Status(404 | 405) if matches!(self.route, Route::Http(_)) => Failure::new(
+                Exit::Network,
+                "no_answer",
+                what,
+                format!(
+                    "check that an MCP server is running there; if it is an authorization server, run: {}, or add --stdio",
+                    self.login_command()
+                ),
             ),
             SessionError::Status(_) | SessionError::Connection(_) | SessionError::Timeout(_) => {
                 let next = match self.route {

@@ -10,7 +10,7 @@ use crate::flow::revoke::{self, Kind};
 use crate::flow::token::{self, TokenError};
 use crate::net::http::NoReply;
 use crate::server::{Named, issuer_metadata};
-use crate::vault::{Book, Entry, Key, Source};
+use crate::vault::{Book, Entry, Key};
 
 /// The environment variable with a token that is used as it is.
 pub const TOKEN_VARIABLE: &str = "MCP_ACCESS_TOKEN";
@@ -157,19 +157,12 @@ async fn exchange(ctx: &Context, book: &Book, entry: &Entry, login: &str) -> Out
 
 /// Forgets a registration that the server has forgotten, so that the next login makes a new one.
 async fn forget_dynamic(ctx: &Context, entry: &Entry) -> Outcome<()> {
-    let change = |book: &mut Book| {
-        let known = book.registration(&entry.issuer, &entry.profile);
-        if known.is_some_and(|known| known.source == Source::Dynamic && known.client_id == entry.client_id) {
-            book.unregister(&entry.issuer, &entry.profile);
-        }
-    };
-    Ok(ctx.vault.change(change).await?)
+    Ok(ctx.vault.change(|book| book.unregister_dynamic(entry)).await?)
 }
 
 /// The client that the tokens were given to.
 fn client(book: &Book, entry: &Entry) -> Client {
-    book.registration(&entry.issuer, &entry.profile)
-        .filter(|known| known.client_id == entry.client_id)
+    book.registration_of(entry)
         .map_or_else(|| Client::given(entry.client_id.clone(), None, &[]), |known| known.client())
 }
 

@@ -43,6 +43,24 @@ fn a_variable_that_holds_no_token_is_named_and_not_shown() {
 }
 
 #[test]
+fn a_token_of_the_environment_that_is_refused_has_to_go_before_a_login_helps() {
+    let (fake, home) = (Fake::start(), Home::new());
+    let mut command = home.command(&["--json", "tools", &fake.mcp()]);
+    let ran = Ran::from(command.env("MCP_ACCESS_TOKEN", "bad").output().unwrap());
+    assert_eq!((ran.code, ran.json()["error"].as_str().unwrap()), (3, "login_required"));
+    assert!(ran.json()["next"].as_str().unwrap().starts_with("unset MCP_ACCESS_TOKEN"), "{ran:?}");
+}
+
+#[test]
+fn an_issuer_without_a_login_is_told_from_an_mcp_server() {
+    let (fake, home) = (Fake::start(), Home::new());
+    let ran = home.run(&["--json", "tools", &fake.url()]);
+    assert_eq!(ran.code, 5, "{ran:?}");
+    let next = ran.json()["next"].as_str().unwrap().to_owned();
+    assert!(next.contains(&format!("mcp-client login {}", fake.url())) && next.contains("--stdio"), "{next}");
+}
+
+#[test]
 fn a_client_that_is_given_is_kept_for_the_next_login() {
     let (fake, home) = (Fake::start(), Home::new());
     let secret = home.path().join("secret");

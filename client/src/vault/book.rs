@@ -169,6 +169,7 @@ impl Book {
             obtained: now,
             generation,
         });
+        self.forget_unused();
     }
 
     /// Puts refreshed tokens in the place of those for the same key. Without a new refresh token the old one stays
@@ -191,20 +192,38 @@ impl Book {
         Some(self.tokens.swap_remove(at))
     }
 
-    /// Who we are at an issuer.
+    /// Who we are at an issuer: the latest registration there.
     pub fn registration(&self, issuer: &Issuer, profile: &str) -> Option<&Registration> {
-        self.registrations.iter().find(|known| known.issuer == *issuer && known.profile == profile)
+        self.registrations.iter().rfind(|known| known.issuer == *issuer && known.profile == profile)
     }
 
-    /// Puts a registration in the place of the one at the same issuer.
+    /// Who we were when the tokens of `entry` were given: they can be refreshed under that name alone.
+    pub fn registration_of(&self, entry: &Entry) -> Option<&Registration> {
+        self.registrations.iter().find(|known| known.is_of(entry))
+    }
+
+    /// Keeps a registration as the one to use at its issuer. Earlier ones stay while there are tokens of theirs.
     pub fn register(&mut self, registration: Registration) {
-        self.unregister(&registration.issuer, &registration.profile);
+        self.registrations.retain(|known| !known.is_beside(&registration) || known.client_id != registration.client_id);
         self.registrations.push(registration);
+        self.forget_unused();
     }
 
-    /// Forgets who we are at an issuer.
-    pub fn unregister(&mut self, issuer: &Issuer, profile: &str) {
-        self.registrations.retain(|known| known.issuer != *issuer || known.profile != profile);
+    /// Forgets registrations that have a later one at their issuer and no tokens.
+    fn forget_unused(&mut self) {
+        let mut rest = std::mem::take(&mut self.registrations);
+        while let Some(latest) = rest.pop() {
+            let replaced = self.registrations.iter().any(|later| later.is_beside(&latest));
+            if !replaced || self.tokens.iter().any(|entry| latest.is_of(entry)) {
+                self.registrations.insert(0, latest);
+            }
+        }
+    }
+
+    /// Forgets who we were when the tokens of `entry` were given, if the server made that registration and can make
+    /// another.
+    pub fn unregister_dynamic(&mut self, entry: &Entry) {
+        self.registrations.retain(|known| known.source != Source::Dynamic || !known.is_of(entry));
     }
 }
 
@@ -231,6 +250,14 @@ impl Registration {
             method: client.method,
             redirect_uri: redirect_uri.to_owned(),
         }
+    }
+
+    fn is_beside(&self, other: &Self) -> bool {
+        self.issuer == other.issuer && self.profile == other.profile
+    }
+
+    fn is_of(&self, entry: &Entry) -> bool {
+        self.issuer == entry.issuer && self.profile == entry.profile && self.client_id == entry.client_id
     }
 
     /// The client that was registered.

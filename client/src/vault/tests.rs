@@ -113,6 +113,30 @@ async fn crd_04_another_issuer_resource_or_profile_sees_nothing() {
 }
 
 #[tokio::test]
+async fn a_new_registration_leaves_the_one_that_other_tokens_need() {
+    let (_folder, vault) = filled().await;
+    let issuer = "https://as.example".parse().unwrap();
+    let registration = |id: &str| {
+        let secret = Some(Secret::new(format!("secret of {id}")));
+        let client = Client { id: id.parse().unwrap(), secret, method: AuthMethod::ClientSecretBasic };
+        Registration::of(&issuer, "default", Source::Dynamic, &client, "http://127.0.0.1:1/callback")
+    };
+    let mut book = vault.read().await.unwrap();
+    // The tokens are those of c_1; c_2 never gets any.
+    for id in ["c_1", "c_2", "c_3"] {
+        book.register(registration(id));
+    }
+    let kept: Vec<_> = book.registrations.iter().map(|known| known.client_id.as_str().to_owned()).collect();
+    assert_eq!(kept, ["c_1", "c_3"]);
+    assert_eq!(book.registration(&issuer, "default").unwrap().client_id.as_str(), "c_3");
+    let entry = book.tokens.remove(0);
+    assert_eq!(book.registration_of(&entry).unwrap().client().secret.unwrap().expose(), "secret of c_1");
+    book.unregister_dynamic(&entry);
+    assert!(book.registration_of(&entry).is_none());
+    assert_eq!(book.registrations.len(), 1);
+}
+
+#[tokio::test]
 async fn a_rotated_refresh_token_replaces_the_old_one_and_a_missing_one_leaves_it() {
     let (_folder, vault) = filled().await;
     let key = key("https://as.example", "urn:mcp:stdio:default");
