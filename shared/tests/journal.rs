@@ -89,7 +89,7 @@ fn sto_01_folder_and_files_are_for_the_owner_only() {
         store.keys().unwrap();
         assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
         let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap()).collect();
-        assert_eq!(names.len(), 3, "{names:?}");
+        assert_eq!(names.len(), 4, "{names:?}");
         for entry in names {
             assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
         }
@@ -438,7 +438,7 @@ fn compaction_keeps_every_record_and_one_generation() {
     store.keys().unwrap();
     let before = whole_state(&store);
     assert!(store.compact().unwrap());
-    assert_eq!(names(&path), ["journal.2.jsonl", "keys.json", "snapshot.2.jsonl", "store.lock"]);
+    assert_eq!(names(&path), ["compact.lock", "journal.2.jsonl", "keys.json", "snapshot.2.jsonl", "store.lock"]);
     assert_eq!(whole_state(&store), before);
     let new = live(&store);
     assert!(store.compact().unwrap());
@@ -448,6 +448,28 @@ fn compaction_keeps_every_record_and_one_generation() {
         assert!(lives(&open(&path), sample).unwrap(), "a restart");
     }
     assert_eq!(whole_state(&follower), whole_state(&open(&path)));
+}
+
+#[test]
+fn of_two_compactors_at_the_same_moment_one_does_it_and_the_store_stays_whole() {
+    let (_parent, path) = folder();
+    let stores = [open(&path), open(&path)];
+    let samples: Vec<_> = (0..100).map(|_| live(&stores[0])).collect();
+    for round in 0..30 {
+        let barrier = std::sync::Barrier::new(2);
+        let compacted: Vec<_> = std::thread::scope(|scope| {
+            let compact = |store: &JournalStore| {
+                barrier.wait();
+                store.compact().unwrap()
+            };
+            let threads: Vec<_> = stores.iter().map(|store| scope.spawn(move || compact(store))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(compacted.contains(&true), "round {round}");
+        live(&stores[round % 2]);
+        let reopened = open(&path);
+        assert_eq!(whole_state(&reopened).clients().len(), samples.len() + round + 1, "round {round}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What every endpoint has in hand, and the one way from facts to a committed decision.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::web::Bytes;
@@ -80,6 +80,8 @@ pub struct App {
     ring: Mutex<Option<(Vec<PublicKey>, Arc<KeyRing>)>>,
     /// Requests that are being answered.
     pub in_flight: AtomicUsize,
+    /// Set when the service ends: every answer then closes its connection.
+    pub stopping: AtomicBool,
     /// Numbers that join an error page with a line of the log: random start, then counting.
     requests: AtomicUsize,
 }
@@ -128,6 +130,7 @@ impl App {
             policy,
             ring: Mutex::default(),
             in_flight: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
             requests: AtomicUsize::new(u32::from_le_bytes(random_bytes()) as usize),
         })
     }

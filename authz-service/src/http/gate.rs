@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CACHE_CONTROL, HOST, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{StatusCode, Version};
+use actix_web::http::{ConnectionType, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::web::{Data, Payload};
 use actix_web::{Error, HttpResponse, ResponseError};
@@ -53,6 +53,10 @@ pub async fn gate(
         Ok(Err(error)) => return Err(Broken::unreadable(&error).into()),
         Err(_) => return Err(Broken::panicked(&app, &path).into()),
     };
+    if app.stopping.load(Ordering::Relaxed) {
+        // A busy connection would keep us until it is cut in the middle of an answer (F-20).
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     let open = response.request().app_data::<OpenToAll>().is_some();
     finish(response.headers_mut(), open);
     Ok(response)

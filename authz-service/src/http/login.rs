@@ -49,7 +49,13 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
             tracing::warn!(endpoint = ENDPOINT, %source, user = %reply::escaped(&typed, 64), "login failed");
             again(&app, &jar, &transaction, &typed).await
         }
-        Err(failure) => pages::failed_alone(&app, ENDPOINT, &failure),
+        Err(failure) => {
+            // Our own fault is not theirs.
+            if !matches!(failure, Failure::Refused(_)) {
+                app.limits.logged_in(source, &typed);
+            }
+            pages::failed_alone(&app, ENDPOINT, &failure)
+        }
     }
 }
 

@@ -45,6 +45,7 @@ pub fn start(app: Data<App>, listeners: Vec<TcpListener>, workers: usize) -> io:
 
 /// Stops accepting, lets requests in flight finish, then stops. Idle connections are simply closed.
 pub async fn stop(app: &App, server: &ServerHandle) {
+    app.stopping.store(true, Ordering::SeqCst);
     server.pause().await;
     let deadline = Instant::now() + STOP_TIME;
     let mut quiet = 0;

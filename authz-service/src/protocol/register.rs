@@ -102,6 +102,7 @@ fn client(sent: &ClientMetadata, policy: &Policy, fresh: &FreshClient, now: Time
         other: other(sent),
         origin: ClientOrigin::Dynamic,
         issued_at: now,
+        approved_at: None,
     })
 }
 

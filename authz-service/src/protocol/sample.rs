@@ -39,6 +39,7 @@ pub fn client() -> Client {
         other: serde_json::Map::new(),
         origin: ClientOrigin::Dynamic,
         issued_at: NOW,
+        approved_at: None,
     }
 }
 

@@ -69,6 +69,7 @@ impl Fixture {
                 other: serde_json::Map::new(),
                 origin: ClientOrigin::Dynamic,
                 issued_at: now(),
+                approved_at: None,
             }),
         ]);
         fixture

@@ -238,10 +238,12 @@ impl State {
     fn approve(&mut self, grant: Grant, code: Code, undo: &mut Undo) -> Result<(), Conflict> {
         vacant(&self.grants, &grant.id, "the grant")?;
         vacant(&self.codes, &code.hash, "the code")?;
-        known(&self.clients, &grant.client, "the client")?;
+        let mut client = known(&self.clients, &grant.client, "the client")?.clone();
         if known(&self.users, &grant.user, "the account")?.stage != UserStage::Enabled {
             return Err(Conflict::Stage("the account"));
         }
+        client.approved_at = Some(grant.created);
+        set(&mut self.clients, client.id.clone(), Some(client), undo, Replaced::Client);
         set(&mut self.grants, grant.id, Some(grant), undo, Replaced::Grant);
         set(&mut self.codes, code.hash, Some(code), undo, Replaced::Code);
         Ok(())

@@ -41,6 +41,9 @@ pub struct Client {
     pub origin: ClientOrigin,
     /// Since when.
     pub issued_at: Timestamp,
+    /// When a person last said yes to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_at: Option<Timestamp>,
 }
 
 /// A client secret as it is kept.

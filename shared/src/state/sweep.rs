@@ -59,7 +59,8 @@ impl State {
     }
 
     fn unused_clients(&self, before: Timestamp) -> impl Iterator<Item = &Client> {
-        let old = move |client: &&Client| client.origin == ClientOrigin::Dynamic && client.issued_at < before;
+        let last_use = |client: &Client| client.approved_at.unwrap_or(client.issued_at);
+        let old = move |client: &&Client| client.origin == ClientOrigin::Dynamic && last_use(client) < before;
         let none_is_old = !self.clients.values().any(|client| old(&client));
         let grants = self.grants.values().filter(|_| !none_is_old);
         let needed: HashSet<&ClientId> = grants.map(|grant| &grant.client).collect();

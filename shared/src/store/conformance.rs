@@ -71,6 +71,7 @@ impl Sample {
                 other: serde_json::Map::new(),
                 origin: ClientOrigin::Dynamic,
                 issued_at: now,
+                approved_at: None,
             },
             user: User { name: user.clone(), password: None, admin: false, created: now, stage: UserStage::Enabled },
             grant: Grant {

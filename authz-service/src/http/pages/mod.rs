@@ -190,6 +190,8 @@ fn shown_name(name: Option<&str>) -> String {
     let hidden = |c: &char| {
         c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+            // Letters that show nothing.
+            || matches!(c, '\u{ad}' | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')
     };
     let shown: String = name.unwrap_or_default().chars().filter(|c| !hidden(c)).collect();
     if shown.trim().is_empty() { "an app without a name".to_owned() } else { shown }

@@ -14,7 +14,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use super::lock::StoreLock;
+use super::lock::{self, StoreLock};
 use super::snapshot::{self, Header};
 use super::tail::{Tail, journal_path};
 use super::{Core, io_error};
@@ -43,6 +43,7 @@ impl Core {
     }
 
     fn compact_now(&self) -> Result<bool, StoreError> {
+        let Some(_alone) = lock::try_alone(&self.folder)? else { return Ok(false) };
         let absent = || StoreError::Absent(self.folder.clone());
         let (mut copy, state) = Tail::load(&self.folder, false)?.ok_or_else(absent)?;
         let (store, seq) = copy.position();

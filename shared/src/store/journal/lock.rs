@@ -72,6 +72,18 @@ impl StoreLock {
     }
 }
 
+/// The right to compact, or to clean up after a compaction: one process at a time, for their temporary files have the
+/// same names. `None` when another has it. Dropping the file gives it back.
+pub(super) fn try_alone(folder: &Path) -> Result<Option<File>, StoreError> {
+    let path = folder.join("compact.lock");
+    let file = open_file(&path)?;
+    match fs2::FileExt::try_lock_exclusive(&file) {
+        Ok(()) => Ok(Some(file)),
+        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(None),
+        Err(error) => Err(io_error("lock", &path)(error)),
+    }
+}
+
 /// Opens the lock file, or makes it.
 fn open_file(path: &Path) -> Result<File, StoreError> {
     checked_file(path)?;

@@ -1,6 +1,6 @@
 //! The file-backed JSON store: an append-only journal that several processes write and follow.
 //!
-//! A folder (0700) with `store.lock`, `journal.<generation>.jsonl` and `keys.json` (0600 each). A commit is one
+//! A folder (0700) with `store.lock`, `compact.lock`, `journal.<generation>.jsonl` and `keys.json` (0600 each). A commit is one
 //! line, durable before it is acknowledged; commits that wait at the same time share one sync. Readers take no lock:
 //! they keep their place and read on, at every question, so that no answer is older than the question.
 
@@ -77,7 +77,9 @@ impl JournalStore {
                 Tail::create(folder)?;
             }
             core.catch_up_locked(&mut tail)?;
-            snapshot::clean(folder, tail.as_ref().map_or(0, Tail::generation));
+            if let Some(_alone) = lock::try_alone(folder)? {
+                snapshot::clean(folder, tail.as_ref().map_or(0, Tail::generation));
+            }
             make_private(folder);
         }
         let committer = Some(Committer::start(Arc::clone(&core), lock));
