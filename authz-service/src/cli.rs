@@ -104,11 +104,12 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub store: StoreArgs,
 
-    /// Listen here; may be repeated. Port 0 takes a free one [default: 127.0.0.1:3000 and [::1]:3000].
+    /// Listen here; may be repeated. Port 0 takes a free one [default: port 3000 of 127.0.0.1 and
+    /// of ::1].
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "port")]
     pub listen: Vec<String>,
 
-    /// Listen on this port of 127.0.0.1 and [::1].
+    /// Listen on this port of 127.0.0.1 and of ::1.
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
 

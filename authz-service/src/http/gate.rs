@@ -28,7 +28,7 @@ const MAX_HEADERS: usize = 32 * 1024;
 /// The gate.
 ///
 /// # Errors
-/// [`Broken`], which is an answer too.
+/// `Broken`, which is an answer too.
 pub async fn gate(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

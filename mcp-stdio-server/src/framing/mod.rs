@@ -1,7 +1,7 @@
 //! Lines in, lines out: what stands between the host's pipes and rmcp (contract C10).
 //!
 //! rmcp alone buffers a line without limit, leaves at a malformed first message, and waits for `initialize`. Here
-//! [`lines`] bounds, [`screen`] decides what is a message, [`flights`] counts what is under way, and [`outbox`]
+//! [`lines`] bounds, [`mod@screen`] decides what is a message, [`flights`] counts what is under way, and [`outbox`]
 //! writes whole lines. rmcp gets typed messages and nothing else.
 
 pub mod flights;
