@@ -164,15 +164,11 @@ fn refuse_exposed(args: &ServeArgs, address: SocketAddr) -> Result<(), ConfigErr
 
 /// A service with a public name is reached through a proxy, wherever it listens.
 fn refuse_public_name(args: &ServeArgs, issuer: &Issuer) -> Result<(), ConfigError> {
-    if issuer.parts().is_loopback() {
-        return Ok(());
+    if args.auto_approve.is_some() && !issuer.parts().is_loopback() {
+        let place = issuer.to_string();
+        return Err(ConfigError::DevelopmentOnly { flag: "--auto-approve", place });
     }
-    let development = |flag| Err(ConfigError::DevelopmentOnly { flag, place: issuer.to_string() });
-    match (args.auto_approve.is_some(), args.rate_limits) {
-        (true, _) => development("--auto-approve"),
-        (_, Switch::Off) => development("--rate-limits off"),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn local_issuer(listeners: &[TcpListener]) -> Result<Issuer, ConfigError> {
@@ -223,8 +219,6 @@ mod tests {
         }
         let public = config(&["--listen", "127.0.0.1:0", "--auto-approve", "--issuer", "https://as.example"]);
         assert!(matches!(public.unwrap_err(), ConfigError::DevelopmentOnly { .. }));
-        let unlimited = config(&["--listen", "127.0.0.1:0", "--rate-limits", "off", "--issuer", "https://as.example"]);
-        assert!(matches!(unlimited.unwrap_err(), ConfigError::DevelopmentOnly { .. }));
         assert!(config(&["--port", "0", "--auto-approve", "--rate-limits", "off"]).is_ok());
     }
 
