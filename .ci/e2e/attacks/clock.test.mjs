@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DAY, HOUR, MINUTE, clock, noClock } from "../lib/clock.mjs";
 import { ALLOW, authorize, codeFor, jwt, logIn, login, person, pkce, redeem, refresh, refused, register, request } from "../lib/flow.mjs";
+import { forger } from "../lib/forge.mjs";
 import { Browser, forms, loginFields } from "../lib/page.mjs";
 import { PASSWORD, service } from "../lib/service.mjs";
 import { done, stdioServer, toolRefused } from "../lib/stdio.mjs";
@@ -48,6 +49,13 @@ timed("JWT-04 an access token ends at its exp, at the stdio server too", async (
   done(await w.echo(got.access_token));
   w.set(exp - iat + 90);
   toolRefused(await w.echo(got.access_token), "invalid_token");
+});
+timed("JWT-08 a token that says it lives longer than its record dies with its record", async (w) => {
+  const got = await login(w.s, w.browser, w.client);
+  const { exp } = jwt(got.access_token).claims;
+  const long = forger(w.s.data, got.access_token).forged({ exp: exp + 30 * DAY });
+  w.set(2 * HOUR);
+  toolRefused(await w.echo(long), "invalid_token");
 });
 timed("F-16 an expired token that was seen expired stays so when the clock goes back", async (w) => {
   const got = await login(w.s, w.browser, w.client);

@@ -23,7 +23,7 @@ test("MET-01 the issuer is one string everywhere", async () => {
 });
 test("MET-01 a configured issuer is kept byte for byte", async () => {
   for (const issuer of ["https://auth.example", "https://Auth.Example:8443"]) {
-    const other = await service({ args: ["--issuer", issuer], users: [] });
+    const other = await service({ args: ["--issuer", issuer], users: [], limits: true });
     try {
       const found = (await get(other.at("/.well-known/oauth-authorization-server"), { headers: { host: new URL(issuer).host } })).json ?? other.meta;
       assert.equal(found.issuer, issuer);

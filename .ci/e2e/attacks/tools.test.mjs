@@ -1,16 +1,16 @@
 // ARG and JWT: what may come as a token or an argument, and who may call what.
 
 import assert from "node:assert/strict";
-import { createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, sign } from "node:crypto";
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { createHmac, createPublicKey, generateKeyPairSync } from "node:crypto";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { clean, decode, encode, forger } from "../lib/forge.mjs";
 import { RESOURCE, login, person, refresh, register } from "../lib/flow.mjs";
 import { get } from "../lib/http.mjs";
 import { tempFolder } from "../lib/programs.mjs";
-import { remember } from "../lib/secrets.mjs";
 import { service } from "../lib/service.mjs";
-import { done, meta, rpcRefused, stdioServer, toolRefused } from "../lib/stdio.mjs";
+import { done, meta, stdioServer, toolRefused } from "../lib/stdio.mjs";
 import { until } from "../lib/wait.mjs";
 
 const early = join(tempFolder("store"), "data");
@@ -31,6 +31,7 @@ const hosts = { legacy, modern };
 const [ada, bob] = [await person(s), await person(s, "bob")];
 const client = await register(s);
 const good = await login(s, ada, client);
+const { kid: ourKid, head, body, signature, signed, forged } = forger(s.data, good.access_token);
 const echo = (host, token, more) => host.call("echo", { message: "hello", ...(token !== undefined && { access_token: token }) }, more);
 const wordOf = (result) => result.structuredContent?.error ?? JSON.parse(result.content[0].text.match(/\{.*\}/s)?.[0] ?? "{}").error;
 
@@ -214,20 +215,9 @@ test("STD-21 two servers on one store see a revocation at the next call", async 
 });
 
 // Tokens made with the service's own key: the claims alone must refuse them.
-const keys = JSON.parse(readFileSync(join(s.data, "keys.json"), "utf8"));
-const privateKey = createPrivateKey({ key: Buffer.from(keys.pkcs8, "base64url"), format: "der", type: "pkcs8" });
-const [head, body, signature] = good.access_token.split(".");
-const encode = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
-const decode = (part) => JSON.parse(Buffer.from(part, "base64url"));
-function forged(claims = {}, header = {}, { key = privateKey, dsaEncoding = "ieee-p1363" } = {}) {
-  const text = `${encode(clean({ ...decode(head), ...header }))}.${encode(clean({ ...decode(body), ...claims }))}`;
-  return remember("forged token", `${text}.${sign("sha256", Buffer.from(text), { key, dsaEncoding }).toString("base64url")}`);
-}
-const clean = (value) => Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined));
 const bad = async (token) => {
   for (const host of [legacy, modern]) toolRefused(await echo(host, token), "invalid_token");
 };
-const now = () => Math.floor(Date.now() / 1000);
 
 test("JWT the way of forging is right: unchanged claims pass", async () => {
   done(await echo(modern, forged()));
@@ -263,18 +253,13 @@ test("JWT-02 another algorithm or another key", async () => {
   await bad(forged({}, { jku: `${s.url}/oauth/jwks`, x5u: "https://evil.example/", x5c: ["AAAA"] }, { key: other.privateKey }));
   for (const alg of ["RS256", "PS256", "ES384", "EdDSA", "HS256", "es256"]) await bad(forged({}, { alg }));
 });
-for (const kid of [undefined, "", "unknown", "../../../../etc/passwd", "https://evil.example/jwks", "' OR '1'='1", "x".repeat(100 * 1024), "\u0000", 7, null, ["x"], `${keys.kid} `, keys.kid.toUpperCase()]) {
+for (const kid of [undefined, "", "unknown", "../../../../etc/passwd", "https://evil.example/jwks", "' OR '1'='1", "x".repeat(100 * 1024), "\u0000", 7, null, ["x"], `${ourKid} `, ourKid.toUpperCase()]) {
   test(`JWT-03 kid ${JSON.stringify(kid)?.slice(0, 40)}`, () => bad(forged({}, { kid })));
 }
 for (const [what, claims] of Object.entries({
   "expired": { exp: 1 }, "expired a moment ago": { exp: Math.floor(Date.now() / 1000) - 120 }, "without exp": { exp: undefined }, "exp as text": { exp: "9999999999" }, "exp negative": { exp: -1 }, "exp huge": { exp: 1e300 }, "exp null": { exp: null },
   "not yet valid": { nbf: Math.floor(Date.now() / 1000) + 600 }, "issued in the future": { iat: Math.floor(Date.now() / 1000) + 600 }, "without iat": { iat: undefined },
 })) test(`JWT-04 ${what}`, () => bad(forged(claims)));
-test("JWT-04 a longer life than the store knows", async () => {
-  // The store has the last word: its own expiry and record decide, so this must not open anything beyond them.
-  const answer = await echo(modern, forged({ exp: now() + 10 * 365 * 86400 }));
-  if (!answer.result.isError) assert.ok(true);
-});
 for (const iss of ["ISSUER/", "HTTP", "https://evil.example", "", undefined, ["ISSUER"], null]) {
   test(`JWT-05 iss ${JSON.stringify(iss)}`, () => bad(forged({ iss: iss === "HTTP" ? s.issuer.toUpperCase() : typeof iss === "string" ? iss.replace("ISSUER", s.issuer) : Array.isArray(iss) ? [s.issuer] : iss })));
 }
@@ -314,7 +299,7 @@ for (const typ of ["JWT", "jwt", undefined, "", "at+JWT+x", "id_token", "applica
 }
 test("JWT-13 a refresh token, a code, a client secret, a client id", async () => {
   const confidential = await register(s, { token_endpoint_auth_method: "client_secret_basic" });
-  for (const token of [good.refresh_token, good.held.code, confidential.client_secret, client.client_id, keys.kid]) await bad(token);
+  for (const token of [good.refresh_token, good.held.code, confidential.client_secret, client.client_id, ourKid]) await bad(token);
 });
 test("JWT-14 a prefix, a suffix, another case, space around, Bearer in front", async () => {
   const token = good.access_token;
@@ -324,10 +309,7 @@ for (const header of [{ crit: ["exp"] }, { crit: ["b64"], b64: false }, { crit: 
   test(`JWT RFC 7515 4.1.11 a critical header that nobody understands: ${JSON.stringify(header)}`, () => bad(forged({}, header)));
 }
 test("JWT a header or payload with a member twice", async () => {
-  const raw = (h, p) => {
-    const text = `${Buffer.from(h).toString("base64url")}.${Buffer.from(p).toString("base64url")}`;
-    return `${text}.${sign("sha256", Buffer.from(text), { key: privateKey, dsaEncoding: "ieee-p1363" }).toString("base64url")}`;
-  };
+  const raw = (h, p) => signed(`${Buffer.from(h).toString("base64url")}.${Buffer.from(p).toString("base64url")}`);
   const [h, p] = [Buffer.from(head, "base64url").toString(), Buffer.from(body, "base64url").toString()];
   await bad(raw(h, p.replace(/^{/, '{"exp":9999999999,"sub":"bob",')));
   await bad(raw(h, "[]"));
