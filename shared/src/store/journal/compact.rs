@@ -116,8 +116,26 @@ mod tests {
     use std::sync::Arc;
 
     use crate::store::conformance::Sample;
-    use crate::store::journal::JournalStore;
+    use crate::store::journal::{Core, JournalStore};
     use crate::time::{SystemClock, Timestamp};
+
+    #[test]
+    fn a_reader_that_slept_through_two_generations_is_not_stale() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("store");
+        let store = JournalStore::open(&folder, Arc::new(SystemClock)).unwrap();
+        // Without the thread that would wake it in between.
+        let reader = Core::new(&folder, Arc::new(SystemClock), false);
+        for clients in 1..5 {
+            store.commit_blocking(Sample::new(Timestamp(1)).known()).unwrap();
+            reader.refresh().unwrap();
+            assert_eq!(reader.state().clients().len(), 2 * clients - 1);
+            assert!(store.compact().unwrap() && store.compact().unwrap());
+            store.commit_blocking(Sample::new(Timestamp(1)).known()).unwrap();
+            reader.refresh().unwrap();
+            assert_eq!(reader.state().clients().len(), 2 * clients);
+        }
+    }
 
     #[test]
     fn a_seal_without_its_successor_hides_nothing_and_is_taken_back_by_the_next_writer() {

@@ -271,7 +271,9 @@ impl Core {
             match end {
                 Ok(Progress::Sealed(next)) => match self.go_on_in(next, tail) {
                     Ok(true) => {}
-                    Ok(false) => return Ok(Progress::Sealed(next)),
+                    // Sealed, and the next one is not there: it is about to come, or it came and went while we slept.
+                    Ok(false) if self.is_newest(tail.as_ref())? => return Ok(Progress::Sealed(next)),
+                    Ok(false) => *tail = None,
                     Err(_) => *tail = None,
                 },
                 Ok(Progress::Lost) => *tail = None,
@@ -282,6 +284,10 @@ impl Core {
                 }
             }
         }
+    }
+
+    fn is_newest(&self, tail: Option<&Tail>) -> Result<bool, StoreError> {
+        Ok(tail::newest_generation(&self.folder)? == tail.map(Tail::generation))
     }
 
     /// Goes on in the next generation's journal; false when it is not there yet.

@@ -336,7 +336,7 @@ pub(super) fn journal_path(folder: &Path, generation: u64) -> PathBuf {
 }
 
 /// The highest generation that has a journal.
-fn newest_generation(folder: &Path) -> Result<Option<u64>, StoreError> {
+pub(super) fn newest_generation(folder: &Path) -> Result<Option<u64>, StoreError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
