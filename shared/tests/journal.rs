@@ -490,9 +490,15 @@ fn compaction_beside_writers_of_two_handles_loses_nothing() {
                 })
             })
             .collect();
+        let finished = || writers.iter().all(std::thread::ScopedJoinHandle::is_finished);
         let mut compactions = 0;
-        while !writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+        while !finished() {
             compactions += u32::from(stores[compactions as usize % 2].compact().unwrap());
+            // Compacting without a pause would keep the lock from the writers for seconds.
+            let clients = whole_state(&follower).clients().len();
+            while !finished() && whole_state(&follower).clients().len() < clients + 20 {
+                std::thread::yield_now();
+            }
         }
         writers.into_iter().for_each(|writer| writer.join().unwrap());
         assert!(compactions > 2, "{compactions}");
