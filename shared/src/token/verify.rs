@@ -82,14 +82,17 @@ impl VerifiedToken {
         if self.claims.exp <= now { Err(TokenError::Expired) } else { Ok(()) }
     }
 
-    /// Whether the store holds this very token: what it says of scope, grant, client, person and resource is what the
-    /// records say.
+    /// Whether the store holds this very token: what it says of its end, scope, grant, client, person and resource is
+    /// what the records say.
     fn is_recorded(&self, facts: &Facts) -> bool {
         let claims = &self.claims;
         let access = facts.access.as_ref();
         let grant = facts.grant.as_ref();
         access.is_some_and(|access| {
-            access.id == claims.jti && access.grant == claims.grant && access.scopes == claims.scope
+            access.id == claims.jti
+                && access.grant == claims.grant
+                && access.scopes == claims.scope
+                && access.expires == claims.exp
         }) && grant.is_some_and(|grant| {
             grant.id == claims.grant
                 && grant.client == claims.client_id
@@ -331,6 +334,7 @@ mod tests {
             scope: sample.access.scopes.clone(),
             jti: sample.access.id,
             grant: sample.grant.id,
+            exp: sample.access.expires,
             ..claims()
         };
         let expected = Expected { issuers: vec![good.iss.clone()], resource: sample.grant.resource.clone() };
@@ -345,6 +349,7 @@ mod tests {
         check(|claims| claims.sub = "eve".into(), Err(TokenError::Dead));
         check(|claims| claims.client_id = "c_other".parse().unwrap(), Err(TokenError::Dead));
         check(|claims| claims.scope = "mcp:tools:read".parse().unwrap(), Err(TokenError::Dead));
+        check(|claims| claims.exp = claims.exp + Seconds(30 * 86_400), Err(TokenError::Dead));
         check(|claims| claims.jti = TokenId(Uuid::nil()), Err(TokenError::Dead));
         check(|claims| claims.grant = GrantId(Uuid::nil()), Err(TokenError::Dead));
     }
