@@ -269,6 +269,47 @@ test("log out from the consent page, and the back button shows nothing that work
   assert.ok(!callback.calls.some((url) => url.searchParams.get("state") === "out"), "no code after the log-out");
   assert.deepEqual(faults.filter((one) => !/ERR_CACHE_MISS/.test(one)), []);
 });
+test("connected apps: seen, revoked one by one and all, by keyboard; the password changed; signed out", async () => {
+  const { page, faults } = await visitor();
+  await page.goto(s.at("/account"));
+  await shoot(page, "account-login");
+  await logIn(page);
+  for (const [name, state] of [["Notes for desktop", "app-1"], [HOSTILE, "app-2"]]) {
+    const proof = pkce();
+    const client = await clientNamed(name);
+    await page.goto(authorizeUrl(client, proof, { state }));
+    await button(page, /allow/i).click();
+    const { searchParams } = await callback.next(state);
+    const got = await redeem(s, client, { code: remember("code", searchParams.get("code")), verifier: proof.verifier, redirect_uri: callback.uri });
+    assert.equal(got.status, 200, got.text);
+  }
+  await page.goto(s.at("/account"));
+  await shoot(page, "account");
+  const cards = () => page.locator(".cards > li").count();
+  const before = await cards();
+  await reach(page, "button:has-text('Revoke')");
+  await page.keyboard.press("Enter");
+  await page.getByText("Access was taken back").waitFor();
+  assert.equal(await cards(), before - 1);
+  await shoot(page, "account-revoked");
+  await page.getByText("Change your password").click();
+  await page.getByLabel("Current password").fill("not the password");
+  await page.getByLabel("New password").fill("a much longer password");
+  await button(page, "Change password").click();
+  await page.getByText("The current password is wrong.").waitFor();
+  await shoot(page, "account-problem");
+  await page.getByText("Revoke the access of every app").click();
+  await button(page, "Revoke all").click();
+  await page.getByText("No app has access").waitFor();
+  assert.equal(await cards(), 0);
+  await shoot(page, "account-empty");
+  await button(page, "Sign out everywhere").click();
+  await page.getByText("You are signed out in every browser").waitFor();
+  await shoot(page, "account-out");
+  await page.goto(s.at("/account"));
+  assert.equal(await password(page).count(), 1);
+  assert.deepEqual(faults, []);
+});
 for (const scheme of ["dark", "light"]) {
   test(`${scheme} colours, larger text and reduced motion keep the pages whole`, async () => {
     const { page, faults } = await visitor(NARROW, { colorScheme: scheme, reducedMotion: "reduce", deviceScaleFactor: 2 });

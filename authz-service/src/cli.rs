@@ -6,6 +6,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use shared::id::UserName;
 use shared::uri::{Issuer, Resource};
 
+use crate::commands::audit::AuditCommand;
+use crate::commands::grant::GrantCommand;
+use crate::commands::user::UserCommand;
+
 /// Who gets a token: registers apps, signs people in, asks for consent, issues tokens.
 ///
 /// Without a command it serves.
@@ -74,6 +78,12 @@ pub enum Command {
     /// Manage the accounts of people who can sign in. Works beside a running service.
     #[command(subcommand)]
     User(UserCommand),
+    /// List and revoke what people gave to apps. Works beside a running service.
+    #[command(subcommand)]
+    Grant(GrantCommand),
+    /// Read and check the audit trail. Works beside a running service.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -151,29 +161,4 @@ pub enum Switch {
     On,
     /// It is not.
     Off,
-}
-
-/// What to do with accounts.
-#[derive(Debug, Subcommand)]
-pub enum UserCommand {
-    /// Add an account.
-    Add(AddUser),
-    /// List the accounts.
-    List(StoreArgs),
-}
-
-/// A new account.
-#[derive(Args, Debug)]
-pub struct AddUser {
-    /// The login name: 1 to 64 letters, digits or . _ @ + -
-    pub name: UserName,
-    /// Read the password from standard input, one line. Required: a password has no place in a command line.
-    #[arg(long, required = true)]
-    pub password_stdin: bool,
-    /// The account may administrate.
-    #[arg(long)]
-    pub admin: bool,
-    /// Where the store is.
-    #[command(flatten)]
-    pub store: StoreArgs,
 }

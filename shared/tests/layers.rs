@@ -35,7 +35,13 @@ const PURE_SHELLS: [&str; 18] = [
 
 const LAYERS: [Layer; 5] = [
     Layer {
-        places: &["shared/src/id.rs", "shared/src/time.rs", "shared/src/uri.rs", "shared/src/scope.rs"],
+        places: &[
+            "shared/src/id.rs",
+            "shared/src/time.rs",
+            "shared/src/date.rs",
+            "shared/src/uri.rs",
+            "shared/src/scope.rs",
+        ],
         never: &[
             "crate::state",
             "crate::store",

@@ -11,8 +11,8 @@ const OAUTH_TEXT = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
 const INTERNALS = /panicked|stack backtrace|\bactix|\brustc?\b|\.rs:\d|\/root\/|\/home\/|\/tmp\/|RUST_BACKTRACE|serde/i;
 const LEARNABLE = new Set(["/health", "/"]);
 const UNCACHED =
-  /^\/(register|oauth\/register|oauth\/authorize|authorize|oauth\/token|token|oauth\/revoke|revoke|oauth\/introspect|introspect|login|logout|consent|oauth\/consent|setup)\b/;
-const CORS_NEVER = /^\/(oauth\/authorize|authorize|login|logout|consent|oauth\/consent|setup|admin)\b/;
+  /^\/(register|oauth\/register|oauth\/authorize|authorize|oauth\/token|token|oauth\/revoke|revoke|oauth\/introspect|introspect|login|logout|consent|oauth\/consent|setup|account|admin)\b/;
+const CORS_NEVER = /^\/(oauth\/authorize|authorize|login|logout|consent|oauth\/consent|setup|account|admin)\b/;
 
 /** One request; redirects are not followed. `headers` may repeat names by giving a flat array. */
 export function ask(url, { method = "GET", headers = {}, body, agent, check = true, allow = [] } = {}) {

@@ -1,6 +1,9 @@
 //! The commands, one file each.
 
+pub mod audit;
 pub mod completions;
+pub mod grant;
+pub mod lists;
 pub mod serve;
 pub mod user;
 
@@ -15,6 +18,8 @@ pub fn run(cli: Cli) -> ExitCode {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::User(command)) => user::run(command),
+        Some(Command::Grant(command)) => grant::run(command),
+        Some(Command::Audit(command)) => audit::run(command),
         Some(Command::Completions { shell }) => completions::run(shell),
     };
     match done {

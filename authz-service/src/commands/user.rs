@@ -1,18 +1,96 @@
 //! `authz-service user …`: the accounts of people who can sign in.
 
 use std::io::BufRead;
-use std::path::Path;
 use std::sync::Arc;
 
+use clap::{Args, Subcommand};
+use serde_json::json;
+use shared::date::rfc3339;
+use shared::id::UserName;
 use shared::secret::Secret;
-use shared::state::{Change, User, UserStage};
+use shared::state::{Change, Session, State, User, UserStage};
+use shared::store::CommitError;
 use shared::store::journal::JournalStore;
-use shared::store::{CommitError, Store};
 use shared::time::{Clock, SystemClock};
 
-use crate::cli::{AddUser, UserCommand};
+use super::lists::{self, Line, ListArgs};
+use crate::cli::StoreArgs;
 use crate::http::password;
 use crate::protocol::setup;
+
+/// What to do with accounts.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add an account.
+    Add(AddUser),
+    /// List the accounts: name, role, whether it works, how it signs in.
+    List(ListArgs),
+    /// Disable an account: its sessions and every token that it gave are dead at once.
+    Disable(NamedUser),
+    /// Let a disabled account work again. Its apps have to ask anew.
+    Enable(NamedUser),
+    /// Remove an account for good. Its name is never given to somebody else.
+    Remove(NamedUser),
+    /// Set a password. Every session and token from before is dead at once.
+    Password(NewPassword),
+    /// List where a person is signed in: since and until. No session can be used by what is shown.
+    Sessions(Sessions),
+}
+
+/// A new account.
+#[derive(Args, Debug)]
+pub struct AddUser {
+    /// The login name: 1 to 64 letters, digits or . _ @ + -
+    pub name: UserName,
+    /// Read the password from standard input, one line. Required: a password has no place in a command line.
+    #[arg(long, required = true)]
+    pub password_stdin: bool,
+    /// The account may administrate.
+    #[arg(long)]
+    pub admin: bool,
+    /// Where the store is.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// One account.
+#[derive(Args, Debug)]
+pub struct NamedUser {
+    /// The login name.
+    pub name: UserName,
+    /// Where the store is.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// An account and its new password.
+#[derive(Args, Debug)]
+pub struct NewPassword {
+    /// The login name.
+    pub name: UserName,
+    /// Read the password from standard input, one line. Required: a password has no place in a command line.
+    #[arg(long, required = true)]
+    pub password_stdin: bool,
+    /// Where the store is.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Whose sessions.
+#[derive(Args, Debug)]
+pub struct Sessions {
+    /// The login name.
+    pub name: UserName,
+    /// End them all: signed out everywhere.
+    #[arg(long)]
+    pub end: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Where the store is.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
 
 /// Runs the command.
 ///
@@ -21,15 +99,19 @@ use crate::protocol::setup;
 pub fn run(command: UserCommand) -> Result<(), String> {
     match command {
         UserCommand::Add(add) => add_user(add),
-        UserCommand::List(store) => list(&store.folder()),
+        UserCommand::List(args) => list(&args),
+        UserCommand::Disable(user) => set_stage(&user, UserStage::Disabled),
+        UserCommand::Enable(user) => set_stage(&user, UserStage::Enabled),
+        UserCommand::Remove(user) => set_stage(&user, UserStage::Removed),
+        UserCommand::Password(args) => set_password(&args),
+        UserCommand::Sessions(args) => sessions(&args),
     }
 }
 
 fn add_user(add: AddUser) -> Result<(), String> {
-    let password = read_password()?;
-    setup::chosen(Some(add.name.as_str()), password.expose()).map_err(|refusal| refusal.to_string())?;
-    let hash = password::hash(&password)?;
-    let store = open(&add.store.folder())?;
+    let hash = hashed_password(&add.name)?;
+    // The one command that makes a store where there is none: accounts may come before the first start.
+    let store = JournalStore::open(&add.store.folder(), Arc::new(SystemClock)).map_err(|error| error.to_string())?;
     let user = User {
         name: add.name.clone(),
         password: Some(hash),
@@ -47,34 +129,88 @@ fn add_user(add: AddUser) -> Result<(), String> {
     }
 }
 
-fn read_password() -> Result<Secret, String> {
+/// Reads a password and hashes it.
+fn hashed_password(name: &UserName) -> Result<String, String> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).map_err(|error| format!("cannot read the password: {error}"))?;
     let end = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(end);
-    Ok(Secret::new(line))
+    let password = Secret::new(line);
+    setup::chosen(Some(name.as_str()), password.expose()).map_err(|refusal| refusal.to_string())?;
+    password::hash(&password)
 }
 
-fn list(folder: &Path) -> Result<(), String> {
-    let mut text = String::new();
-    open(folder)?
-        .read(&mut |state| {
-            for user in state.users() {
-                let role = if user.admin { "admin" } else { "user" };
-                let login = if user.password.is_some() { "password" } else { "no password" };
-                let stage = match user.stage {
-                    UserStage::Enabled => "enabled",
-                    UserStage::Disabled => "disabled",
-                    UserStage::Removed => "removed",
-                };
-                text.push_str(&format!("{}\t{role}\t{stage}\t{login}\n", user.name));
-            }
-        })
-        .map_err(|error| error.to_string())?;
-    super::print(&text);
+fn list(args: &ListArgs) -> Result<(), String> {
+    let store = lists::open(&args.store.folder())?;
+    let lines = lists::read(&store, |state| state.users().into_iter().map(line).collect())?;
+    args.print("users", lines)
+}
+
+fn line(user: &User) -> Line {
+    let role = if user.admin { "admin" } else { "user" };
+    let login = if user.password.is_some() { "password" } else { "no password" };
+    let object = json!({
+        "name": user.name,
+        "admin": user.admin,
+        "stage": user.stage,
+        "has_password": user.password.is_some(),
+        "created": rfc3339(user.created),
+    });
+    let columns = [user.name.as_str(), role, stage(user.stage), login].map(str::to_owned).to_vec();
+    Line { name: user.name.to_string(), columns, object }
+}
+
+/// A stage in a word.
+pub const fn stage(stage: UserStage) -> &'static str {
+    match stage {
+        UserStage::Enabled => "enabled",
+        UserStage::Disabled => "disabled",
+        UserStage::Removed => "removed",
+    }
+}
+
+fn set_stage(user: &NamedUser, new: UserStage) -> Result<(), String> {
+    let store = lists::open(&user.store.folder())?;
+    known(&store, &user.name)?;
+    lists::commit(&store, vec![Change::UserStageSet { user: user.name.clone(), stage: new }])?;
+    super::print(&format!("{} is {}.\n", user.name, stage(new)));
     Ok(())
 }
 
-fn open(folder: &Path) -> Result<JournalStore, String> {
-    JournalStore::open(folder, Arc::new(SystemClock)).map_err(|error| error.to_string())
+fn set_password(args: &NewPassword) -> Result<(), String> {
+    let store = lists::open(&args.store.folder())?;
+    known(&store, &args.name)?;
+    let password = hashed_password(&args.name)?;
+    lists::commit(&store, vec![Change::PasswordChanged { user: args.name.clone(), password }])?;
+    super::print(&format!("{} has a new password; every session and token from before is dead.\n", args.name));
+    Ok(())
+}
+
+/// An account that is not removed.
+fn known(store: &JournalStore, name: &UserName) -> Result<(), String> {
+    let is_theirs = |user: &&User| user.name == *name && user.stage != UserStage::Removed;
+    let is_known = |state: &State| state.users().iter().any(is_theirs);
+    if lists::read(store, is_known)? { Ok(()) } else { Err(format!("there is no account called {name}")) }
+}
+
+fn sessions(args: &Sessions) -> Result<(), String> {
+    let store = lists::open(&args.store.folder())?;
+    known(&store, &args.name)?;
+    let now = SystemClock.now();
+    let told = |session: &&Session| (rfc3339(session.created), rfc3339(session.expires));
+    let sessions: Vec<_> = lists::read(&store, |state| state.sessions_of(&args.name, now).iter().map(told).collect())?;
+    if args.end {
+        lists::commit(&store, vec![Change::SessionsClosed(args.name.clone())])?;
+    }
+    if args.json {
+        let objects: Vec<_> = sessions.iter().map(|(since, until)| json!({ "since": since, "until": until })).collect();
+        return lists::print_json(&json!({ "sessions": objects, "ended": args.end }));
+    }
+    let mut text: String =
+        sessions.into_iter().map(|(since, until)| lists::columns(&[args.name.to_string(), since, until])).collect();
+    if args.end {
+        text.push_str(&format!("{} is signed out everywhere.\n", args.name));
+    }
+    super::print(&text);
+    Ok(())
 }

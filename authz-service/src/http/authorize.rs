@@ -10,7 +10,7 @@ use super::app::App;
 use super::body;
 use super::seal::{self, Purpose};
 use super::session::Jar;
-use super::{pages, reply};
+use super::{login, pages, reply};
 use crate::protocol::Refusal;
 use crate::protocol::authorize::{self, Asked, AuthorizeRequest, FreshCode, Step};
 use crate::protocol::interact::Transaction;
@@ -64,20 +64,10 @@ async fn answer(app: &App, http: &HttpRequest, query: &str, after_post: bool) ->
             tracing::info!(endpoint = ENDPOINT, grant = %fresh.grant, "approved without asking");
             reply::redirect(after_post, &to.with_code(&fresh.code, &app.policy.issuer))
         }
-        Ok(Step::Login(asked)) => login_page(app, jar, &asked, query),
+        Ok(Step::Login(asked)) => login::page(app, jar, Some(&asked), &Transaction::login(query.to_owned(), app.now())),
         Ok(Step::Consent(asked, user)) => consent_page(app, jar, &asked, user.as_str(), fresh.grant, query),
         Err(failure) => pages::failed(app, ENDPOINT, after_post, &failure),
     }
-}
-
-/// The login page, for a browser that gets a name if it has none.
-fn login_page(app: &App, jar: Jar, asked: &Asked, query: &str) -> HttpResponse {
-    let transaction = Transaction::login(query.to_owned(), app.now());
-    let is_new = jar.browser.is_none();
-    let browser = jar.browser.unwrap_or_else(Secret::random);
-    let hidden = seal::close(&app.keys, Purpose::Login, &browser, &transaction);
-    let cookie = is_new.then(|| app.cookies.set_browser(&browser));
-    pages::with_cookies(app.pages.login(asked, &hidden, None), cookie)
 }
 
 fn consent_page(app: &App, jar: Jar, asked: &Asked, user: &str, grant: GrantId, query: &str) -> HttpResponse {

@@ -12,11 +12,20 @@ use super::seal::{self, Purpose};
 use super::session::Jar;
 use super::{body, limit, pages, reply};
 use crate::protocol::Refusal;
-use crate::protocol::authorize::{self, AuthorizeRequest};
-use crate::protocol::interact::{self, Transaction};
+use crate::protocol::authorize::{self, Asked, AuthorizeRequest};
+use crate::protocol::interact::{self, Destination, Transaction};
 use crate::protocol::policy::MAX_PASSWORD;
 
 const ENDPOINT: &str = "login";
+
+/// The login page, for a browser that gets a name if it has none. `asked` is what an app wants, if one does.
+pub(super) fn page(app: &App, jar: Jar, asked: Option<&Asked>, transaction: &Transaction) -> HttpResponse {
+    let is_new = jar.browser.is_none();
+    let browser = jar.browser.unwrap_or_else(Secret::random);
+    let hidden = seal::close(&app.keys, Purpose::Login, &browser, transaction);
+    let cookie = is_new.then(|| app.cookies.set_browser(&browser));
+    pages::with_cookies(app.pages.login(asked, &hidden, None), cookie)
+}
 
 /// The login page's answer.
 pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> HttpResponse {
@@ -42,7 +51,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         Ok(session) => {
             app.limits.logged_in(source, &typed);
             tracing::info!(endpoint = ENDPOINT, user = %reply::escaped(&typed, 64), "logged in");
-            let location = format!("{}/oauth/authorize?{}", app.prefix, transaction.query);
+            let location = format!("{}{}", app.prefix, transaction.target());
             pages::with_cookies(reply::redirect(true, &location), [app.cookies.set_session(&session)])
         }
         Err(Failure::Refused(Refusal::WrongLogin)) => {
@@ -80,19 +89,22 @@ async fn log_in(app: &App, typed: &str, form: &mut Parameters) -> Result<Secret,
 /// The same page again, which says that it went wrong and not why (UI-08).
 async fn again(app: &App, jar: &Jar, transaction: &Transaction, typed: &str) -> HttpResponse {
     let Some(browser) = &jar.browser else { return pages::refused(app, ENDPOINT, &Refusal::Forged) };
-    let request = match AuthorizeRequest::parse(&transaction.query) {
-        Ok(request) => request,
-        Err(refusal) => return pages::refused(app, ENDPOINT, &refusal),
+    let asked = match transaction.to {
+        Destination::Authorize => match asked(app, &transaction.query).await {
+            Ok(asked) => Some(asked),
+            Err(page) => return page,
+        },
+        Destination::Account => None,
     };
-    let facts = match app.store.load(&request.wants(None, &app.policy)).await {
-        Ok(facts) => facts,
-        Err(error) => return pages::failed_alone(app, ENDPOINT, &error.into()),
-    };
-    match authorize::check(&request, &facts, &app.policy, app.now()) {
-        Ok(asked) => {
-            let hidden = seal::close(&app.keys, Purpose::Login, browser, transaction);
-            app.pages.login(&asked, &hidden, Some((typed, "The name or the password is wrong.")))
-        }
-        Err(refused) => pages::refused(app, ENDPOINT, refused.cause()),
-    }
+    let hidden = seal::close(&app.keys, Purpose::Login, browser, transaction);
+    app.pages.login(asked.as_ref(), &hidden, Some((typed, "The name or the password is wrong.")))
+}
+
+/// What the app asks for, or the page that says why it cannot be followed.
+async fn asked(app: &App, query: &str) -> Result<Asked, HttpResponse> {
+    let request = AuthorizeRequest::parse(query).map_err(|refusal| pages::refused(app, ENDPOINT, &refusal))?;
+    let facts = app.store.load(&request.wants(None, &app.policy)).await;
+    let facts = facts.map_err(|error| pages::failed_alone(app, ENDPOINT, &error.into()))?;
+    authorize::check(&request, &facts, &app.policy, app.now())
+        .map_err(|refused| pages::refused(app, ENDPOINT, refused.cause()))
 }

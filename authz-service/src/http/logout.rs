@@ -38,7 +38,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
     let answer = if transaction.query.is_empty() || transaction.in_time(app.now()).is_err() {
         app.pages.message("Signed out", "You are signed out. You can close this page.")
     } else {
-        reply::redirect(true, &format!("{}/oauth/authorize?{}", app.prefix, transaction.query))
+        reply::redirect(true, &format!("{}{}", app.prefix, transaction.target()))
     };
     pages::with_cookies(answer, [app.cookies.clear_session()])
 }

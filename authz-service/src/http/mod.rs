@@ -1,6 +1,7 @@
 //! The HTTP shell: carries requests to [`crate::protocol`] and its verdicts back. Decides nothing that a test of the
 //! pure part cannot see.
 
+pub mod account;
 pub mod app;
 pub mod authorize;
 pub mod body;

@@ -8,7 +8,8 @@ use shared::oauth::error::ErrorCode;
 
 use super::app::App;
 use super::{
-    authorize, body, consent, health, index, introspect, login, logout, metadata, register, reply, revoke, setup, token,
+    account, authorize, body, consent, health, index, introspect, login, logout, metadata, register, reply, revoke,
+    setup, token,
 };
 
 /// One endpoint.
@@ -48,6 +49,7 @@ const TABLE: &[Row] = &[
     Row { paths: &["/login"], routes: post!(login::post), cors: false },
     Row { paths: &["/oauth/consent"], routes: post!(consent::post), cors: false },
     Row { paths: &["/logout"], routes: post!(logout::post), cors: false },
+    Row { paths: &["/account"], routes: get_and_post!(account::get, account::post), cors: false },
     Row { paths: &["/setup"], routes: get_and_post!(setup::get, setup::post), cors: false },
     Row { paths: &["/oauth/token", "/token"], routes: post!(token::post), cors: true },
     Row { paths: &["/oauth/revoke", "/revoke"], routes: post!(revoke::post), cors: true },

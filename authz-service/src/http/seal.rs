@@ -20,6 +20,8 @@ pub enum Purpose {
     Consent,
     /// The logout button.
     Logout,
+    /// The account page.
+    Account,
 }
 
 impl Purpose {
@@ -28,6 +30,7 @@ impl Purpose {
             Self::Login => ("login transaction", "login csrf"),
             Self::Consent => ("consent transaction", "consent csrf"),
             Self::Logout => ("logout transaction", "logout csrf"),
+            Self::Account => ("account transaction", "account csrf"),
         }
     }
 }

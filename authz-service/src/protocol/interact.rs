@@ -24,6 +24,30 @@ pub struct Transaction {
     /// What the person was shown, on a consent page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<Shown>,
+    /// Where it goes on.
+    #[serde(default)]
+    pub to: Destination,
+}
+
+/// Where a login leads.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Destination {
+    /// To what an app asks for.
+    #[default]
+    Authorize,
+    /// To the person's own page.
+    Account,
+}
+
+impl Destination {
+    /// The path.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Authorize => "/oauth/authorize",
+            Self::Account => "/account",
+        }
+    }
 }
 
 /// What a consent page showed: a yes is to this and to nothing else.
@@ -40,13 +64,24 @@ pub struct Shown {
 impl Transaction {
     /// For a login page.
     pub fn login(query: String, now: Timestamp) -> Self {
-        Self { query, issued: now, shown: None }
+        Self { query, issued: now, shown: None, to: Destination::Authorize }
+    }
+
+    /// For a login page that no app asked for.
+    pub fn to(to: Destination, now: Timestamp) -> Self {
+        Self { query: String::new(), issued: now, shown: None, to }
+    }
+
+    /// Where it goes on, from our root.
+    pub fn target(&self) -> String {
+        let path = self.to.path();
+        if self.query.is_empty() { path.to_owned() } else { format!("{path}?{}", self.query) }
     }
 
     /// For a consent page.
     pub fn consent(query: String, asked: &Asked, grant: GrantId, now: Timestamp) -> Self {
         let shown = Shown { grant, scopes: asked.scopes.clone(), resource: asked.resource.clone() };
-        Self { query, issued: now, shown: Some(shown) }
+        Self { query, issued: now, shown: Some(shown), to: Destination::Authorize }
     }
 
     /// Whether the page may still be answered (UI-13).

@@ -3,6 +3,7 @@
 //! Nothing here knows of sockets, files, clocks or randomness. A decision is a [`Verdict`]: what changes, and what
 //! the caller is told. `http` carries both out.
 
+pub mod account;
 pub mod authorize;
 pub mod client_auth;
 pub mod interact;

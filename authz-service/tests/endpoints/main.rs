@@ -3,7 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod account;
 mod authorize;
+mod commands;
 mod http;
 mod metadata;
 mod pages;

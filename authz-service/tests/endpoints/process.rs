@@ -13,14 +13,14 @@ use crate::support::{authorize_query, code_form, eventually};
 const BINARY: &str = env!("CARGO_BIN_EXE_authz-service");
 
 /// A running service; killed when the test ends.
-struct Running {
+pub struct Running {
     child: Child,
     address: SocketAddr,
     banner: String,
 }
 
 impl Running {
-    fn start(data: &Path, more: &[&str]) -> Self {
+    pub fn start(data: &Path, more: &[&str]) -> Self {
         let mut child = command(data)
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(more)
@@ -51,15 +51,15 @@ impl Running {
         running
     }
 
-    fn connect(&self) -> Connection {
+    pub fn connect(&self) -> Connection {
         Connection::new(self.address)
     }
 
-    fn post(&self, target: &str, parameters: &[(&str, &str)]) -> Answer {
+    pub fn post(&self, target: &str, parameters: &[(&str, &str)]) -> Answer {
         self.connect().post(target, parameters)
     }
 
-    fn register(&self) -> String {
+    pub fn register(&self) -> String {
         let body = json!({ "redirect_uris": ["http://127.0.0.1/cb"], "token_endpoint_auth_method": "none" });
         let headers = [("Content-Type", "application/json")];
         let answer = self.connect().send("POST", "/register", &headers, body.to_string().as_bytes());
@@ -68,18 +68,18 @@ impl Running {
     }
 
     /// A code, at once: these services approve everything.
-    fn code(&self, client: &str) -> String {
+    pub fn code(&self, client: &str) -> String {
         let target = format!("/oauth/authorize?{}", authorize_query(client, &[]));
         self.connect().send("GET", &target, &[], b"").redirected("code").unwrap()
     }
 
-    fn tokens(&self, client: &str) -> Value {
+    pub fn tokens(&self, client: &str) -> Value {
         let answer = self.post("/oauth/token", &code_form(client, &self.code(client)));
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
     }
 
-    fn refresh(&self, client: &str, token: &str) -> Answer {
+    pub fn refresh(&self, client: &str, token: &str) -> Answer {
         self.post("/oauth/token", &[("grant_type", "refresh_token"), ("client_id", client), ("refresh_token", token)])
     }
 
@@ -104,7 +104,7 @@ impl Drop for Running {
     }
 }
 
-fn command(data: &Path) -> Command {
+pub fn command(data: &Path) -> Command {
     let mut command = Command::new(BINARY);
     command
         .env_remove("MCP_AUTHZ_DATA")
@@ -114,7 +114,7 @@ fn command(data: &Path) -> Command {
     command
 }
 
-fn add_user(data: &Path, name: &str, password: &str) -> Output {
+pub fn add_user(data: &Path, name: &str, password: &str) -> Output {
     let mut child = command(data)
         .args(["user", "add", name, "--password-stdin"])
         .stdin(Stdio::piped())
@@ -126,7 +126,7 @@ fn add_user(data: &Path, name: &str, password: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-const APPROVE: [&str; 3] = ["--auto-approve", "--rate-limits", "off"];
+pub const APPROVE: [&str; 3] = ["--auto-approve", "--rate-limits", "off"];
 
 #[test]
 fn f_01_what_was_answered_survives_a_kill() {

@@ -162,11 +162,16 @@ impl Service {
 
     /// A browser in which ada is signed in, without the cost of a password.
     pub fn signed_in(&self) -> Person<'_> {
+        self.signed_in_as("ada")
+    }
+
+    /// A browser in which somebody is signed in.
+    pub fn signed_in_as(&self, name: &str) -> Person<'_> {
         let cookie = Secret::random();
         let now = self.clock.now();
         self.commit(Change::SessionOpened(Session {
             hash: cookie.hash(),
-            user: "ada".parse().unwrap(),
+            user: name.parse().unwrap(),
             created: now,
             expires: now + Seconds(12 * 3600),
         }));

@@ -1,9 +1,10 @@
 //! `get_time`: the present second. Needs `mcp:tools:read`.
 
 use serde_json::{Map, Value, json};
+use shared::date;
 use shared::scope::TOOLS_READ;
 
-use super::{Answer, Arguments, Call, Definition, Tool, arguments, date, needs, output, ready};
+use super::{Answer, Arguments, Call, Definition, Tool, arguments, needs, output, ready};
 
 /// The tool.
 pub struct GetTime;

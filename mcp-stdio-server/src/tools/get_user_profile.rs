@@ -2,10 +2,11 @@
 //! `mcp:tools:read`.
 
 use serde_json::{Map, Value, json};
+use shared::date;
 use shared::scope::TOOLS_READ;
 
 use super::whoami::caller;
-use super::{Answer, Arguments, Call, Definition, Tool, arguments, date, needs, output, ready};
+use super::{Answer, Arguments, Call, Definition, Tool, arguments, needs, output, ready};
 use crate::guard::Caller;
 
 /// The tool.

@@ -5,11 +5,12 @@ use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use serde_json::{Map, Value, json};
+use shared::date;
 use shared::scope::TOOLS_READ;
 use shared::time::Timestamp;
 
 use super::{
-    Answer, Arguments, Call, Definition, Field, Kind, Tool, ToolError, arguments, date, glob, needs, object, output,
+    Answer, Arguments, Call, Definition, Field, Kind, Tool, ToolError, arguments, glob, needs, object, output,
 };
 
 const FIELDS: &[Field] = &[

@@ -1,7 +1,6 @@
 //! The tools: what each is called, takes, gives back and needs.
 
 mod arguments;
-mod date;
 mod echo;
 mod get_time;
 mod get_user_profile;

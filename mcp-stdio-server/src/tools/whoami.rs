@@ -1,9 +1,10 @@
 //! `whoami`: what the caller's token says. Needs `mcp:tools:read`.
 
 use serde_json::{Map, Value, json};
+use shared::date;
 use shared::scope::TOOLS_READ;
 
-use super::{Answer, Arguments, Call, Definition, Tool, ToolError, arguments, date, needs, output, ready};
+use super::{Answer, Arguments, Call, Definition, Tool, ToolError, arguments, needs, output, ready};
 use crate::guard::Caller;
 
 /// The tool.

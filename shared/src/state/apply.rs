@@ -136,9 +136,14 @@ impl State {
             Change::OwnerCreated { user, setup } => self.create_owner(user, &setup, undo),
             Change::UserCreated(user) => self.create_user(user, undo),
             Change::PasswordChanged { user, password } => self.change_password(&user, password, undo),
+            Change::UserStageSet { user, stage } => self.set_user_stage(&user, stage, undo),
             Change::SessionOpened(session) => self.open_session(session, undo),
             Change::SessionClosed(hash) => {
                 set(&mut self.sessions, hash, None, undo, Replaced::Session);
+                Ok(())
+            }
+            Change::SessionsClosed(user) => {
+                self.close_sessions(&user, undo);
                 Ok(())
             }
             Change::ClientRegistered(client) => self.register_client(client, undo),
@@ -154,6 +159,7 @@ impl State {
             }
             Change::RefreshRepeated { grant, presented, access } => self.repeat(grant, &presented, access, undo),
             Change::GrantRevoked { grant, .. } => self.revoke(grant, undo),
+            Change::GrantsRevoked { user, client, .. } => self.revoke_all_of(&user, client.as_ref(), undo),
             Change::AccessRevoked(id) => {
                 set(&mut self.access, id, None, undo, Replaced::Access);
                 Ok(())
@@ -205,11 +211,38 @@ impl State {
         }
         user.password = Some(password);
         set(&mut self.users, name.clone(), Some(user), undo, Replaced::User);
+        self.end_everything_of(name, undo)
+    }
+
+    fn set_user_stage(&mut self, name: &UserName, stage: UserStage, undo: &mut Undo) -> Result<(), Conflict> {
+        let mut user = known(&self.users, name, "the account")?.clone();
+        if user.stage == UserStage::Removed {
+            return Err(Conflict::Stage("the account"));
+        }
+        user.stage = stage;
+        if stage == UserStage::Removed {
+            user.password = None;
+        }
+        set(&mut self.users, name.clone(), Some(user), undo, Replaced::User);
+        if stage == UserStage::Enabled { Ok(()) } else { self.end_everything_of(name, undo) }
+    }
+
+    /// Every session and every grant of a person.
+    fn end_everything_of(&mut self, name: &UserName, undo: &mut Undo) -> Result<(), Conflict> {
+        self.close_sessions(name, undo);
+        self.revoke_all_of(name, None, undo)
+    }
+
+    fn close_sessions(&mut self, name: &UserName, undo: &mut Undo) {
         let sessions: Vec<_> = self.sessions.values().filter(|session| session.user == *name).map(|s| s.hash).collect();
         for hash in sessions {
             set(&mut self.sessions, hash, None, undo, Replaced::Session);
         }
-        let grants: Vec<_> = self.grants.values().filter(|grant| grant.user == *name).map(|grant| grant.id).collect();
+    }
+
+    fn revoke_all_of(&mut self, name: &UserName, client: Option<&ClientId>, undo: &mut Undo) -> Result<(), Conflict> {
+        let theirs = |grant: &&Grant| grant.user == *name && client.is_none_or(|client| grant.client == *client);
+        let grants: Vec<_> = self.grants.values().filter(theirs).map(|grant| grant.id).collect();
         grants.into_iter().try_for_each(|grant| self.revoke(grant, undo))
     }
 

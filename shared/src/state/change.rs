@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Access, Client, Code, Family, Grant, PublicKey, Session, SetupLink, User};
+use super::record::{Access, Client, Code, Family, Grant, PublicKey, Session, SetupLink, User, UserStage};
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
 use crate::secret::TokenHash;
 use crate::time::Timestamp;
@@ -41,10 +41,19 @@ pub enum Change {
         /// The new argon2id hash.
         password: String,
     },
+    /// An account works again, rests, or is gone. Unless it works, every session and grant of it ends.
+    UserStageSet {
+        /// Whose.
+        user: UserName,
+        /// What it is now.
+        stage: UserStage,
+    },
     /// Someone logged in.
     SessionOpened(Session),
     /// Someone logged out.
     SessionClosed(TokenHash),
+    /// Someone is logged out everywhere.
+    SessionsClosed(UserName),
     /// A client was registered.
     ClientRegistered(Client),
     /// A client was removed; all its tokens are dead.
@@ -97,6 +106,16 @@ pub enum Change {
     GrantRevoked {
         /// Which.
         grant: GrantId,
+        /// Why.
+        cause: RevocationCause,
+    },
+    /// What one person gave, to one client or to all, is taken back: every token is dead.
+    GrantsRevoked {
+        /// Whose.
+        user: UserName,
+        /// To whom; `None` for everybody.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client: Option<ClientId>,
         /// Why.
         cause: RevocationCause,
     },

@@ -1,15 +1,19 @@
 //! What is known, and the one function that changes it.
 
 mod apply;
+mod audit;
 mod change;
 mod facts;
+mod people;
 mod record;
 mod records;
 mod sweep;
 
 pub use apply::{Conflict, State, Undo};
+pub use audit::Event;
 pub use change::{Change, RevocationCause};
 pub use facts::{Facts, Wanted};
+pub use people::LiveGrant;
 pub use record::{
     Access, Client, ClientOrigin, ClientSecret, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, PublicKey,
     Rotated, Session, SetupLink, User, UserStage,

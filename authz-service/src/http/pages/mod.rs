@@ -1,5 +1,7 @@
 //! The HTML pages: plain, without scripts, everything from ourselves (UI-05, UI-06).
 
+pub mod account;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
@@ -27,12 +29,13 @@ macro_rules! template {
     };
 }
 
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 6] = [
     ("login.html", template!("login.html")),
     ("consent.html", template!("consent.html")),
     ("setup.html", template!("setup.html")),
     ("message.html", template!("message.html")),
     ("index.html", template!("index.html")),
+    ("account.html", template!("account.html")),
 ];
 
 /// The templates, compiled once.
@@ -72,18 +75,19 @@ impl Pages {
     }
 
     /// The login page, or the same again with what went wrong.
-    pub fn login(&self, asked: &Asked, hidden: &Hidden, again: Option<(&str, &str)>) -> HttpResponse {
+    pub fn login(&self, asked: Option<&Asked>, hidden: &Hidden, again: Option<(&str, &str)>) -> HttpResponse {
         let (username, error) = again.unwrap_or_default();
         let values = context! {
             title => "Sign in",
-            client => shown_name(asked.client.name.as_deref()),
+            client => asked.map(|asked| shown_name(asked.client.name.as_deref())),
             transaction => &hidden.transaction,
             csrf => &hidden.csrf,
             username,
             error => Some(error).filter(|error| !error.is_empty()),
         };
         let status = if again.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
-        self.render(status, "login.html", values, &form_target(asked.reply_to.redirect()))
+        let target = asked.map(|asked| form_target(asked.reply_to.redirect())).unwrap_or_default();
+        self.render(status, "login.html", values, &target)
     }
 
     /// The consent page (UI-11).
@@ -187,14 +191,16 @@ fn form_target(redirect: &ExactRedirect) -> String {
 
 /// What a client calls itself, without the characters that make text run backwards or vanish.
 fn shown_name(name: Option<&str>) -> String {
-    let hidden = |c: &char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-            // Letters that show nothing.
-            || matches!(c, '\u{ad}' | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')
-    };
-    let shown: String = name.unwrap_or_default().chars().filter(|c| !hidden(c)).collect();
+    let shown: String = name.unwrap_or_default().chars().filter(|c| !is_unseen(*c)).collect();
     if shown.trim().is_empty() { "an app without a name".to_owned() } else { shown }
+}
+
+/// Characters that steer a terminal or the direction of text, or that show nothing.
+pub fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        // Letters that show nothing.
+        || matches!(c, '\u{ad}' | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')
 }
 
 /// A refusal that only the person may know: a page.
@@ -264,7 +270,7 @@ fn in_words(refusal: &Refusal) -> (&'static str, &'static str) {
     match refusal {
         Refusal::PageExpired => ("This page has expired", start_again),
         Refusal::PageAnswered => ("This page was answered already", start_again),
-        Refusal::NotLoggedIn => ("You are not signed in any more", start_again),
+        Refusal::NotLoggedIn => ("You are not signed in any more", "Sign in, or go back to the app and start again."),
         Refusal::Forged => ("This form cannot be accepted", start_again),
         Refusal::SetupLink => (
             "This link does not work",

@@ -4,6 +4,7 @@
 //! line, durable before it is acknowledged; commits that wait at the same time share one sync. Readers take no lock:
 //! they keep their place and read on, at every question, so that no answer is older than the question.
 
+mod audit;
 mod commit;
 mod compact;
 mod follow;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+pub use self::audit::{Audited, Verified, audit};
 use self::commit::Committer;
 use self::lock::StoreLock;
 use self::tail::{Progress, Tail};

@@ -85,7 +85,7 @@ impl Tail {
     }
 
     /// Opens a journal at its beginning. `None` when there is none, or when it was only just made.
-    fn open(folder: &Path, generation: u64, write: bool) -> Result<Option<Self>, StoreError> {
+    pub(super) fn open(folder: &Path, generation: u64, write: bool) -> Result<Option<Self>, StoreError> {
         let path = journal_path(folder, generation);
         checked_file(&path)?;
         let mut file = match File::options().read(true).write(write).open(&path) {
@@ -101,7 +101,7 @@ impl Tail {
         Ok(Some(Self { file, path, header, offset: length, line: 1, seq, link, latest: Timestamp(0) }))
     }
 
-    fn read_snapshot(&mut self, folder: &Path, state: &mut State) -> Result<(), StoreError> {
+    pub(super) fn read_snapshot(&mut self, folder: &Path, state: &mut State) -> Result<(), StoreError> {
         let path = snapshot::path(folder, self.header.generation);
         let header = snapshot::read(&path, state)?;
         if (header.store, header.generation, header.seq) != (self.header.store, self.header.generation, self.header.seq)
@@ -162,7 +162,7 @@ impl Tail {
     }
 
     /// Reads on to the end, or to the commit numbered `until`.
-    fn advance(&mut self, until: Option<u64>, visit: Visit<'_>) -> Result<Progress, StoreError> {
+    pub(super) fn advance(&mut self, until: Option<u64>, visit: Visit<'_>) -> Result<Progress, StoreError> {
         let metadata = self.file.metadata().map_err(io_error("look at", &self.path))?;
         if metadata.len() < self.offset {
             return Ok(Progress::Lost);

@@ -1,6 +1,6 @@
 //! Seconds since 1970 as dates that people read, in UTC.
 
-use shared::time::Timestamp;
+use crate::time::Timestamp;
 
 /// Year, month, day, hour, minute, second.
 type Civil = (u64, u64, u64, u64, u64, u64);

@@ -1,0 +1,196 @@
+//! "Connected apps": what a person sees of their account, and what follows from a button there.
+
+use shared::date;
+use shared::id::{ClientId, UserName};
+use shared::scope::{Catalogue, Scope};
+use shared::secret::Secret;
+use shared::state::{Change, Client, ClientOrigin, Facts, LiveGrant, RevocationCause, State};
+use shared::time::Timestamp;
+
+use super::Verdict;
+use super::authorize::live_session;
+use super::interact;
+use super::refusal::Refusal;
+
+/// An app with access, as its person sees it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConnectedApp {
+    /// Its name for us.
+    pub id: ClientId,
+    /// What it calls itself.
+    pub name: Option<String>,
+    /// Whether nobody vouches for the name.
+    pub self_declared: bool,
+    /// Where its codes go, without doublets.
+    pub hosts: Vec<String>,
+    /// What it may do; one entry a consent, newest first.
+    pub accesses: Vec<AppAccess>,
+}
+
+/// One consent that is in force.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AppAccess {
+    /// To which server.
+    pub resource: String,
+    /// What it may do: the scope, and its meaning in words.
+    pub scopes: Vec<(Scope, String)>,
+    /// Since when.
+    pub since: Timestamp,
+    /// When tokens were last given out.
+    pub used: Timestamp,
+    /// When it ends by itself.
+    pub expires: Option<Timestamp>,
+}
+
+/// The apps to which `user` gave access, the one used last first.
+pub fn connected_apps(state: &State, user: &UserName, catalogue: &Catalogue, now: Timestamp) -> Vec<ConnectedApp> {
+    let mut apps: Vec<ConnectedApp> = Vec::new();
+    for live in state.live_grants(Some(user), now) {
+        let access = access(&live, catalogue);
+        match apps.iter_mut().find(|app| app.id == live.client.id) {
+            Some(app) => app.accesses.push(access),
+            None => apps.push(app(live.client, access)),
+        }
+    }
+    apps.sort_by_key(|app| std::cmp::Reverse(app.accesses.iter().map(|access| access.used).max()));
+    apps
+}
+
+fn app(client: &Client, access: AppAccess) -> ConnectedApp {
+    ConnectedApp {
+        id: client.id.clone(),
+        name: client.name.clone(),
+        self_declared: client.origin == ClientOrigin::Dynamic,
+        hosts: redirect_hosts(client),
+        accesses: vec![access],
+    }
+}
+
+/// Where a client's codes go, in words, without doublets.
+pub fn redirect_hosts(client: &Client) -> Vec<String> {
+    let mut hosts: Vec<_> = client.redirect_uris.iter().map(|uri| uri.shown_host()).collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+fn access(live: &LiveGrant<'_>, catalogue: &Catalogue) -> AppAccess {
+    let meaning = |scope: &Scope| catalogue.meaning(scope).unwrap_or("A scope that this service no longer explains");
+    AppAccess {
+        resource: live.grant.resource.to_string(),
+        scopes: live.grant.scopes.iter().map(|scope| (scope.clone(), meaning(scope).to_owned())).collect(),
+        since: live.grant.created,
+        used: live.used,
+        expires: live.expires,
+    }
+}
+
+/// A moment as people read it, to the minute: `2026-07-28 09:05 UTC`.
+pub fn moment(at: Timestamp) -> String {
+    let text = date::spaced(at);
+    format!("{} UTC", text.rsplit_once(':').map_or(text.as_str(), |(minutes, _)| minutes))
+}
+
+/// A button on the account page.
+#[derive(Debug)]
+pub enum Action {
+    /// Take back what one app was given.
+    Revoke(ClientId),
+    /// Take back everything.
+    RevokeAll,
+    /// Log out in every browser, this one too.
+    SignOutEverywhere,
+    /// A new password: the hash, whether the old one was right, and the session that goes on.
+    NewPassword {
+        /// The old password was typed right.
+        right: bool,
+        /// The new one's argon2id hash.
+        hash: String,
+        /// The cookie that the browser gets.
+        session: Secret,
+    },
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Done {
+    /// One app's access, or every app's, was taken back.
+    Revoked,
+    /// Logged out everywhere.
+    SignedOut,
+    /// The password is another one.
+    PasswordChanged,
+}
+
+impl Done {
+    /// The word in the address of the page that says so.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::SignedOut => "signed-out",
+            Self::PasswordChanged => "password",
+        }
+    }
+}
+
+/// Decides on a button.
+pub fn decide(action: &Action, facts: &Facts, now: Timestamp) -> Verdict<Done> {
+    let Some(session) = live_session(facts, now) else { return Verdict::unchanged(Err(Refusal::NotLoggedIn)) };
+    let user = session.user.clone();
+    let revoked = |client| Change::GrantsRevoked { user: user.clone(), client, cause: RevocationCause::User };
+    let (changes, done) = match action {
+        Action::Revoke(client) => (vec![revoked(Some(client.clone()))], Done::Revoked),
+        Action::RevokeAll => (vec![revoked(None)], Done::Revoked),
+        Action::SignOutEverywhere => (vec![Change::SessionsClosed(user)], Done::SignedOut),
+        Action::NewPassword { right: false, .. } => return Verdict::unchanged(Err(Refusal::WrongLogin)),
+        Action::NewPassword { hash, session, .. } => {
+            let opened = Change::SessionOpened(interact::session(&user, session, now));
+            (vec![Change::PasswordChanged { user, password: hash.clone() }, opened], Done::PasswordChanged)
+        }
+    };
+    Verdict { changes, reply: Ok(done) }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::state::UserStage;
+
+    use super::*;
+    use crate::protocol::sample::{NOW, client, with_session};
+
+    fn new_password(right: bool) -> Action {
+        Action::NewPassword { right, hash: "$argon2id$x".into(), session: Secret::new("fresh".into()) }
+    }
+
+    #[track_caller]
+    fn check(action: &Action, change: impl FnOnce(&mut Facts), reply: Result<Done, Refusal>, changes: usize) {
+        let mut facts = with_session();
+        change(&mut facts);
+        let verdict = decide(action, &facts, NOW);
+        assert_eq!(verdict.reply, reply);
+        assert_eq!(verdict.changes.len(), changes);
+    }
+
+    #[test]
+    fn a_button_works_for_the_person_who_is_logged_in() {
+        for (action, done, changes) in [
+            (Action::Revoke(client().id), Done::Revoked, 1),
+            (Action::RevokeAll, Done::Revoked, 1),
+            (Action::SignOutEverywhere, Done::SignedOut, 1),
+            (new_password(true), Done::PasswordChanged, 2),
+        ] {
+            check(&action, |_| {}, Ok(done), changes);
+            check(&action, |facts| facts.session = None, Err(Refusal::NotLoggedIn), 0);
+            let expired = |facts: &mut Facts| facts.session.as_mut().unwrap().expires = NOW;
+            check(&action, expired, Err(Refusal::NotLoggedIn), 0);
+            let disabled = |facts: &mut Facts| facts.user.as_mut().unwrap().stage = UserStage::Disabled;
+            check(&action, disabled, Err(Refusal::NotLoggedIn), 0);
+        }
+        check(&new_password(false), |_| {}, Err(Refusal::WrongLogin), 0);
+    }
+
+    #[test]
+    fn a_moment_is_told_to_the_minute() {
+        assert_eq!(moment(Timestamp(1_785_229_501)), "2026-07-28 09:05 UTC");
+    }
+}

@@ -1,0 +1,197 @@
+//! ADM: the commands that list, end and audit, beside a running service.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::process::{APPROVE, Running, add_user, command};
+
+/// Runs a command that must succeed; what it printed.
+#[track_caller]
+fn run(data: &Path, args: &[&str]) -> String {
+    let output = command(data).args(args).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn run_json(data: &Path, args: &[&str]) -> Value {
+    let text = run(data, args);
+    serde_json::from_str(&text).unwrap_or_else(|_| panic!("{args:?} printed no JSON: {text}"))
+}
+
+/// Runs a command that must fail; its exit code, and the one line that it said.
+#[track_caller]
+fn fails(data: &Path, args: &[&str]) -> (i32, String) {
+    let output = command(data).args(args).output().unwrap();
+    assert!(output.stdout.is_empty(), "{args:?}");
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// Whether an access token is live, by the service's introspection for its own client.
+fn refreshes(service: &Running, client: &str, tokens: &Value) -> bool {
+    service.refresh(client, tokens["refresh_token"].as_str().unwrap()).status == 200
+}
+
+#[test]
+fn adm_02_03_grants_are_listed_in_pages_and_revoked_beside_a_running_service() {
+    let data = tempfile::tempdir().unwrap();
+    let service = Running::start(data.path(), &APPROVE);
+    let clients = [service.register(), service.register(), service.register()];
+    let tokens: Vec<_> = clients.iter().map(|client| service.tokens(client)).collect();
+    let all = run_json(data.path(), &["grant", "list", "--json"]);
+    let grants = all["grants"].as_array().unwrap();
+    assert_eq!((grants.len(), all["next"].is_null()), (3, true));
+    for grant in grants {
+        assert_eq!(grant["user"], "demo");
+        assert!(grant["since"].as_str().unwrap().ends_with('Z') && grant["scopes"].is_string(), "{grant}");
+    }
+    // Pages that join to the whole.
+    let (mut seen, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let mut args = vec!["grant", "list", "--json", "--limit", "1"];
+        args.extend(after.iter().flat_map(|after| ["--after", after.as_str()]));
+        let page = run_json(data.path(), &args);
+        seen.extend(page["grants"].as_array().unwrap().clone());
+        match page["next"].as_str() {
+            Some(next) => after = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    assert_eq!(&seen, grants);
+    let by_client = run_json(data.path(), &["grant", "list", "--json", "--client", &clients[0]]);
+    assert_eq!(by_client["grants"][0]["client_id"], json!(clients[0]));
+    let text = run(data.path(), &["grant", "list", "--user", "demo", "--limit", "2"]);
+    assert!(text.lines().count() == 3 && text.contains("… 1 more: --after "), "{text}");
+    for secret in ["refresh_token", "access_token"] {
+        assert!(!run(data.path(), &["grant", "list", "--json"]).contains(tokens[0][secret].as_str().unwrap()));
+    }
+    // One, one client's, everybody's.
+    let grant = by_client["grants"][0]["grant"].as_str().unwrap();
+    assert_eq!(run(data.path(), &["grant", "revoke", grant]), "Revoked 1 grant.\n");
+    assert_eq!(fails(data.path(), &["grant", "revoke", grant]).0, 1);
+    assert!(!refreshes(&service, &clients[0], &tokens[0]) && refreshes(&service, &clients[1], &tokens[1]));
+    assert_eq!(run(data.path(), &["grant", "revoke", "--client", &clients[1], "--user", "demo"]), "Revoked 1 grant.\n");
+    assert!(!refreshes(&service, &clients[1], &tokens[1]));
+    let revoked = run_json(data.path(), &["grant", "revoke", "--all", "--json"]);
+    assert_eq!(revoked["revoked"].as_array().unwrap().len(), 1);
+    assert!(!refreshes(&service, &clients[2], &tokens[2]));
+    assert_eq!(run(data.path(), &["grant", "list"]), "");
+}
+
+#[test]
+fn adm_02_accounts_rest_work_again_and_go_beside_a_running_service() {
+    let data = tempfile::tempdir().unwrap();
+    let service = Running::start(data.path(), &APPROVE);
+    let client = service.register();
+    let tokens = service.tokens(&client);
+    assert_eq!(run(data.path(), &["user", "disable", "demo"]), "demo is disabled.\n");
+    assert!(!refreshes(&service, &client, &tokens), "what it gave is dead");
+    let target = format!("/oauth/authorize?{}", crate::support::authorize_query(&client, &[]));
+    let refused = service.connect().send("GET", &target, &[], b"");
+    assert!(refused.redirected("code").is_none(), "{} {:?}", refused.status, refused.header("location"));
+    assert_eq!(run(data.path(), &["user", "enable", "demo"]), "demo is enabled.\n");
+    assert!(!refreshes(&service, &client, &tokens), "and stays dead");
+    assert!(refreshes(&service, &client, &service.tokens(&client)));
+    assert!(add_user(data.path(), "ada", "correct horse").status.success());
+    let users = run_json(data.path(), &["user", "list", "--json"]);
+    let names: Vec<_> = users["users"].as_array().unwrap().iter().map(|user| user["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["ada", "demo"]);
+    assert!(!users.to_string().contains("argon2"), "{users}");
+    assert_eq!(run(data.path(), &["user", "remove", "ada"]), "ada is removed.\n");
+    for args in [&["user", "enable", "ada"][..], &["user", "sessions", "ada"], &["user", "disable", "nobody"]] {
+        let (code, stderr) = fails(data.path(), args);
+        assert!(code == 1 && stderr.contains("there is no account called"), "{stderr}");
+    }
+    assert!(!add_user(data.path(), "ada", "correct horse").status.success(), "the name stays taken");
+    let sessions = run_json(data.path(), &["user", "sessions", "demo", "--end", "--json"]);
+    assert_eq!(sessions, json!({ "sessions": [], "ended": true }));
+}
+
+#[test]
+fn adm_04_the_audit_trail_tells_who_did_what_and_holds_nothing_to_use() {
+    let data = tempfile::tempdir().unwrap();
+    let service = Running::start(data.path(), &APPROVE);
+    let name = "Bad\u{1b}[2J\nname\u{202e}";
+    let body =
+        json!({ "client_name": name, "redirect_uris": ["http://127.0.0.1/cb"], "token_endpoint_auth_method": "none" });
+    let headers = [("Content-Type", "application/json")];
+    let registered = service.connect().send("POST", "/register", &headers, body.to_string().as_bytes());
+    let named = registered.status == 201;
+    let client = if named { registered.json()["client_id"].as_str().unwrap().to_owned() } else { service.register() };
+    let code = service.code(&client);
+    let tokens = service.tokens(&client);
+    assert!(refreshes(&service, &client, &tokens));
+    run(data.path(), &["grant", "revoke", "--client", &client]);
+    let trail = run_json(data.path(), &["audit", "tail", "--json", "--limit", "100"]);
+    let events = trail["events"].as_array().unwrap();
+    let what: Vec<_> = events.iter().map(|event| event["what"].as_str().unwrap()).collect();
+    for word in ["client-registered", "approved", "code-redeemed", "token-refreshed", "grant-revoked"] {
+        assert!(what.contains(&word), "{word} in {what:?}");
+    }
+    let revoked = events.iter().rfind(|event| event["what"] == "grant-revoked").unwrap();
+    assert_eq!((&revoked["user"], &revoked["client"]), (&json!("demo"), &json!(client)));
+    assert_eq!(revoked["detail"], "the operator took it back");
+    let exported = run(data.path(), &["audit", "export"]);
+    let lines: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(&lines, events, "one line an event");
+    let human = run(data.path(), &["audit", "tail", "-n", "100"]);
+    assert_eq!(human.lines().count(), events.len(), "one line an event");
+    for text in [&exported, &human, &trail.to_string()] {
+        assert!(!text.contains('\u{1b}') && !text.contains("$argon2"), "{text}");
+        for secret in
+            [code.as_str(), tokens["refresh_token"].as_str().unwrap(), tokens["access_token"].as_str().unwrap()]
+        {
+            let hash = serde_json::to_string(&shared::secret::Secret::new(secret.to_owned()).hash()).unwrap();
+            assert!(!text.contains(secret) && !text.contains(hash.trim_matches('"')));
+        }
+    }
+    assert!(!human.contains('\u{202e}'));
+    assert_eq!(run(data.path(), &["audit", "tail", "-n", "2"]).lines().count(), 2);
+    assert!(run(data.path(), &["audit", "verify"]).starts_with("The chain is whole: "));
+}
+
+#[test]
+fn adm_04_a_changed_line_is_named_by_verify() {
+    let data = tempfile::tempdir().unwrap();
+    let service = Running::start(data.path(), &APPROVE);
+    service.register();
+    assert_eq!(run_json(data.path(), &["audit", "verify", "--json"])["whole"], true);
+    drop(service);
+    let journal = data.path().join("journal.1.jsonl");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    std::fs::write(&journal, text.replacen("client_registered", "client_registereD", 1)).unwrap();
+    let (code, stderr) = fails(data.path(), &["audit", "verify"]);
+    assert!(code == 1 && stderr.contains("journal.1.jsonl line"), "{stderr}");
+}
+
+#[test]
+fn adm_05_odd_names_and_a_folder_without_a_store_are_refused_and_nothing_is_made() {
+    let data = tempfile::tempdir().unwrap();
+    let nowhere = data.path().join("nowhere");
+    for args in [
+        &["grant", "list"][..],
+        &["grant", "revoke", "--all"],
+        &["user", "list"],
+        &["user", "disable", "ada"],
+        &["audit", "tail"],
+        &["audit", "verify"],
+        &["audit", "export"],
+    ] {
+        let (code, stderr) = fails(&nowhere, args);
+        assert!(code == 1 && stderr.contains("there is no store"), "{args:?}: {stderr}");
+    }
+    assert!(!nowhere.exists(), "a command that reads makes nothing");
+    for args in [
+        &["grant", "revoke"][..],
+        &["grant", "revoke", "../../keys.json"],
+        &["grant", "revoke", "--all", "--user", "ada"],
+        &["grant", "list", "--limit", "0"],
+        &["grant", "list", "--user", "../x"],
+        &["user", "remove", "a/../b"],
+        &["user", "password", "ada"],
+        &["audit", "tail", "-n", "0"],
+    ] {
+        assert_eq!(fails(&nowhere, args).0, 2, "{args:?}");
+    }
+}

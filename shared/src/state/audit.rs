@@ -1,0 +1,175 @@
+//! A change in the words of an audit trail: what happened, to whom, by which client, under which grant. Never a secret,
+//! and never the hash of one (contract C15).
+
+use serde::Serialize;
+
+use super::apply::State;
+use super::change::{Change, RevocationCause};
+use super::record::{Access, Grant, UserStage};
+use crate::id::{ClientId, GrantId, UserName};
+use crate::scope::Scopes;
+use crate::secret::TokenHash;
+
+/// One thing that happened.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Event {
+    /// What: one word with dashes, for programs to match on.
+    pub what: &'static str,
+    /// Whom it concerns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// Which client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientId>,
+    /// Under which grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+    /// What else there is to know. May hold text that a stranger chose: to be escaped where it is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl Event {
+    fn new(what: &'static str) -> Self {
+        Self { what, ..Self::default() }
+    }
+
+    fn user(self, user: &UserName) -> Self {
+        Self { user: Some(user.clone()), ..self }
+    }
+
+    fn client(self, client: &ClientId) -> Self {
+        Self { client: Some(client.clone()), ..self }
+    }
+
+    fn detail(self, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+
+    fn of(self, grant: &Grant) -> Self {
+        let named = Self { grant: Some(grant.id), ..self };
+        named.user(&grant.user).client(&grant.client)
+    }
+}
+
+impl State {
+    /// A change in words. Asked before the change is applied, so that what it ends can still be named.
+    pub fn event(&self, change: &Change) -> Event {
+        match change {
+            Change::IssuerDeclared(issuer) => Event::new("issuer-declared").detail(issuer.as_str()),
+            Change::KeyPublished(key) => Event::new("key-published").detail(key.id.to_string()),
+            Change::KeyRetired { id, .. } => Event::new("key-retired").detail(id.to_string()),
+            Change::SetupOffered(_) => Event::new("setup-offered"),
+            Change::OwnerCreated { user, .. } => Event::new("owner-created").user(&user.name),
+            Change::UserCreated(user) => {
+                let role = if user.admin { "administrator" } else { "user" };
+                Event::new("user-created").user(&user.name).detail(role)
+            }
+            Change::PasswordChanged { user, .. } => Event::new("password-changed").user(user),
+            Change::UserStageSet { user, stage } => Event::new(match stage {
+                UserStage::Enabled => "user-enabled",
+                UserStage::Disabled => "user-disabled",
+                UserStage::Removed => "user-removed",
+            })
+            .user(user),
+            Change::SessionOpened(session) => Event::new("signed-in").user(&session.user),
+            Change::SessionClosed(hash) => self.signed_out(hash),
+            Change::SessionsClosed(user) => Event::new("signed-out-everywhere").user(user),
+            Change::ClientRegistered(client) => {
+                let event = Event::new("client-registered").client(&client.id);
+                match &client.name {
+                    Some(name) => event.detail(name),
+                    None => event,
+                }
+            }
+            Change::ClientRemoved(id) => Event::new("client-removed").client(id),
+            Change::Approved { grant, .. } => {
+                Event::new("approved").of(grant).detail(may(grant.resource.as_str(), &grant.scopes))
+            }
+            Change::Denied { user, client } => Event::new("denied").user(user).client(client),
+            Change::CodeRedeemed { access, .. } => self.token("code-redeemed", access),
+            Change::RefreshRotated { access, .. } => self.token("token-refreshed", access),
+            // The successor was given already; its answer was lost, or two processes asked at once.
+            Change::RefreshRepeated { access, .. } => self.token("token-refresh-repeated", access),
+            Change::GrantRevoked { grant, cause } => self.under("grant-revoked", *grant).detail(cause.words()),
+            Change::GrantsRevoked { user, client, cause } => {
+                let event = Event::new("grants-revoked").user(user).detail(cause.words());
+                Event { client: client.clone(), ..event }
+            }
+            Change::AccessRevoked(id) => match self.access.get(id) {
+                Some(access) => self.under("token-revoked", access.grant),
+                None => Event::new("token-revoked"),
+            },
+            Change::Swept { .. } => Event::new("swept"),
+        }
+    }
+
+    fn signed_out(&self, hash: &TokenHash) -> Event {
+        let event = Event::new("signed-out");
+        match self.sessions.get(hash) {
+            Some(session) => event.user(&session.user),
+            None => event,
+        }
+    }
+
+    fn under(&self, what: &'static str, grant: GrantId) -> Event {
+        let event = Event { grant: Some(grant), ..Event::new(what) };
+        match self.grants.get(&grant) {
+            Some(grant) => event.of(grant),
+            None => event,
+        }
+    }
+
+    fn token(&self, what: &'static str, access: &Access) -> Event {
+        self.under(what, access.grant).detail(access.scopes.to_string())
+    }
+}
+
+fn may(resource: &str, scopes: &Scopes) -> String {
+    format!("{resource}: {scopes}")
+}
+
+impl RevocationCause {
+    /// In words, as in "revoked because …".
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::CodeReplayed => "its code was used twice",
+            Self::RefreshReplayed => "a spent refresh token came back",
+            Self::Client => "the client gave it back",
+            Self::User => "the person took it back",
+            Self::Operator => "the operator took it back",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::Sample;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn adm_04_an_event_names_person_client_and_grant_and_holds_no_hash() {
+        let sample = Sample::new(Timestamp(1));
+        let mut state = State::default();
+        let revoked = Change::GrantRevoked { grant: sample.grant.id, cause: RevocationCause::Client };
+        let mut seen = Vec::new();
+        let changes = [sample.known(), sample.approved(), sample.redeemed(), vec![revoked]].concat();
+        for change in changes {
+            let event = state.event(&change);
+            let text = serde_json::to_string(&event).unwrap();
+            for hash in [sample.code.hash, sample.family.current] {
+                assert!(!text.contains(&serde_json::to_string(&hash).unwrap()), "{text}");
+            }
+            if event.grant.is_some() {
+                assert_eq!(event.user.as_ref(), Some(&sample.user.name), "{text}");
+                assert_eq!(event.client.as_ref(), Some(&sample.client.id), "{text}");
+            }
+            seen.push(event.what);
+            state.apply_all(vec![change], Timestamp(1)).unwrap();
+        }
+        for what in ["client-registered", "user-created", "approved", "code-redeemed", "grant-revoked"] {
+            assert!(seen.contains(&what), "{what} in {seen:?}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The journal as an audit trail: every commit since the last compaction, in words, with its chain checked on the way.
+
+use std::path::Path;
+
+use uuid::Uuid;
+
+use super::tail::{Progress, Tail, newest_generation};
+use crate::state::{Event, State};
+use crate::store::StoreError;
+use crate::time::Timestamp;
+
+/// One event, and the commit that holds it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Audited {
+    /// The commit's number.
+    pub commit: u64,
+    /// Its second.
+    pub at: Timestamp,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What was read and found whole: the snapshot by its hash, the journal by its chain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Verified {
+    /// The store's name.
+    pub store: Uuid,
+    /// Which journal: it counts compactions.
+    pub generation: u64,
+    /// The first commit of the journal; what was before it stands in the snapshot, without its history.
+    pub first: u64,
+    /// The last commit; `first - 1` when there is none.
+    pub last: u64,
+    /// Its second; 0 when there is none.
+    pub latest: Timestamp,
+    /// Bytes of a line that a writer is about to finish, or that a crash left.
+    pub unfinished: u64,
+}
+
+/// Reads the journal in `folder` from its beginning, and hands every event to `visit`. Takes no lock and changes
+/// nothing; works beside running writers.
+///
+/// # Errors
+/// The file and the line that are damaged; then the chain is broken there.
+pub fn audit(folder: &Path, visit: &mut dyn FnMut(Audited)) -> Result<Verified, StoreError> {
+    let (mut tail, mut state) = open(folder)?;
+    let (store, before) = tail.position();
+    let end = tail.advance(None, &mut |commit, _| {
+        for change in commit.c {
+            visit(Audited { commit: commit.n, at: commit.t, event: state.event(&change) });
+            let applied = state.apply_all(vec![change], commit.t);
+            applied.map_err(|conflict| format!("it contradicts the lines before it: {conflict}"))?;
+        }
+        Ok(())
+    })?;
+    let unfinished = match end {
+        Progress::Read { torn } => torn,
+        // Compacted away while we read: what we hold open was whole all the same.
+        Progress::Sealed(_) | Progress::Lost => 0,
+    };
+    let (generation, last) = (tail.generation(), tail.position().1);
+    Ok(Verified { store, generation, first: before + 1, last, latest: tail.latest(), unfinished })
+}
+
+/// The newest journal, at its beginning, and what was before it.
+fn open(folder: &Path) -> Result<(Tail, State), StoreError> {
+    loop {
+        let absent = || StoreError::Absent(folder.to_owned());
+        let generation = newest_generation(folder)?.ok_or_else(absent)?;
+        match open_generation(folder, generation) {
+            // A compaction has taken it away.
+            Ok(None) | Err(_) if newest_generation(folder)?.is_some_and(|newest| newest > generation) => {}
+            opened => return opened?.ok_or_else(absent),
+        }
+    }
+}
+
+fn open_generation(folder: &Path, generation: u64) -> Result<Option<(Tail, State)>, StoreError> {
+    let Some(mut tail) = Tail::open(folder, generation, false)? else { return Ok(None) };
+    let mut state = State::default();
+    if generation > 1 {
+        tail.read_snapshot(folder, &mut state)?;
+    }
+    Ok(Some((tail, state)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::conformance::Sample;
+    use crate::store::journal::JournalStore;
+    use crate::time::ManualClock;
+
+    fn words(folder: &Path) -> Result<(Vec<&'static str>, Verified), StoreError> {
+        let mut words = Vec::new();
+        let verified = audit(folder, &mut |audited| words.push(audited.event.what))?;
+        Ok((words, verified))
+    }
+
+    #[test]
+    fn adm_04_every_event_since_the_compaction_is_told_in_order_and_a_flipped_bit_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(words(folder.path()), Err(StoreError::Absent(_))));
+        let clock = Arc::new(ManualClock::at(Timestamp(7)));
+        let sample = Sample::new(Timestamp(7));
+        let store = JournalStore::open(folder.path(), clock).unwrap();
+        store.commit_blocking(sample.known()).unwrap();
+        store.commit_blocking(sample.approved()).unwrap();
+        let (seen, verified) = words(folder.path()).unwrap();
+        assert_eq!(seen.last(), Some(&"approved"));
+        assert_eq!((verified.first, verified.last, verified.latest), (1, 2, Timestamp(7)));
+        assert!(store.compact().unwrap());
+        store.commit_blocking(sample.redeemed()).unwrap();
+        let (seen, verified) = words(folder.path()).unwrap();
+        assert_eq!((seen, verified.first, verified.last), (vec!["code-redeemed"], 3, 3));
+        drop(store);
+        let journal = folder.path().join("journal.2.jsonl");
+        let text = std::fs::read_to_string(&journal).unwrap();
+        std::fs::write(&journal, text.replacen("\"t\":7", "\"t\":8", 1)).unwrap();
+        assert!(matches!(words(folder.path()), Err(StoreError::Damaged { line: 2, .. })));
+    }
+}
