@@ -96,7 +96,7 @@ fn verify(args: &VerifyArgs) -> Result<(), String> {
             "last_commit": found.last,
             "last_at": rfc3339(found.latest),
             "events": events,
-            "unfinished_bytes": found.unfinished,
+            "unfinished": found.unfinished,
         }));
     }
     let commits = (found.last + 1).saturating_sub(found.first);
@@ -106,11 +106,8 @@ fn verify(args: &VerifyArgs) -> Result<(), String> {
         found.last,
         rfc3339(found.latest),
     ));
-    if found.unfinished > 0 {
-        super::print(&format!(
-            "{} bytes of an unfinished line follow: a commit under way, or a crash.\n",
-            found.unfinished
-        ));
+    if found.unfinished {
+        super::print("A batch that is not whole follows: a commit under way, or what a crash left of one.\n");
     }
     Ok(())
 }

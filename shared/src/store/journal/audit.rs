@@ -33,8 +33,8 @@ pub struct Verified {
     pub last: u64,
     /// Its second; 0 when there is none.
     pub latest: Timestamp,
-    /// Bytes of a line that a writer is about to finish, or that a crash left.
-    pub unfinished: u64,
+    /// Whether a batch follows that a writer is about to finish, or that a crash left.
+    pub unfinished: bool,
 }
 
 /// Reads the journal in `folder` from its beginning, and hands every event to `visit`. Takes no lock and changes
@@ -53,11 +53,8 @@ pub fn audit(folder: &Path, visit: &mut dyn FnMut(Audited)) -> Result<Verified, 
         }
         Ok(())
     })?;
-    let unfinished = match end {
-        Progress::Read { torn } => torn,
-        // Compacted away while we read: what we hold open was whole all the same.
-        Progress::Sealed(_) | Progress::Lost => 0,
-    };
+    // A journal that was compacted away while we read it was whole all the same.
+    let unfinished = matches!(end, Progress::Read { torn: true });
     let (generation, last) = (tail.generation(), tail.position().1);
     Ok(Verified { store, generation, first: before + 1, last, latest: tail.latest(), unfinished })
 }

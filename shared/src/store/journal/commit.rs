@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::lock::StoreLock;
 use super::tail::Tail;
 use super::{Core, stopped};
+use crate::files::disk;
 use crate::state::Change;
 use crate::store::{CommitError, StoreError};
 use crate::time::{Seconds, Timestamp};
@@ -74,9 +75,18 @@ fn run(core: &Arc<Core>, lock: &StoreLock, waiting: &mpsc::Receiver<Request>) {
         match waiting.recv_timeout(CARE) {
             Ok(first) => serve(core, lock, std::iter::once(first).chain(waiting.try_iter().take(BATCH - 1))),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return close(core, lock),
         }
         care.look(lock);
+    }
+}
+
+/// Leaves the journal without the blanks that nobody needs now. A writer that is at work keeps its own.
+fn close(core: &Core, lock: &StoreLock) {
+    let Some(_held) = lock.try_exclusive() else { return };
+    let mut tail = core.tail();
+    if let Some(tail) = tail.as_mut().filter(|tail| tail.is_current() && tail.is_in_place()) {
+        tail.trim();
     }
 }
 
@@ -84,6 +94,7 @@ fn run(core: &Arc<Core>, lock: &StoreLock, waiting: &mpsc::Receiver<Request>) {
 fn serve(core: &Core, lock: &StoreLock, batch: impl Iterator<Item = Request>) {
     let (changes, answers): (Vec<_>, Vec<_>) = batch.map(|request| (request.changes, request.answer)).unzip();
     let outcomes = commit(core, lock, changes).unwrap_or_else(|error| vec![Err(error.into()); answers.len()]);
+    disk::answering(&core.folder, outcomes.iter().filter(|outcome| outcome.is_ok()).count());
     for (answer, outcome) in answers.into_iter().zip(outcomes) {
         // Somebody who no longer waits is no error.
         let _ = answer.send(outcome);

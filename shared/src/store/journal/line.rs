@@ -1,8 +1,9 @@
 //! The lines of a journal: a header, then one line a commit, each sealed with a hash over the line before.
 //!
-//! `{"n":7,"t":1790000000,"c":[…],"h":"<43 characters>"}` where `h` is SHA-256 over the hash of the line before and
+//! `{"n":7,"t":1790000000,"c":[…],"b":6,"h":"<43 characters>"}` where `h` is SHA-256 over the hash of the line before and
 //! the bytes of this line up to `,"h":`. The chain finds torn tails and flipped bits, names the damaged line, and
-//! makes the journal an audit trail that cannot be edited in the middle.
+//! makes the journal an audit trail that cannot be edited in the middle. `b` is the first commit of the batch that was
+//! synced as one: what a power cut tore ends with its batch, and with a later one behind it, it is damage instead.
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,7 @@ struct Body<'a> {
     n: u64,
     t: Timestamp,
     c: &'a [Change],
+    b: u64,
 }
 
 #[derive(Serialize)]
@@ -66,6 +68,7 @@ struct Seal {
     n: u64,
     t: Timestamp,
     seal: u64,
+    b: u64,
 }
 
 impl Header {
@@ -103,14 +106,27 @@ impl Header {
     }
 }
 
-/// Appends the line of a commit to `out` and returns its link.
-pub(super) fn write(n: u64, t: Timestamp, changes: &[Change], prev: &Link, out: &mut Vec<u8>) -> Link {
-    write_chained(&Body { n, t, c: changes }, prev, out)
+/// Appends the line of a commit to `out` and returns its link. `first` is the first commit of the batch that is synced
+/// as one.
+pub(super) fn write(n: u64, first: u64, t: Timestamp, changes: &[Change], prev: &Link, out: &mut Vec<u8>) -> Link {
+    write_chained(&Body { n, t, c: changes, b: first }, prev, out)
+}
+
+/// The first commit of the batch that a line was written in, by the line's end alone, which may be all that is left of
+/// it. Nothing else is checked. `None` for what is no such end, and for lines from before there was a `b`.
+pub(super) fn batch_of(end: &[u8]) -> Option<u64> {
+    let body = &end[..end.len().checked_sub(SEAL_LENGTH)?];
+    if !end[body.len()..].starts_with(b",\"h\":\"") || !end.ends_with(b"\"}") {
+        return None;
+    }
+    let digits = body.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (before, number) = body.split_at(body.len() - digits);
+    before.ends_with(b",\"b\":").then(|| std::str::from_utf8(number).ok()?.parse().ok())?
 }
 
 /// Appends the line that ends a journal: after commit `n` it goes on in generation `seal`.
 pub(super) fn write_seal(n: u64, t: Timestamp, seal: u64, prev: &Link, out: &mut Vec<u8>) {
-    write_chained(&Seal { n, t, seal }, prev, out);
+    write_chained(&Seal { n, t, seal, b: n + 1 }, prev, out);
 }
 
 fn write_chained(body: &impl Serialize, prev: &Link, out: &mut Vec<u8>) -> Link {
@@ -162,7 +178,7 @@ mod tests {
 
     fn line() -> Vec<u8> {
         let mut out = Vec::new();
-        write(1, Timestamp(5), &[Change::AccessRevoked(TokenId(Uuid::nil()))], &[7; 32], &mut out);
+        write(1, 1, Timestamp(5), &[Change::AccessRevoked(TokenId(Uuid::nil()))], &[7; 32], &mut out);
         out
     }
 
@@ -174,6 +190,18 @@ mod tests {
         serde_json::from_str::<serde_json::Value>(text).unwrap();
         let (commit, _) = read(&line[..line.len() - 1], &[7; 32]).unwrap();
         assert_eq!((commit.n, commit.t, commit.c.len()), (1, Timestamp(5), 1));
+    }
+
+    #[test]
+    fn a_batch_is_known_by_the_end_of_a_line() {
+        let line = line();
+        assert_eq!((batch_of(&line[..line.len() - 1]), batch_of(&line[40..line.len() - 1])), (Some(1), Some(1)));
+        let mut seal = Vec::new();
+        write_seal(6, Timestamp(5), 2, &[7; 32], &mut seal);
+        assert_eq!(batch_of(&seal[..seal.len() - 1]), Some(7));
+        for other in [&b""[..], b"{}", &line[..line.len() - 2], &[b' '; 600]] {
+            assert_eq!(batch_of(other), None);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{checked_file, io_error};
-use crate::files;
+use crate::files::{self, disk};
 use crate::store::StoreError;
 
 /// How long a writer waits for its turn (fault F-11).
@@ -37,6 +37,13 @@ impl StoreLock {
     /// Waits for the sole right to write.
     pub(super) fn exclusive(&self) -> Result<Held<'_>, StoreError> {
         self.wait(fs2::FileExt::try_lock_exclusive)
+    }
+
+    /// The sole right to write, if it is to be had at once.
+    pub(super) fn try_exclusive(&self) -> Option<Held<'_>> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = fs2::FileExt::try_lock_exclusive(&*file).is_ok();
+        held.then(|| Held(file))
     }
 
     /// Waits until nobody writes, and keeps it so.
@@ -88,7 +95,7 @@ pub(super) fn try_alone(folder: &Path) -> Result<Option<File>, StoreError> {
 fn open_file(path: &Path) -> Result<File, StoreError> {
     checked_file(path)?;
     let mut options = files::private_options();
-    options.read(true).write(true).create(true).truncate(false).open(path).map_err(io_error("open", path))
+    disk::create(options.read(true).write(true).create(true).truncate(false), path).map_err(io_error("open", path))
 }
 
 /// Who holds the lock, as far as the system tells.

@@ -4,6 +4,7 @@
 //! line, durable before it is acknowledged; commits that wait at the same time share one sync. Readers take no lock:
 //! they keep their place and read on, at every question, so that no answer is older than the question.
 
+mod append;
 mod audit;
 mod commit;
 mod compact;
@@ -11,6 +12,7 @@ mod follow;
 mod keyfile;
 mod line;
 mod lock;
+mod recover;
 mod snapshot;
 mod tail;
 
@@ -198,7 +200,7 @@ impl Core {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings the state up to every commit that was acknowledged before the call: one `fstat` when nothing came.
+    /// Brings the state up to every commit that was acknowledged before the call: two system calls when nothing came.
     fn refresh(&self) -> Result<(), StoreError> {
         let mut tail = match self.tail.try_lock() {
             Ok(tail) => tail,
@@ -251,12 +253,11 @@ impl Core {
             *tail = None;
             end = self.read_on(tail)?;
         }
-        let place = tail.as_ref();
+        let Some(place) = tail.as_mut() else { return Ok(()) };
         match end {
+            Progress::Read { torn: false } if place.is_followed_by_blanks()? => Ok(()),
             // Nobody else is at work now: a seal without a successor is what a crash left.
-            Progress::Read { torn } if torn > 0 => place.map_or(Ok(()), |tail| tail.repair(torn)),
-            Progress::Sealed(_) => place.map_or(Ok(()), |tail| tail.repair(0)),
-            _ => Ok(()),
+            _ => place.repair(),
         }
     }
 
@@ -313,6 +314,7 @@ impl Core {
         *self.state_mut() = state;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(loaded.position());
         *tail = Some(loaded);
+        self.loading.store(false, Ordering::Release);
         self.changed.send_modify(|count| *count += 1);
         Ok(())
     }

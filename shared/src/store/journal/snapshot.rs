@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::line::VERSION;
 use super::{checked_file, io_error};
-use crate::files;
+use crate::files::disk;
 use crate::secret::TokenHash;
 use crate::state::{OwnedRecord, State};
 use crate::store::StoreError;
@@ -51,14 +51,13 @@ pub(super) fn path(folder: &Path, generation: u64) -> PathBuf {
 /// Writes a snapshot under its temporary name and returns that: durable, but not in force yet.
 pub(super) fn write(folder: &Path, header: Header, state: &State) -> Result<PathBuf, StoreError> {
     let path = path(folder, header.generation).with_extension("jsonl.tmp");
-    write_to(&path, header, state).map_err(io_error("write", &path))?;
+    write_to(path.clone(), header, state).map_err(io_error("write", &path))?;
     Ok(path)
 }
 
-fn write_to(path: &Path, header: Header, state: &State) -> std::io::Result<()> {
-    let file = files::private_options().write(true).create(true).truncate(true).open(path)?;
-    let mut out =
-        Hashed { inner: BufWriter::with_capacity(1 << 18, file), hash: digest::Context::new(&digest::SHA256) };
+fn write_to(path: PathBuf, header: Header, state: &State) -> std::io::Result<()> {
+    let inner = BufWriter::with_capacity(1 << 18, disk::Writer::create(path)?);
+    let mut out = Hashed { inner, hash: digest::Context::new(&digest::SHA256) };
     out.line(&header)?;
     let mut count = 0;
     for record in state.records() {
@@ -67,7 +66,7 @@ fn write_to(path: &Path, header: Header, state: &State) -> std::io::Result<()> {
     }
     let h = out.digest();
     out.line(&End { end: count, h })?;
-    out.inner.into_inner()?.sync_all()
+    out.inner.into_inner()?.sync()
 }
 
 impl Header {
@@ -167,7 +166,7 @@ pub(super) fn clean(folder: &Path, generation: u64) {
         let ours = name.ends_with(".tmp") && (numbered.is_some() || name.starts_with("keys.json."));
         if ours || numbered.is_some_and(|found| found != generation) {
             // What cannot be removed now is removed the next time.
-            let _ = fs::remove_file(entry.path());
+            let _ = disk::remove(&entry.path());
         }
     }
 }

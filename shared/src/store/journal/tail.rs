@@ -1,50 +1,67 @@
 //! Where we are in the journal, and reading on from there.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::line::{self, Commit, Header, Link, VERSION};
+use super::recover::has_hole;
 use super::{checked_file, io_error, snapshot};
-use crate::files;
+use crate::files::{self, disk};
 use crate::secret::random_uuid;
-use crate::state::{Change, State};
+use crate::state::State;
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
 /// An open journal and how far it has been read.
 pub(super) struct Tail {
-    file: File,
-    path: PathBuf,
+    pub(super) file: File,
+    pub(super) path: PathBuf,
     header: Header,
     /// The byte after the last line that was read.
-    offset: u64,
+    pub(super) offset: u64,
     /// The number of that line, counted from 1.
-    line: u64,
+    pub(super) line: u64,
     /// The number of the last commit.
-    seq: u64,
+    pub(super) seq: u64,
     /// The link of the last commit.
-    link: Link,
+    pub(super) link: Link,
     /// The second of the last commit: commits never go back in time.
-    latest: Timestamp,
+    pub(super) latest: Timestamp,
+    /// Whether a holder of the lock has looked that only blanks follow.
+    pub(super) tidy: bool,
 }
 
 /// What reading on has found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Progress {
-    /// Everything complete was read. `torn` bytes of an unfinished line follow.
-    Read { torn: u64 },
+    /// Everything complete was read. When `torn`, a batch follows that is not whole: under way, or left by a crash.
+    Read { torn: bool },
     /// Everything was read, and the journal goes on in this generation.
     Sealed(u64),
     /// The file is not the one that we were reading: gone, cut or rewritten. Load anew.
     Lost,
 }
 
+/// What stands at our place. A writer writes a batch's first byte last (see `append.rs`): once that is there, so is
+/// everything else of the batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ahead {
+    /// The end, or the blanks that are written over next.
+    Nothing,
+    /// A line.
+    Line,
+    /// A line without its first byte: a batch under way, or what a crash left of one.
+    Unfinished,
+    /// Our place is no longer the end of a line: the file was cut or rewritten.
+    Lost,
+}
+
 /// Why a chunk of lines was not read to its end.
 enum Stop {
-    /// It was.
+    /// It was, or what follows is to be looked at anew.
     No,
-    /// No complete line is left.
+    /// What follows is what a crash left of a batch.
     Torn,
     /// The seal.
     Sealed(u64),
@@ -53,10 +70,10 @@ enum Stop {
 }
 
 /// How much is read at a time.
-const CHUNK: usize = 256 * 1024;
+pub(super) const CHUNK: usize = 256 * 1024;
 
 /// Lines longer than this are no lines of ours.
-const MAX_LINE: usize = 16 * 1024 * 1024;
+pub(super) const MAX_LINE: usize = 16 * 1024 * 1024;
 
 /// What is done with each commit and its line; the error is a reason for a person.
 type Visit<'a> = &'a mut dyn FnMut(Commit, &[u8]) -> Result<(), String>;
@@ -98,7 +115,7 @@ impl Tail {
             return Err(StoreError::Newer { path, found: found.to_owned(), known: VERSION });
         }
         let (seq, link) = (header.seq, *header.prev.as_bytes());
-        Ok(Some(Self { file, path, header, offset: length, line: 1, seq, link, latest: Timestamp(0) }))
+        Ok(Some(Self { file, path, header, offset: length, line: 1, seq, link, latest: Timestamp(0), tidy: false }))
     }
 
     pub(super) fn read_snapshot(&mut self, folder: &Path, state: &mut State) -> Result<(), StoreError> {
@@ -133,9 +150,21 @@ impl Tail {
         files::replace(&path, &Header::first(random_uuid()).to_line()).map_err(io_error("create", &path))
     }
 
-    /// Whether the file has grown, or is no longer there. One `fstat`.
+    /// Whether nothing was committed since, and the file is still there: a read of three bytes and an `fstat`.
     pub(super) fn is_current(&self) -> bool {
-        self.file.metadata().is_ok_and(|metadata| metadata.len() == self.offset && !is_unlinked(&metadata))
+        matches!(self.ahead(), Ok(Ahead::Nothing | Ahead::Unfinished))
+            && self.file.metadata().is_ok_and(|metadata| !is_unlinked(&metadata))
+    }
+
+    pub(super) fn ahead(&self) -> Result<Ahead, StoreError> {
+        let mut bytes = [0; 3];
+        let count = disk::read_at(&self.file, &mut bytes, self.offset - 1).map_err(io_error("read", &self.path))?;
+        Ok(match bytes[..count] {
+            [b'\n'] | [b'\n', b' '] | [b'\n', b' ', b' '] => Ahead::Nothing,
+            [b'\n', b' ' | 0, ..] => Ahead::Unfinished,
+            [b'\n', ..] => Ahead::Line,
+            _ => Ahead::Lost,
+        })
     }
 
     /// Whether the journal is still the one in the folder: neither it nor the folder was moved away.
@@ -164,20 +193,29 @@ impl Tail {
     /// Reads on to the end, or to the commit numbered `until`.
     pub(super) fn advance(&mut self, until: Option<u64>, visit: Visit<'_>) -> Result<Progress, StoreError> {
         let metadata = self.file.metadata().map_err(io_error("look at", &self.path))?;
-        if metadata.len() < self.offset {
-            return Ok(Progress::Lost);
-        }
-        while metadata.len() > self.offset {
-            match self.read_chunk(metadata.len() - self.offset, until, visit)? {
-                Stop::No => {}
-                Stop::Torn | Stop::Reached => break,
-                Stop::Sealed(next) => return Ok(Progress::Sealed(next)),
+        let mut torn = false;
+        loop {
+            match self.ahead()? {
+                Ahead::Nothing => break,
+                Ahead::Lost => return Ok(Progress::Lost),
+                Ahead::Unfinished => torn = self.is_torn(metadata.len())?,
+                // What came while we were reading is for the next time: a busy writer must not keep us for ever.
+                Ahead::Line if self.offset >= metadata.len() => break,
+                Ahead::Line => match self.read_chunk(metadata.len() - self.offset, until, visit)? {
+                    Stop::No => {}
+                    Stop::Torn => torn = true,
+                    Stop::Reached => break,
+                    Stop::Sealed(next) => return Ok(Progress::Sealed(next)),
+                },
+            }
+            if torn {
+                break;
             }
         }
         if is_unlinked(&metadata) {
             return Ok(Progress::Lost);
         }
-        Ok(Progress::Read { torn: metadata.len().saturating_sub(self.offset) })
+        Ok(Progress::Read { torn })
     }
 
     /// Reads some lines of the `available` bytes.
@@ -195,21 +233,25 @@ impl Tail {
         }
     }
 
-    fn bytes_at(&mut self, offset: u64, size: usize) -> Result<Vec<u8>, StoreError> {
-        let mut bytes = Vec::with_capacity(size);
-        self.file.seek(SeekFrom::Start(offset)).map_err(io_error("read", &self.path))?;
-        (&self.file).take(size as u64).read_to_end(&mut bytes).map_err(io_error("read", &self.path))?;
+    pub(super) fn bytes_at(&self, offset: u64, size: usize) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![0; size];
+        let count = disk::read_at(&self.file, &mut bytes, offset).map_err(io_error("read", &self.path))?;
+        bytes.truncate(count);
         Ok(bytes)
     }
 
     fn read_lines(&mut self, bytes: &[u8], until: Option<u64>, visit: Visit<'_>) -> Result<Stop, StoreError> {
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            // A power cut can leave blocks of zeros in what was never synced; JSON text holds none.
-            if line.contains(&0) {
-                return Ok(Stop::Torn);
-            }
-            let read = line::read(&line[..line.len() - 1], &self.link);
-            let (commit, link) = read.map_err(|reason| self.damaged(reason))?;
+        let mut read = 0;
+        while read < bytes.len() {
+            let rest = &bytes[read..];
+            let line = rest.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+            let (commit, link) = match line::read(&line[..line.len() - 1], &self.link) {
+                Ok(whole) => whole,
+                // It may have been written while we were reading: look at it anew.
+                Err(_) if read > 0 => return Ok(Stop::No),
+                Err(_) if has_hole(line, self.offset) => return self.check_last(rest).map(|()| Stop::Torn),
+                Err(reason) => return Err(self.damaged(reason)),
+            };
             if let Some(next) = commit.seal {
                 // Our place stays before the seal: a seal without its successor is taken back by the next writer.
                 return Ok(Stop::Sealed(next));
@@ -218,6 +260,7 @@ impl Tail {
             self.link = link;
             self.offset += line.len() as u64;
             self.line += 1;
+            read += line.len();
             if until == Some(self.seq) {
                 return Ok(Stop::Reached);
             }
@@ -235,7 +278,7 @@ impl Tail {
         Ok(())
     }
 
-    fn damaged(&self, reason: String) -> StoreError {
+    pub(super) fn damaged(&self, reason: String) -> StoreError {
         StoreError::Damaged { path: self.path.clone(), line: self.line + 1, reason }
     }
 
@@ -273,51 +316,6 @@ impl Tail {
     pub(super) fn header_of(&self, generation: u64) -> Header {
         self.header.next(generation, self.seq, &self.link)
     }
-
-    /// Cuts off an unfinished line, or a seal whose successor never came. For the holder of the exclusive lock.
-    pub(super) fn repair(&self, torn: u64) -> Result<(), StoreError> {
-        tracing::warn!(path = %self.path.display(), bytes = torn, "cut off the unfinished end of the journal");
-        cut(&self.path, self.offset).map_err(io_error("repair", &self.path))
-    }
-
-    /// Appends commits and waits until they are durable; returns where we are then. For the holder of the exclusive
-    /// lock, after [`catch_up`](Self::catch_up). On an error nothing counts as appended, and this tail must be
-    /// dropped: a file handle whose sync failed is never trusted again (fault F-07).
-    pub(super) fn append(&mut self, commits: &[Vec<Change>], at: Timestamp) -> Result<(), StoreError> {
-        let (mut text, mut link, mut seq) = (Vec::new(), self.link, self.seq);
-        for changes in commits {
-            seq += 1;
-            link = line::write(seq, at, changes, &link, &mut text);
-        }
-        if let Err(error) = self.write_durably(&text) {
-            // If this fails too, the next writer finds a torn or unwanted tail and judges it by its chain.
-            let _ = cut(&self.path, self.offset);
-            return Err(io_error("write", &self.path)(error));
-        }
-        self.offset += text.len() as u64;
-        self.line += commits.len() as u64;
-        (self.seq, self.link, self.latest) = (seq, link, at);
-        Ok(())
-    }
-
-    /// Seals the journal: the next generation goes on from here. For the holder of the exclusive lock.
-    pub(super) fn seal(&mut self, next: u64) -> Result<(), StoreError> {
-        let mut text = Vec::new();
-        line::write_seal(self.seq, self.latest, next, &self.link, &mut text);
-        self.write_durably(&text).map_err(io_error("write", &self.path))
-    }
-
-    fn write_durably(&mut self, text: &[u8]) -> std::io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.offset))?;
-        self.file.write_all(text)?;
-        self.file.sync_data()
-    }
-}
-
-fn cut(path: &Path, length: u64) -> std::io::Result<()> {
-    let file = File::options().write(true).open(path)?;
-    file.set_len(length)?;
-    file.sync_all()
 }
 
 #[cfg(unix)]

@@ -1,8 +1,14 @@
 //! Owner-only files, atomic replacement, directory sync.
 
+pub(crate) mod disk;
+#[cfg(feature = "failpoints")]
+pub mod faults;
+#[cfg(not(feature = "failpoints"))]
+mod faults;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Makes a folder for the owner only (0700), and its parents. One that is there keeps its mode.
 ///
@@ -31,28 +37,19 @@ pub fn private_options() -> OpenOptions {
 pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = Path::new(&temporary);
-    let written = write_synced(temporary, contents).and_then(|()| fs::rename(temporary, path));
+    let temporary = PathBuf::from(temporary);
+    let written = write_synced(temporary.clone(), contents).and_then(|()| disk::rename(&temporary, path));
     if written.is_err() {
-        let _ = fs::remove_file(temporary);
+        let _ = disk::remove(&temporary);
     }
     written?;
-    path.parent().map_or(Ok(()), sync_folder)
+    path.parent().map_or(Ok(()), disk::sync_folder)
 }
 
-fn write_synced(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let mut file = private_options().write(true).create(true).truncate(true).open(path)?;
+fn write_synced(path: PathBuf, contents: &[u8]) -> io::Result<()> {
+    let mut file = disk::Writer::create(path)?;
     file.write_all(contents)?;
-    file.sync_all()
-}
-
-/// Makes creations, renames and removals in a folder durable.
-///
-/// # Errors
-/// Those of the operating system.
-pub fn sync_folder(path: &Path) -> io::Result<()> {
-    // Windows has no handle for a folder that could be synced; NTFS journals its metadata.
-    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+    file.sync()
 }
 
 /// What makes a file or folder unsafe to keep secrets in, in words for a person; `None` when nothing does.

@@ -1,0 +1,81 @@
+//! What a crash leaves at the end of a journal, told apart from damage.
+//!
+//! A crash leaves less than the last batch: it was never acknowledged, and is cut off. A power cut may leave any of its
+//! sectors and lose any other. With a later batch behind it, it had been synced: that is damage, and nothing is cut.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use super::io_error;
+use super::line;
+use super::tail::{Ahead, CHUNK, MAX_LINE, Tail};
+use crate::files::disk;
+use crate::store::StoreError;
+
+/// What a disk writes whole or not at all, so that a power cut leaves holes of this size in what was never synced.
+const SECTOR: u64 = 512;
+
+impl Tail {
+    /// Whether what follows, which begins with a hole, is what a crash left of the last batch or one under way; false
+    /// when it has become whole meanwhile.
+    pub(super) fn is_torn(&self, length: u64) -> Result<bool, StoreError> {
+        let size = usize::try_from(length.saturating_sub(self.offset)).unwrap_or(MAX_LINE).min(MAX_LINE);
+        let rest = self.bytes_at(self.offset, size)?;
+        // In this order: if it is unfinished still, no later batch was there when it was read.
+        if self.ahead()? != Ahead::Unfinished {
+            return Ok(false);
+        }
+        self.check_last(&rest).map(|()| true)
+    }
+
+    /// A hole in the last batch is what a crash leaves of what was never synced. When a later batch follows it, it is
+    /// damage: what was acknowledged is never cut off.
+    pub(super) fn check_last(&self, rest: &[u8]) -> Result<(), StoreError> {
+        let later = |end: &[u8]| line::batch_of(end).is_some_and(|first| first > self.seq + 1);
+        if rest.split(|byte| *byte == b'\n').any(later) {
+            return Err(self.damaged("there is a hole in it, and later commits follow".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Looks whether only blanks follow; for the holder of the exclusive lock. A power cut may have lost the beginning
+    /// of a batch and kept its end.
+    pub(super) fn is_followed_by_blanks(&mut self) -> Result<bool, StoreError> {
+        let mut at = self.offset;
+        while !self.tidy {
+            let bytes = self.bytes_at(at, CHUNK)?;
+            if let Some(first) = bytes.iter().position(|byte| *byte != b' ') {
+                self.check_last(&self.bytes_at(at + first as u64, MAX_LINE)?)?;
+                return Ok(false);
+            }
+            at += bytes.len() as u64;
+            self.tidy = bytes.len() < CHUNK;
+        }
+        Ok(true)
+    }
+
+    /// Cuts off what a crash left of a batch, or a seal whose successor never came. For the holder of the exclusive
+    /// lock.
+    pub(super) fn repair(&mut self) -> Result<(), StoreError> {
+        tracing::warn!(path = %self.path.display(), from_byte = self.offset, "cut off the unfinished end of the journal");
+        cut(&self.path, self.offset).map_err(io_error("repair", &self.path))?;
+        self.tidy = true;
+        Ok(())
+    }
+}
+
+/// Whether a power cut has left a hole in a line that begins at `offset`: zeros, or a sector of the blanks that were
+/// there before.
+pub(super) fn has_hole(line: &[u8], offset: u64) -> bool {
+    let skipped = usize::try_from(offset.next_multiple_of(SECTOR) - offset).unwrap_or(usize::MAX);
+    let sectors = line.get(skipped..).unwrap_or_default().chunks_exact(SECTOR as usize);
+    line.contains(&0) || sectors.into_iter().any(|sector| sector.iter().all(|byte| *byte == b' '))
+}
+
+/// Makes a file end at `length`, durably, by a handle of its own.
+pub(super) fn cut(path: &Path, length: u64) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    disk::set_length(&file, path, length)?;
+    disk::sync_all(&file, path)
+}

@@ -1,0 +1,186 @@
+//! What a crash or a bad disk leaves at the end and in the middle of a journal.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use shared::state::Wanted;
+use shared::store::conformance::Sample;
+use shared::store::journal::JournalStore;
+use shared::store::{Store, StoreError};
+
+use crate::support::{NOW, clock, folder, follow, journal, live, lives, open, runtime, whole_state};
+
+#[test]
+fn f_03_a_tail_torn_at_any_byte_loses_only_the_last_commit() {
+    let (_parent, path) = folder();
+    let sample = live(&open(&path));
+    let whole = fs::read(journal(&path)).unwrap();
+    let last = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    for end in last..whole.len() {
+        fs::write(journal(&path), &whole[..end]).unwrap();
+        let store = open(&path);
+        let wanted = Wanted { code: Some(sample.code.hash), ..Wanted::default() };
+        let facts = runtime().block_on(store.load(&wanted)).unwrap();
+        assert_eq!(facts.code, Some(sample.code.clone()), "cut at {end}");
+        assert!(facts.family.is_none(), "cut at {end}");
+        // And the store works on.
+        store.commit_blocking(sample.redeemed()).unwrap();
+        drop(store);
+        assert!(lives(&open(&path), &sample).unwrap(), "cut at {end}");
+    }
+}
+
+#[test]
+fn f_03_zeros_that_a_power_cut_left_are_a_torn_tail() {
+    let (_parent, path) = folder();
+    let sample = live(&open(&path));
+    let mut file = fs::OpenOptions::new().append(true).open(journal(&path)).unwrap();
+    file.write_all(&[b"{\"n\":4,".as_slice(), &[0; 600], b"}\n{}\n"].concat()).unwrap();
+    let store = open(&path);
+    assert!(lives(&store, &sample).unwrap());
+    live(&store);
+}
+
+#[test]
+fn a_flipped_bit_is_found_and_its_line_named() {
+    let (_parent, path) = folder();
+    live(&open(&path));
+    let whole = fs::read(journal(&path)).unwrap();
+    let lines: Vec<usize> = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at).collect();
+    for (line, window) in [(2_u64, 0..lines[1]), (3, lines[1] + 1..lines[2])] {
+        let start = if line == 2 { lines[0] + 1 } else { window.start };
+        for at in (start..window.end).step_by(7) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 4;
+            if damaged[at] == b'\n' || damaged[at] == 0 {
+                continue;
+            }
+            fs::write(journal(&path), &damaged).unwrap();
+            match JournalStore::open(&path, clock()).map(|_| ()) {
+                Err(StoreError::Damaged { line: named, path, .. }) => {
+                    assert_eq!(named, line, "byte {at}");
+                    assert!(path.ends_with("journal.1.jsonl"));
+                }
+                other => panic!("byte {at}: {other:?}"),
+            }
+            assert_eq!(fs::read(journal(&path)).unwrap(), damaged, "nothing is changed");
+        }
+    }
+}
+
+/// A store with two commits, each a batch of its own and some sectors long: the journal, and where its lines begin.
+fn two_long_commits(path: &Path) -> (Vec<u8>, Vec<usize>) {
+    let store = open(path);
+    for _ in 0..2 {
+        let samples: Vec<_> = (0..8).map(|_| Sample::new(NOW)).collect();
+        store.commit_blocking(samples.iter().flat_map(Sample::known).collect()).unwrap();
+    }
+    drop(store);
+    let text = fs::read(journal(path)).unwrap();
+    let starts = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
+    (text, starts)
+}
+
+fn clients(path: &Path) -> Result<usize, StoreError> {
+    JournalStore::open(path, clock()).map(|store| whole_state(&store).clients().len())
+}
+
+#[test]
+fn commits_are_written_over_blanks_that_a_closed_journal_does_not_keep() {
+    let (_parent, path) = folder();
+    let store = open(&path);
+    live(&store);
+    let text = fs::read_to_string(journal(&path)).unwrap();
+    let (lines, blanks) = text.split_at(text.rfind('\n').unwrap() + 1);
+    assert!(blanks.len() > 100_000 && blanks.bytes().all(|byte| byte == b' '));
+    assert!(lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    live(&store);
+    assert_eq!(fs::read(journal(&path)).unwrap().len(), text.len(), "the size stays");
+    let beside = open(&path);
+    drop(store);
+    live(&beside);
+    drop(beside);
+    assert_eq!(fs::read(journal(&path)).unwrap().last(), Some(&b'\n'));
+    assert_eq!(clients(&path).unwrap(), 3);
+}
+
+#[test]
+fn f_03_f_05_a_hole_in_the_last_batch_is_a_torn_tail_and_in_an_earlier_one_damage() {
+    let (_parent, path) = folder();
+    let (whole, starts) = two_long_commits(&path);
+    let end = whole.len();
+    for blank in [b' ', 0] {
+        for sector in (starts[0].next_multiple_of(512)..end).step_by(512) {
+            for after in [0, 100_000] {
+                let mut text = whole.clone();
+                text[sector..(sector + 512).min(end)].fill(blank);
+                text.extend(std::iter::repeat_n(b' ', after));
+                fs::write(journal(&path), &text).unwrap();
+                let found = clients(&path);
+                if sector >= starts[1] {
+                    assert!(matches!(found, Ok(8)), "{blank} at {sector}: {found:?}");
+                    continue;
+                }
+                assert!(matches!(found, Err(StoreError::Damaged { line: 2, .. })), "{blank} at {sector}: {found:?}");
+                assert_eq!(fs::read(journal(&path)).unwrap(), text, "nothing is changed");
+                let follower = follow(&path);
+                let found = lives(&follower, &Sample::new(NOW));
+                assert!(matches!(found, Err(StoreError::Damaged { line: 2, .. })), "{blank} at {sector}: {found:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn f_05_a_batch_whose_beginning_was_lost_is_cut_off_and_one_with_a_later_batch_behind_it_is_damage() {
+    let (_parent, path) = folder();
+    let (whole, starts) = two_long_commits(&path);
+    for (line, expected) in [(1, Some(8)), (0, None)] {
+        for lost in [1, 2, 3, 200, 1000] {
+            let mut text = whole.clone();
+            text[starts[line]..starts[line] + lost].fill(b' ');
+            fs::write(journal(&path), &text).unwrap();
+            if line == 1 {
+                let follower = follow(&path);
+                assert_eq!(whole_state(&follower).clients().len(), 8, "{lost}: what is whole is read");
+            }
+            match (clients(&path), expected) {
+                (Ok(found), Some(expected)) => assert_eq!(found, expected),
+                (Err(StoreError::Damaged { line, .. }), None) => assert_eq!(line, 2),
+                other => panic!("{lost} of line {line}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn sto_10_every_read_during_10_000_writes_sees_whole_commits() {
+    let (_parent, path) = folder();
+    let (store, follower) = (open(&path), follow(&path));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let runtime = runtime();
+            for batch in 0..100 {
+                // A line longer than a page now and then, so that reading meets writing in the middle of one.
+                let size = if batch % 10 == 0 { 12 } else { 1 };
+                let samples = (0..100).map(|_| (0..size).flat_map(|_| Sample::new(NOW).known()).collect::<Vec<_>>());
+                let commits: Vec<_> = samples.map(|changes| store.commit(changes)).collect();
+                commits.into_iter().for_each(|commit| runtime.block_on(commit).unwrap());
+            }
+            done.store(true, Ordering::Release);
+        });
+        let mut seen = 0;
+        while !done.load(Ordering::Acquire) {
+            let mut counts = Vec::new();
+            follower.read(&mut |state| counts = state.counts().to_vec()).unwrap();
+            let count = |what: &str| counts.iter().find(|(name, _)| *name == what).unwrap().1;
+            let (clients, users) = (count("clients"), count("users"));
+            assert!(clients == users && clients >= seen, "{clients} {users} {seen}");
+            seen = clients;
+        }
+    });
+    assert_eq!(whole_state(&follower), whole_state(&open(&path)));
+}
