@@ -70,6 +70,13 @@ fn private_scheme(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// A domain name, as it stands in a URL.
+fn domain(text: &str) -> Result<String, &'static str> {
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    let fits = plain && text.bytes().any(|b| b.is_ascii_alphanumeric()) && !text.starts_with('.');
+    if fits { Ok(text.to_owned()) } else { Err("a domain is a name such as example.com, without https:// and *") }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -134,6 +141,18 @@ pub struct ServeArgs {
     /// Accept redirect URIs with this private-use scheme too, although it has no dot; may be repeated.
     #[arg(long, value_name = "SCHEME", value_parser = private_scheme)]
     pub redirect_scheme: Vec<String>,
+
+    /// Whether apps may name themselves by the URL of a metadata document, which is then fetched [default: on].
+    #[arg(long, value_name = "on|off", default_value = "on", hide_default_value = true)]
+    pub cimd: Switch,
+
+    /// Accept metadata documents of this domain, and below it, only; may be repeated [default: of any].
+    #[arg(long, value_name = "DOMAIN", value_parser = domain)]
+    pub cimd_trust: Vec<String>,
+
+    /// Development only: fetch metadata documents from this machine and private networks too. On loopback only.
+    #[arg(long)]
+    pub cimd_allow_private: bool,
 
     /// Development only: approve everything at once, as USER, without asking anybody. On loopback only.
     #[arg(long, value_name = "USER", num_args = 0..=1, require_equals = true, default_missing_value = "demo")]

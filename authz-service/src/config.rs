@@ -6,6 +6,7 @@ use shared::uri::Issuer;
 
 use crate::cli::{ServeArgs, Switch};
 use crate::protocol::Policy;
+use crate::protocol::policy::Cimd;
 
 /// Where it listens when nobody says.
 const DEFAULT_PORT: u16 = 3000;
@@ -150,6 +151,9 @@ fn refuse_exposed(args: &ServeArgs, address: SocketAddr) -> Result<(), ConfigErr
     if args.auto_approve.is_some() {
         return Err(development("--auto-approve"));
     }
+    if args.cimd_allow_private {
+        return Err(development("--cimd-allow-private"));
+    }
     if args.rate_limits == Switch::Off {
         return Err(development("--rate-limits off"));
     }
@@ -164,9 +168,9 @@ fn refuse_exposed(args: &ServeArgs, address: SocketAddr) -> Result<(), ConfigErr
 
 /// A service with a public name is reached through a proxy, wherever it listens.
 fn refuse_public_name(args: &ServeArgs, issuer: &Issuer) -> Result<(), ConfigError> {
-    if args.auto_approve.is_some() && !issuer.parts().is_loopback() {
-        let place = issuer.to_string();
-        return Err(ConfigError::DevelopmentOnly { flag: "--auto-approve", place });
+    let flags = [("--auto-approve", args.auto_approve.is_some()), ("--cimd-allow-private", args.cimd_allow_private)];
+    if let Some((flag, _)) = flags.into_iter().find(|(_, set)| *set && !issuer.parts().is_loopback()) {
+        return Err(ConfigError::DevelopmentOnly { flag, place: issuer.to_string() });
     }
     Ok(())
 }
@@ -187,6 +191,8 @@ fn policy(args: &ServeArgs, issuer: Issuer) -> Result<Policy, ConfigError> {
     policy.resources.clone_from(&args.resource);
     policy.redirect_schemes.extend(args.redirect_scheme.iter().cloned());
     policy.auto_approve.clone_from(&args.auto_approve);
+    policy.cimd =
+        Cimd { on: args.cimd == Switch::On, trusted: args.cimd_trust.clone(), local: args.cimd_allow_private };
     Ok(policy)
 }
 
@@ -213,7 +219,7 @@ mod tests {
         assert!(matches!(fails(&[]), ConfigError::PlainHttp(_)));
         assert!(matches!(fails(&["--issuer", "https://as.example"]), ConfigError::PlainHttp(_)));
         assert!(matches!(fails(&["--insecure-plain-http"]), ConfigError::IssuerMissing(_)));
-        for development in [&["--auto-approve"][..], &["--rate-limits", "off"]] {
+        for development in [&["--auto-approve"][..], &["--rate-limits", "off"], &["--cimd-allow-private"]] {
             let all = [development, &["--insecure-plain-http", "--issuer", "https://as.example"]].concat();
             assert!(matches!(fails(&all), ConfigError::DevelopmentOnly { .. }));
         }

@@ -76,12 +76,12 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
 }
 
 /// Whether a text is a port that can be connected to: 1 to 65535, digits only.
-fn is_port(text: &str) -> bool {
+pub(crate) fn is_port(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// Characters that RFC 3986 leaves out of URIs, and with which parsers are played against each other.
-fn has_forbidden_character(text: &str) -> bool {
+pub(crate) fn has_forbidden_character(text: &str) -> bool {
     text.bytes().any(|b| !b.is_ascii_graphic() || br#"\<>"{}^`|"#.contains(&b))
 }
 
@@ -255,7 +255,7 @@ fn has_plain_host(parts: &Parts<'_>) -> bool {
 
 /// A name or address that every parser reads the same: letters, digits, `. _ -` with a letter or digit among them, or an
 /// IPv6 address in brackets.
-fn is_plain_host(host: &str) -> bool {
+pub(crate) fn is_plain_host(host: &str) -> bool {
     match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(address) => address.parse::<core::net::Ipv6Addr>().is_ok(),
         None => {

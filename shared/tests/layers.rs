@@ -53,7 +53,10 @@ const LAYERS: [Layer; 5] = [
             "tokio",
         ],
     },
-    Layer { places: &["shared/src/secret.rs"], never: &["crate::", "std::fs", "std::net", "std::env", "tokio"] },
+    Layer {
+        places: &["shared/src/secret.rs", "shared/src/address.rs"],
+        never: &["crate::", "std::fs", "std::net", "std::env", "tokio"],
+    },
     Layer {
         places: &["shared/src/oauth"],
         never: &[

@@ -11,6 +11,7 @@ use shared::time::{Clock, Timestamp};
 use shared::token::{KeyError, KeyRing, KeySet};
 use shared::uri::Parts;
 
+use super::cimd;
 use super::limit::Limits;
 use super::pages::Pages;
 use super::password::Passwords;
@@ -66,6 +67,8 @@ pub struct App {
     pub limits: Limits,
     /// The HTML pages.
     pub pages: Pages,
+    /// Metadata documents of clients.
+    pub cimd: cimd::Documents,
     /// Hashing of passwords.
     pub passwords: Passwords,
     /// How our cookies are called.
@@ -122,6 +125,7 @@ impl App {
             clock,
             limits,
             pages,
+            cimd: cimd::Documents::new(&policy),
             passwords: Passwords::new(),
             cookies,
             documents,

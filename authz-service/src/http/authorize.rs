@@ -5,14 +5,16 @@ use actix_web::{HttpRequest, HttpResponse};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use shared::id::GrantId;
 use shared::secret::{Secret, random_uuid};
+use shared::state::Facts;
 
 use super::app::App;
 use super::body;
 use super::seal::{self, Purpose};
 use super::session::Jar;
-use super::{login, pages, reply};
+use super::{cimd, limit, login, pages, reply};
 use crate::protocol::Refusal;
 use crate::protocol::authorize::{self, Asked, AuthorizeRequest, FreshCode, Step};
+use crate::protocol::cimd::with_document;
 use crate::protocol::interact::Transaction;
 use crate::protocol::token::BodyForm;
 
@@ -51,14 +53,20 @@ fn as_query(body: &str) -> String {
     utf8_percent_encode(body.trim_end_matches(['\r', '\n']), UNFIT).to_string()
 }
 
-async fn answer(app: &App, http: &HttpRequest, query: &str, after_post: bool) -> HttpResponse {
+async fn answer(app: &Data<App>, http: &HttpRequest, query: &str, after_post: bool) -> HttpResponse {
     let request = match AuthorizeRequest::parse(query) {
         Ok(request) => request,
         Err(refusal) => return pages::refused(app, ENDPOINT, &refusal),
     };
+    let document = match cimd::described(app, request.client_id(), limit::source(http)).await {
+        Ok(document) => document,
+        Err(failure) => return pages::failed_alone(app, ENDPOINT, &failure),
+    };
     let jar = app.cookies.read(http);
     let fresh = FreshCode { grant: GrantId(random_uuid()), code: Secret::random() };
-    let decide = |facts: &_, now| authorize::decide(&request, facts, &app.policy, &fresh, now);
+    let decide = |facts: &Facts, now| {
+        authorize::decide(&request, &with_document(facts, document.as_deref()), &app.policy, &fresh, now)
+    };
     match app.settle(&request.wants(jar.session_hash(), &app.policy), decide).await {
         Ok(Step::Answer(to)) => {
             tracing::info!(endpoint = ENDPOINT, grant = %fresh.grant, "approved without asking");

@@ -3,12 +3,14 @@
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use shared::secret::Secret;
+use shared::state::Facts;
 
 use super::app::App;
 use super::seal::{self, Purpose};
-use super::{body, pages, reply};
+use super::{body, cimd, limit, pages, reply};
 use crate::protocol::Refusal;
 use crate::protocol::authorize::FreshCode;
+use crate::protocol::cimd::with_document;
 use crate::protocol::interact::{self, ConsentAnswer, Decision};
 
 const ENDPOINT: &str = "consent";
@@ -27,8 +29,14 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         (Err(refusal), _) => return pages::refused(&app, ENDPOINT, &refusal),
         (_, None) => return pages::refused(&app, ENDPOINT, &Refusal::Forged),
     };
+    let document = match cimd::described(&app, answer.client_id(), limit::source(&http)).await {
+        Ok(document) => document,
+        Err(failure) => return pages::failed_alone(&app, ENDPOINT, &failure),
+    };
     let fresh = FreshCode { grant: answer.grant(), code: Secret::random() };
-    let decide = |facts: &_, now| interact::decide(&answer, facts, &app.policy, &fresh, now);
+    let decide = |facts: &Facts, now| {
+        interact::decide(&answer, &with_document(facts, document.as_deref()), &app.policy, &fresh, now)
+    };
     match app.settle(&answer.wants(session, &app.policy), decide).await {
         Ok(consented) => {
             tracing::info!(endpoint = ENDPOINT, user = %consented.user, grant = %fresh.grant, "consented");

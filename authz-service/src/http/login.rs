@@ -1,5 +1,7 @@
 //! `POST /login`: a name and a password become a session.
 
+use std::net::IpAddr;
+
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use shared::id::UserName;
@@ -10,9 +12,10 @@ use shared::state::Wanted;
 use super::app::{App, Failure};
 use super::seal::{self, Purpose};
 use super::session::Jar;
-use super::{body, limit, pages, reply};
+use super::{body, cimd, limit, pages, reply};
 use crate::protocol::Refusal;
 use crate::protocol::authorize::{self, Asked, AuthorizeRequest};
+use crate::protocol::cimd::with_document;
 use crate::protocol::interact::{self, Destination, Transaction};
 use crate::protocol::policy::MAX_PASSWORD;
 
@@ -56,7 +59,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         }
         Err(Failure::Refused(Refusal::WrongLogin)) => {
             tracing::warn!(endpoint = ENDPOINT, %source, user = %reply::escaped(&typed, 64), "login failed");
-            again(&app, &jar, &transaction, &typed).await
+            again(&app, source, &jar, &transaction, &typed).await
         }
         Err(failure) => {
             // Our own fault is not theirs.
@@ -87,10 +90,10 @@ async fn log_in(app: &App, typed: &str, form: &mut Parameters) -> Result<Secret,
 }
 
 /// The same page again, which says that it went wrong and not why (UI-08).
-async fn again(app: &App, jar: &Jar, transaction: &Transaction, typed: &str) -> HttpResponse {
+async fn again(app: &Data<App>, source: IpAddr, jar: &Jar, transaction: &Transaction, typed: &str) -> HttpResponse {
     let Some(browser) = &jar.browser else { return pages::refused(app, ENDPOINT, &Refusal::Forged) };
     let asked = match transaction.to {
-        Destination::Authorize => match asked(app, &transaction.query).await {
+        Destination::Authorize => match asked(app, source, &transaction.query).await {
             Ok(asked) => Some(asked),
             Err(page) => return page,
         },
@@ -101,10 +104,12 @@ async fn again(app: &App, jar: &Jar, transaction: &Transaction, typed: &str) -> 
 }
 
 /// What the app asks for, or the page that says why it cannot be followed.
-async fn asked(app: &App, query: &str) -> Result<Asked, HttpResponse> {
+async fn asked(app: &Data<App>, source: IpAddr, query: &str) -> Result<Asked, HttpResponse> {
     let request = AuthorizeRequest::parse(query).map_err(|refusal| pages::refused(app, ENDPOINT, &refusal))?;
     let facts = app.store.load(&request.wants(None, &app.policy)).await;
     let facts = facts.map_err(|error| pages::failed_alone(app, ENDPOINT, &error.into()))?;
-    authorize::check(&request, &facts, &app.policy, app.now())
+    let document = cimd::described(app, request.client_id(), source).await;
+    let document = document.map_err(|failure| pages::failed_alone(app, ENDPOINT, &failure))?;
+    authorize::check(&request, &with_document(&facts, document.as_deref()), &app.policy, app.now())
         .map_err(|refused| pages::refused(app, ENDPOINT, refused.cause()))
 }

@@ -9,6 +9,7 @@ use shared::oauth::error::{ErrorBody, ErrorCode};
 
 use super::app::{App, Failure};
 use crate::protocol::Refusal;
+use crate::protocol::cimd::DocumentFault;
 use crate::protocol::policy::MAX_STATE;
 
 /// How long to wait when the store does not answer, in seconds.
@@ -105,6 +106,7 @@ pub fn too_many(wait: u64) -> HttpResponse {
 pub fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::Client { .. } => StatusCode::UNAUTHORIZED,
+        Refusal::Document(DocumentFault::Busy) => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Forged | Refusal::NotLoggedIn | Refusal::WrongLogin => StatusCode::FORBIDDEN,
         _ => StatusCode::BAD_REQUEST,
     }

@@ -14,6 +14,7 @@ use shared::time::Timestamp;
 use shared::uri::{ExactRedirect, Issuer, NoRedirect, Resource};
 
 use super::Verdict;
+use super::cimd;
 use super::policy::{CODE_LIFETIME, FRESH_LOGIN, MAX_STATE, Policy};
 use super::refusal::Refusal;
 
@@ -99,6 +100,11 @@ impl AuthorizeRequest {
         let state = pairs.once("state").ok().flatten();
         let resources = pairs.take_all("resource");
         Ok(Self { client, redirect_uri, rest: pairs.into_parameters(), resources, state })
+    }
+
+    /// The client, as it names itself.
+    pub fn client_id(&self) -> &str {
+        &self.client
     }
 
     /// The records to decide on.
@@ -204,7 +210,9 @@ pub fn live_session(facts: &Facts, now: Timestamp) -> Option<&Session> {
 /// The first thing that is wrong, and who may know.
 pub fn check(request: &AuthorizeRequest, facts: &Facts, policy: &Policy, now: Timestamp) -> Result<Asked, Refused> {
     let named = facts.client.as_ref().filter(|client| client.id.as_str() == request.client);
-    let client = named.ok_or(Refused::Page(Refusal::UnknownClient))?;
+    // Without metadata documents, an app that came by one is unknown again (CIM-15).
+    let admitted = named.filter(|client| policy.cimd.on || client.origin != ClientOrigin::MetadataDocument);
+    let client = admitted.ok_or(Refused::Page(Refusal::UnknownClient))?;
     let redirect = ExactRedirect::find(&client.redirect_uris, request.redirect_uri.as_deref()).map_err(|why| {
         Refused::Page(match why {
             NoRedirect::Missing => Refusal::RedirectMissing,
@@ -212,10 +220,10 @@ pub fn check(request: &AuthorizeRequest, facts: &Facts, policy: &Policy, now: Ti
         })
     })?;
     let reply_to = ReplyTo { redirect, state: request.state.clone().filter(|state| state.len() <= MAX_STATE) };
-    // Anybody can register a client. Until somebody has logged in, an error must not send a browser where a
+    // Anybody can register a client, or publish a document. Until somebody has logged in, an error must not send a browser where a
     // stranger wants it (RFC 9700 section 4.11.2).
     let client_may_know =
-        client.origin != ClientOrigin::Dynamic || live_session(facts, now).is_some() || policy.auto_approve.is_some();
+        client.origin.is_vouched_for() || live_session(facts, now).is_some() || policy.auto_approve.is_some();
     what_is_asked(request, client, &reply_to, policy)
         .map_err(|cause| if client_may_know { Refused::Client(reply_to.clone(), cause) } else { Refused::Page(cause) })
 }
@@ -279,7 +287,7 @@ pub fn decide(
     };
     if let Some(user) = &policy.auto_approve {
         let reply_to = asked.reply_to.clone();
-        return Verdict { changes: vec![asked.approved_by(user, fresh, now)], reply: Ok(Step::Answer(reply_to)) };
+        return Verdict { changes: asked.approved_by(user, fresh, now), reply: Ok(Step::Answer(reply_to)) };
     }
     let prompt = Prompt::of(request);
     let session = live_session(facts, now).filter(|session| !prompt.login || session.created + FRESH_LOGIN >= now);
@@ -287,7 +295,7 @@ pub fn decide(
         (Some(session), false) => Ok(Step::Consent(asked, session.user.clone())),
         (None, false) => Ok(Step::Login(asked)),
         (Some(_), true) => Err(Refused::Client(asked.reply_to, Refusal::ConsentRequired)),
-        (None, true) if asked.client.origin == ClientOrigin::Dynamic => Err(Refused::Page(Refusal::LoginRequired)),
+        (None, true) if !asked.client.origin.is_vouched_for() => Err(Refused::Page(Refusal::LoginRequired)),
         (None, true) => Err(Refused::Client(asked.reply_to, Refusal::LoginRequired)),
     })
 }
@@ -307,8 +315,9 @@ impl Prompt {
 }
 
 impl Asked {
-    /// The change that a yes leads to.
-    pub(super) fn approved_by(self, user: &UserName, fresh: &FreshCode, now: Timestamp) -> Change {
+    /// The changes that a yes leads to.
+    pub(super) fn approved_by(self, user: &UserName, fresh: &FreshCode, now: Timestamp) -> Vec<Change> {
+        let described = cimd::change(&self.client);
         let grant = Grant {
             id: fresh.grant,
             user: user.clone(),
@@ -326,7 +335,7 @@ impl Asked {
             expires: now + CODE_LIFETIME,
             stage: CodeStage::Issued,
         };
-        Change::Approved { grant, code }
+        described.into_iter().chain([Change::Approved { grant, code }]).collect()
     }
 }
 

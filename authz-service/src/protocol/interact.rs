@@ -11,6 +11,7 @@ use shared::uri::Resource;
 
 use super::Verdict;
 use super::authorize::{self, Asked, AuthorizeRequest, FreshCode, Refused, ReplyTo};
+use super::cimd;
 use super::policy::{PAGE_LIFETIME, Policy, SESSION_LIFETIME};
 use super::refusal::Refusal;
 
@@ -59,6 +60,8 @@ pub struct Shown {
     pub scopes: Scopes,
     /// The resource.
     pub resource: Resource,
+    /// What the client said about itself: another document is another client (N15).
+    pub client: TokenHash,
 }
 
 impl Transaction {
@@ -80,7 +83,8 @@ impl Transaction {
 
     /// For a consent page.
     pub fn consent(query: String, asked: &Asked, grant: GrantId, now: Timestamp) -> Self {
-        let shown = Shown { grant, scopes: asked.scopes.clone(), resource: asked.resource.clone() };
+        let client = cimd::fingerprint(&asked.client);
+        let shown = Shown { grant, scopes: asked.scopes.clone(), resource: asked.resource.clone(), client };
         Self { query, issued: now, shown: Some(shown), to: Destination::Authorize }
     }
 
@@ -145,6 +149,11 @@ impl ConsentAnswer {
         Ok(Self { request, transaction, shown, decision })
     }
 
+    /// The client, as it names itself.
+    pub fn client_id(&self) -> &str {
+        self.request.client_id()
+    }
+
     /// The grant to be.
     pub fn grant(&self) -> GrantId {
         self.shown.grant
@@ -171,7 +180,7 @@ pub fn decide(
     let reply_to = asked.reply_to.clone();
     match answer.decision {
         Decision::Allow => {
-            Verdict { changes: vec![asked.approved_by(&user, fresh, now)], reply: Ok(Consented { reply_to, user }) }
+            Verdict { changes: asked.approved_by(&user, fresh, now), reply: Ok(Consented { reply_to, user }) }
         }
         Decision::Deny => Verdict {
             changes: vec![Change::Denied { user, client: asked.client.id }],
@@ -193,7 +202,10 @@ fn consented(
     }
     // The whole request is checked again: the client may have changed since the page was made.
     let asked = authorize::check(&answer.request, facts, policy, now)?;
-    if asked.scopes != answer.shown.scopes || asked.resource != answer.shown.resource {
+    let same = asked.scopes == answer.shown.scopes
+        && asked.resource == answer.shown.resource
+        && cimd::fingerprint(&asked.client) == answer.shown.client;
+    if !same {
         return Err(Refused::Page(Refusal::PageExpired));
     }
     Ok((asked, session.user.clone()))
@@ -283,6 +295,13 @@ mod tests {
         check(
             Allow,
             |transaction, _| transaction.shown.as_mut().unwrap().scopes = "mcp:tools:execute".parse().unwrap(),
+            NOW,
+            Err(Refusal::PageExpired),
+            0,
+        );
+        check(
+            Allow,
+            |_, facts| facts.client.as_mut().unwrap().name = Some("Another".into()),
             NOW,
             Err(Refusal::PageExpired),
             0,

@@ -30,6 +30,7 @@ pub fn document(policy: &Policy) -> AuthorizationServer {
         introspection_endpoint_auth_methods_supported: with_secret,
         code_challenge_methods_supported: words(&[S256]),
         authorization_response_iss_parameter_supported: true,
+        client_id_metadata_document_supported: policy.cimd.on,
         ..AuthorizationServer::default()
     }
 }

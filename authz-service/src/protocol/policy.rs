@@ -56,6 +56,18 @@ pub const MAX_CLIENT_NAME: usize = 128;
 /// How many contacts one client may register.
 pub const MAX_CONTACTS: usize = 10;
 
+/// The longest client metadata document, in bytes (draft-ietf-oauth-client-id-metadata-document section 8.7).
+pub const MAX_DOCUMENT: usize = 5 * 1024;
+
+/// How long fetching a metadata document may take, from waiting for a turn to its last byte (contract C9).
+pub const FETCH_TIME: Seconds = Seconds(5);
+
+/// How long a metadata document is believed whose server does not say (RFC 9111 section 4.2.2 leaves it to us).
+pub const DOCUMENT_LIFETIME: Seconds = Seconds(300);
+
+/// How long a metadata document is believed at most, whatever its server says (CIM-14).
+pub const MAX_DOCUMENT_LIFETIME: Seconds = Seconds(DAY);
+
 /// The shortest password that is accepted, in characters (NIST SP 800-63B section 3.1.1.2, beside a rate limit).
 pub const MIN_PASSWORD: usize = 8;
 
@@ -80,8 +92,27 @@ pub struct Policy {
     pub default_resource: Resource,
     /// Private-use schemes without a dot that redirect URIs may have.
     pub redirect_schemes: Vec<String>,
+    /// Clients that name themselves by the URL of a metadata document.
+    pub cimd: Cimd,
     /// Development only: nobody is asked, and this person consents to everything.
     pub auto_approve: Option<UserName>,
+}
+
+/// Which Client ID Metadata Documents are fetched.
+#[derive(Clone, Debug)]
+pub struct Cimd {
+    /// Whether any are. Without, a URL is an unknown client, and nothing is fetched.
+    pub on: bool,
+    /// The domains they may lie at, and below; empty for any.
+    pub trusted: Vec<String>,
+    /// Development only: documents on this machine and on private networks too, and over `http` from this machine.
+    pub local: bool,
+}
+
+impl Default for Cimd {
+    fn default() -> Self {
+        Self { on: true, trusted: Vec::new(), local: false }
+    }
 }
 
 impl Policy {
@@ -96,6 +127,7 @@ impl Policy {
             resources: Vec::new(),
             default_resource: DEFAULT_RESOURCE.parse()?,
             redirect_schemes: HOST_SCHEMES.map(str::to_owned).to_vec(),
+            cimd: Cimd::default(),
             auto_approve: None,
         })
     }

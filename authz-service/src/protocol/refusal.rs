@@ -6,6 +6,7 @@ use shared::oauth::form::BadForm;
 use shared::oauth::pkce::PkceError;
 use shared::uri::BadRedirectUri;
 
+use super::cimd::DocumentFault;
 use super::client_auth::ClientFault;
 
 /// The exact cause. Its text is for the log and for the developer who reads `error_description`; it never repeats
@@ -46,6 +47,9 @@ pub enum Refusal {
     /// No client has this `client_id`.
     #[error("no app is registered here under this client_id; it may have to register again")]
     UnknownClient,
+    /// The client names itself by a URL, and what is there does not make it one.
+    #[error("the app cannot be recognised: {0}")]
+    Document(DocumentFault),
     /// `redirect_uri` is missing, and the client has none or several.
     #[error("the parameter redirect_uri is required, because the app did not register exactly one")]
     RedirectMissing,
@@ -164,7 +168,8 @@ impl Refusal {
             | Self::PageAnswered
             | Self::SetupLink
             | Self::Account(_) => ErrorCode::InvalidRequest,
-            Self::Client { .. } | Self::UnknownClient => ErrorCode::InvalidClient,
+            Self::Document(DocumentFault::Busy) => ErrorCode::TemporarilyUnavailable,
+            Self::Client { .. } | Self::UnknownClient | Self::Document(_) => ErrorCode::InvalidClient,
             Self::GrantNotRegistered(_) => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrant => ErrorCode::UnsupportedGrantType,
             Self::UnsupportedResponseType => ErrorCode::UnsupportedResponseType,
@@ -199,7 +204,10 @@ impl Refusal {
             ErrorCode::InvalidClient if matches!(self, Self::Client { .. }) => {
                 "the client is unknown, or did not authenticate with its registered method".to_owned()
             }
-            _ => self.to_string(),
+            _ => match self {
+                Self::Document(fault) => format!("the app cannot be recognised: {}", fault.shown()),
+                other => other.to_string(),
+            },
         }
     }
 }

@@ -33,7 +33,14 @@ pub fn parse(is_json: bool, body: &[u8]) -> Result<ClientMetadata, Refusal> {
         // A form on somebody's page can send anything but this type across origins.
         return Err(metadata("Content-Type must be application/json"));
     }
-    let value = json::parse(body).map_err(|error| metadata(&error.to_string()))?;
+    from_value(json::parse(body).map_err(|error| metadata(&error.to_string()))?)
+}
+
+/// Reads metadata out of a JSON value, of a body or of a document.
+///
+/// # Errors
+/// When it is no object, or a member is of the wrong type or too long.
+pub(super) fn from_value(value: Value) -> Result<ClientMetadata, Refusal> {
     let Value::Object(mut members) = value else { return Err(metadata("the body must be a JSON object")) };
     members.retain(|_, value| !value.is_null());
     if members.get("redirect_uris").is_some_and(|uris| !is_list_of_text(uris)) {
@@ -72,13 +79,34 @@ fn metadata(why: &str) -> Refusal {
 /// Decides on a registration: the change, and the answer (RFC 7591 section 3.2.1) but for the secret, which the shell
 /// adds when the client has one.
 pub fn decide(sent: &ClientMetadata, policy: &Policy, fresh: &FreshClient, now: Timestamp) -> Verdict<Client> {
-    match client(sent, policy, fresh, now) {
+    match registered(sent, policy, fresh, now) {
         Ok(client) => Verdict { changes: vec![Change::ClientRegistered(client.clone())], reply: Ok(client) },
         Err(refusal) => Verdict::unchanged(Err(refusal)),
     }
 }
 
-fn client(sent: &ClientMetadata, policy: &Policy, fresh: &FreshClient, now: Timestamp) -> Result<Client, Refusal> {
+fn registered(sent: &ClientMetadata, policy: &Policy, fresh: &FreshClient, now: Timestamp) -> Result<Client, Refusal> {
+    let client = client(sent, ClientId::generated(fresh.id), ClientOrigin::Dynamic, policy, now)?;
+    let secret = needs_secret(&client).then(|| ClientSecret { hash: fresh.secret.hash(), expires: None });
+    Ok(Client { secret, ..client })
+}
+
+/// Whether a client is to have a secret.
+fn needs_secret(client: &Client) -> bool {
+    client.auth_method != Some(AuthMethod::None)
+}
+
+/// The record of a client that says this about itself; without a secret.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub(super) fn client(
+    sent: &ClientMetadata,
+    id: ClientId,
+    origin: ClientOrigin,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Client, Refusal> {
     if sent.software_statement.is_some() {
         return Err(Refusal::SoftwareStatement);
     }
@@ -88,19 +116,17 @@ fn client(sent: &ClientMetadata, policy: &Policy, fresh: &FreshClient, now: Time
     let auth_method = auth_method(sent.token_endpoint_auth_method.as_deref())?;
     check_texts(sent)?;
     check_keys(sent)?;
-    let secret =
-        (auth_method != Some(AuthMethod::None)).then(|| ClientSecret { hash: fresh.secret.hash(), expires: None });
     Ok(Client {
-        id: ClientId::generated(fresh.id),
+        id,
         name: sent.client_name.clone().filter(|name| !name.trim().is_empty()),
         redirect_uris,
         auth_method,
         grant_types,
-        secret,
+        secret: None,
         scope: scope(sent.scope.as_deref())?,
         client_uri: sent.client_uri.clone(),
         other: other(sent),
-        origin: ClientOrigin::Dynamic,
+        origin,
         issued_at: now,
         approved_at: None,
     })
@@ -145,7 +171,7 @@ fn response_types(sent: Option<&[String]>) -> Result<(), Refusal> {
 }
 
 /// `None` for a client that registers no method: it gets a secret, and may use it either way (contract C5).
-fn auth_method(sent: Option<&str>) -> Result<Option<AuthMethod>, Refusal> {
+pub(super) fn auth_method(sent: Option<&str>) -> Result<Option<AuthMethod>, Refusal> {
     let method = sent.map(|word| {
         AuthMethod::from_word(word).ok_or_else(|| {
             metadata("token_endpoint_auth_method must be none, client_secret_basic or client_secret_post")

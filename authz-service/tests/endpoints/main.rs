@@ -5,6 +5,7 @@ mod support;
 
 mod account;
 mod authorize;
+mod cimd;
 mod commands;
 mod http;
 mod metadata;

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod documents;
 pub mod http;
 pub mod person;
 
@@ -44,6 +45,8 @@ pub struct Options {
     pub issuer: Option<&'static str>,
     /// Without ada's account.
     pub empty: bool,
+    /// Any other choice of the operator's.
+    pub policy: Option<fn(&mut Policy)>,
 }
 
 pub struct Service {
@@ -70,6 +73,9 @@ impl Service {
         let mut policy = Policy::new(issuer.parse().unwrap()).unwrap();
         policy.resources = options.resources.iter().map(|text| text.parse().unwrap()).collect();
         policy.auto_approve = options.auto_approve.then(|| "demo".parse().unwrap());
+        if let Some(choose) = options.policy {
+            choose(&mut policy);
+        }
         let hosts = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec();
         let keys = KeySet::generate(START).unwrap();
         let app = App::new(

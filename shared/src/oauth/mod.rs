@@ -2,6 +2,7 @@
 
 pub mod authorize;
 pub mod challenge;
+pub mod cimd;
 pub mod error;
 pub mod form;
 pub mod json;

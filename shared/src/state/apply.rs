@@ -5,8 +5,8 @@ use std::hash::Hash;
 
 use super::change::Change;
 use super::record::{
-    Access, Client, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, PublicKey, Rotated, Session, SetupLink,
-    User, UserStage,
+    Access, Client, ClientOrigin, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, PublicKey, Rotated, Session,
+    SetupLink, User, UserStage,
 };
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
 use crate::secret::TokenHash;
@@ -147,6 +147,7 @@ impl State {
                 Ok(())
             }
             Change::ClientRegistered(client) => self.register_client(client, undo),
+            Change::ClientDescribed(client) => self.describe_client(client, undo),
             Change::ClientRemoved(id) => self.remove_client(&id, undo),
             Change::Approved { grant, code } => self.approve(grant, code, undo),
             Change::Denied { .. } => Ok(()),
@@ -257,6 +258,15 @@ impl State {
 
     fn register_client(&mut self, client: Client, undo: &mut Undo) -> Result<(), Conflict> {
         vacant(&self.clients, &client.id, "the client")?;
+        set(&mut self.clients, client.id.clone(), Some(client), undo, Replaced::Client);
+        Ok(())
+    }
+
+    fn describe_client(&mut self, client: Client, undo: &mut Undo) -> Result<(), Conflict> {
+        let described = ClientOrigin::MetadataDocument;
+        if client.origin != described || self.clients.get(&client.id).is_some_and(|known| known.origin != described) {
+            return Err(Conflict::Exists("the client"));
+        }
         set(&mut self.clients, client.id.clone(), Some(client), undo, Replaced::Client);
         Ok(())
     }

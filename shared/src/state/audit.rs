@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::apply::State;
 use super::change::{Change, RevocationCause};
-use super::record::{Access, Grant, UserStage};
+use super::record::{Access, Client, Grant, UserStage};
 use crate::id::{ClientId, GrantId, UserName};
 use crate::scope::Scopes;
 use crate::secret::TokenHash;
@@ -75,13 +75,8 @@ impl State {
             Change::SessionOpened(session) => Event::new("signed-in").user(&session.user),
             Change::SessionClosed(hash) => self.signed_out(hash),
             Change::SessionsClosed(user) => Event::new("signed-out-everywhere").user(user),
-            Change::ClientRegistered(client) => {
-                let event = Event::new("client-registered").client(&client.id);
-                match &client.name {
-                    Some(name) => event.detail(name),
-                    None => event,
-                }
-            }
+            Change::ClientRegistered(client) => named("client-registered", client),
+            Change::ClientDescribed(client) => named("client-described", client),
             Change::ClientRemoved(id) => Event::new("client-removed").client(id),
             Change::Approved { grant, .. } => {
                 Event::new("approved").of(grant).detail(may(grant.resource.as_str(), &grant.scopes))
@@ -122,6 +117,14 @@ impl State {
 
     fn token(&self, what: &'static str, access: &Access) -> Event {
         self.under(what, access.grant).detail(access.scopes.to_string())
+    }
+}
+
+fn named(what: &'static str, client: &Client) -> Event {
+    let event = Event::new(what).client(&client.id);
+    match &client.name {
+        Some(name) => event.detail(name),
+        None => event,
     }
 }
 

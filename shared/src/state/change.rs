@@ -56,6 +56,9 @@ pub enum Change {
     SessionsClosed(UserName),
     /// A client was registered.
     ClientRegistered(Client),
+    /// A client's metadata document was read, and a person is saying yes to what it describes. Replaces what an earlier
+    /// document described.
+    ClientDescribed(Client),
     /// A client was removed; all its tokens are dead.
     ClientRemoved(ClientId),
     /// A person said yes: a grant, and the code for its first tokens.

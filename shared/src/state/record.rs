@@ -68,6 +68,13 @@ pub enum ClientOrigin {
     MetadataDocument,
 }
 
+impl ClientOrigin {
+    /// Whether the operator vouches for the client; nobody else does for what a client says about itself.
+    pub fn is_vouched_for(self) -> bool {
+        self == Self::Operator
+    }
+}
+
 /// A person who can log in.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct User {

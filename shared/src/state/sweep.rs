@@ -52,7 +52,7 @@ impl State {
         ended.into_iter().for_each(|id| self.forget_grant(id, undo));
     }
 
-    /// Clients that registered themselves and that nobody ever said yes to, or not for long (RFC 7591 section 5).
+    /// Clients that came by themselves and that nobody ever said yes to, or not for long (RFC 7591 section 5).
     fn sweep_clients(&mut self, before: Timestamp, undo: &mut Undo) {
         let unused: Vec<_> = self.unused_clients(before).map(|client| client.id.clone()).collect();
         unused.into_iter().for_each(|id| self.forget_client(id, undo));
@@ -60,7 +60,7 @@ impl State {
 
     fn unused_clients(&self, before: Timestamp) -> impl Iterator<Item = &Client> {
         let last_use = |client: &Client| client.approved_at.unwrap_or(client.issued_at);
-        let old = move |client: &&Client| client.origin == ClientOrigin::Dynamic && last_use(client) < before;
+        let old = move |client: &&Client| client.origin != ClientOrigin::Operator && last_use(client) < before;
         let none_is_old = !self.clients.values().any(|client| old(&client));
         let grants = self.grants.values().filter(|_| !none_is_old);
         let needed: HashSet<&ClientId> = grants.map(|grant| &grant.client).collect();

@@ -8,6 +8,7 @@ use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use minijinja::{Environment, Value, context};
 use shared::oauth::register::GrantType;
 use shared::scope::Catalogue;
+use shared::state::{Client, ClientOrigin};
 use shared::uri::{ExactRedirect, Parts};
 
 use super::app::{App, Failure};
@@ -109,7 +110,9 @@ impl Pages {
         let values = context! {
             title => "Allow access?",
             client => shown_name(asked.client.name.as_deref()),
-            self_declared => asked.client.origin == shared::state::ClientOrigin::Dynamic,
+            self_declared => !asked.client.origin.is_vouched_for(),
+            document_host => document_host(&asked.client),
+            loopback_only => asked.client.redirect_uris.iter().all(shared::uri::RedirectUri::is_loopback),
             redirect_host => redirect.shown_host(),
             loopback => redirect.is_loopback(),
             resource => asked.resource.as_str(),
@@ -187,6 +190,12 @@ fn form_target(redirect: &ExactRedirect) -> String {
         Some(authority) if matches!(parts.scheme, "http" | "https") => format!("{}://{authority}", parts.scheme),
         _ => format!("{}:", parts.scheme),
     }
+}
+
+/// The host of a client's metadata document, the one thing about it that cannot be made up (CIM-17).
+fn document_host(client: &Client) -> Option<&str> {
+    let described = client.origin == ClientOrigin::MetadataDocument;
+    described.then(|| Parts::of(client.id.as_str()).and_then(|parts| parts.host())).flatten()
 }
 
 /// What a client calls itself, without the characters that make text run backwards or vanish.

@@ -1,0 +1,135 @@
+//! GET requests to where strangers send us: to public addresses only, looked at when the connection is made; nothing of
+//! ours is sent along, no redirect is followed, and size and time are bounded (MCP security best practices, "SSRF").
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::{Client, Response, redirect};
+use shared::address::is_public;
+use shared::oauth::cimd::DocumentUrl;
+
+use crate::protocol::cimd::{DocumentFault, Fetched};
+use crate::protocol::policy::{FETCH_TIME, MAX_DOCUMENT};
+
+/// What fetches.
+pub struct Fetcher {
+    client: OnceLock<Client>,
+    local: bool,
+}
+
+impl Fetcher {
+    /// With `local`, for development, other addresses than public ones are reached too.
+    pub fn new(local: bool) -> Self {
+        Self { client: OnceLock::new(), local }
+    }
+
+    /// Fetches a JSON document, whatever its status; at most [`MAX_DOCUMENT`] bytes of it.
+    ///
+    /// The time is the caller's to bound, with what waits before it; see [`time`].
+    ///
+    /// # Errors
+    /// When there is no such answer.
+    pub async fn get(&self, url: &DocumentUrl) -> Result<Fetched, DocumentFault> {
+        let request = self.client()?.get(url.as_str()).header(ACCEPT, "application/json");
+        let mut response = request.send().await.map_err(|error| fault(&error))?;
+        let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();
+        let one = |name: HeaderName| response.headers().get(name).and_then(text);
+        let mut fetched = Fetched {
+            status: response.status().as_u16(),
+            content_type: one(CONTENT_TYPE),
+            cache_control: response.headers().get_all(CACHE_CONTROL).iter().filter_map(text).collect(),
+            age: one(AGE).and_then(|seconds| seconds.parse().ok()),
+            body: Vec::new(),
+        };
+        // What is not taken anyway is not read.
+        if fetched.status == 200 {
+            fetched.body = body(&mut response).await?;
+        }
+        Ok(fetched)
+    }
+
+    fn client(&self) -> Result<&Client, DocumentFault> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let builder = Client::builder()
+            .user_agent(concat!("authz-service/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .https_only(!self.local)
+            // A connection belongs to the thread that made it, and is not worth keeping for one document.
+            .pool_max_idle_per_host(0)
+            .timeout(time())
+            .dns_resolver(Guarded { local: self.local });
+        let client = builder.build().map_err(|error| DocumentFault::Unreachable(innermost(&error)))?;
+        Ok(self.client.get_or_init(|| client))
+    }
+}
+
+/// How long a fetch may take in all.
+pub const fn time() -> Duration {
+    Duration::from_secs(FETCH_TIME.0)
+}
+
+/// Reads up to [`MAX_DOCUMENT`] bytes; more are an error, whatever `Content-Length` says.
+async fn body(response: &mut Response) -> Result<Vec<u8>, DocumentFault> {
+    if response.content_length().is_some_and(|length| length > MAX_DOCUMENT as u64) {
+        return Err(DocumentFault::TooLong);
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| fault(&error))? {
+        if body.len() + chunk.len() > MAX_DOCUMENT {
+            return Err(DocumentFault::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Resolves names, and hands public addresses on only: one other among them refuses the name, since which one is used is
+/// not ours to choose. Addresses in a URL never come here; [`DocumentUrl`] has refused those.
+struct Guarded {
+    local: bool,
+}
+
+impl Resolve for Guarded {
+    fn resolve(&self, name: Name) -> Resolving {
+        let local = self.local;
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            if !local && !found.iter().all(|address| is_public(address.ip())) {
+                return Err(Box::from(NotPublic));
+            }
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// An address that is not on the public internet.
+#[derive(Debug, thiserror::Error)]
+#[error("not a public address")]
+struct NotPublic;
+
+fn fault(error: &reqwest::Error) -> DocumentFault {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<NotPublic>() {
+            return DocumentFault::Address;
+        }
+        cause = error.source();
+    }
+    if error.is_timeout() { DocumentFault::Slow } else { DocumentFault::Unreachable(innermost(error)) }
+}
+
+/// The innermost cause: reqwest's own words repeat the URL.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    if innermost.is::<reqwest::Error>() { "the request failed".to_owned() } else { innermost.to_string() }
+}
