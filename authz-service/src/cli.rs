@@ -142,6 +142,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SCHEME", value_parser = private_scheme)]
     pub redirect_scheme: Vec<String>,
 
+    /// Who may register a client: anybody, whoever has a token of `authz-service client token`, or nobody [default: open].
+    #[arg(long, value_name = "open|token|off", default_value = "open", hide_default_value = true)]
+    pub registration: RegistrationMode,
+
     /// Whether apps may name themselves by the URL of a metadata document, which is then fetched [default: on].
     #[arg(long, value_name = "on|off", default_value = "on", hide_default_value = true)]
     pub cimd: Switch,
@@ -171,6 +175,17 @@ pub struct ServeArgs {
     /// Threads that answer requests [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
+}
+
+/// Who may register a client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum RegistrationMode {
+    /// Anybody.
+    Open,
+    /// Whoever has an initial access token.
+    Token,
+    /// Nobody.
+    Off,
 }
 
 /// On or off.

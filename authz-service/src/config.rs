@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 
 use shared::uri::Issuer;
 
-use crate::cli::{ServeArgs, Switch};
+use crate::cli::{RegistrationMode, ServeArgs, Switch};
 use crate::protocol::Policy;
-use crate::protocol::policy::Cimd;
+use crate::protocol::policy::{Cimd, Registration};
 
 /// Where it listens when nobody says.
 const DEFAULT_PORT: u16 = 3000;
@@ -191,6 +191,11 @@ fn policy(args: &ServeArgs, issuer: Issuer) -> Result<Policy, ConfigError> {
     policy.resources.clone_from(&args.resource);
     policy.redirect_schemes.extend(args.redirect_scheme.iter().cloned());
     policy.auto_approve.clone_from(&args.auto_approve);
+    policy.registration = match args.registration {
+        RegistrationMode::Open => Registration::Open,
+        RegistrationMode::Token => Registration::Token,
+        RegistrationMode::Off => Registration::Off,
+    };
     policy.cimd =
         Cimd { on: args.cimd == Switch::On, trusted: args.cimd_trust.clone(), local: args.cimd_allow_private };
     Ok(policy)

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::http::app::App;
 use crate::http::limit::Limits;
 use crate::http::server;
+use crate::protocol::policy::Registration;
 use crate::protocol::{Policy, setup};
 
 /// How often the limits' counts are looked through.
@@ -135,7 +136,14 @@ fn banner(app: &App, addresses: &[SocketAddr], setup: Option<&Secret>) -> String
     for (name, value) in [
         ("Listening on", listening),
         ("Issuer", app.policy.issuer.to_string()),
-        ("Register", format!("POST {}", at("/register"))),
+        (
+            "Register",
+            match app.policy.registration {
+                Registration::Open => format!("POST {}", at("/register")),
+                Registration::Token => format!("POST {} with a token of: authz-service client token", at("/register")),
+                Registration::Off => "by the operator: authz-service client add".to_owned(),
+            },
+        ),
         ("Authorize", format!("GET  {}", at("/oauth/authorize"))),
         ("Token", format!("POST {}", at("/oauth/token"))),
         ("Metadata", format!("GET  {}", at("/.well-known/oauth-authorization-server"))),

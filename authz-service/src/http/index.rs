@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::app::App;
 use super::reply;
+use crate::protocol::policy::Registration;
 
 /// A line of the index.
 pub struct Endpoint {
@@ -31,7 +32,12 @@ const ENDPOINTS: [(&str, &str); 9] = [
 
 /// The index.
 pub async fn get(app: Data<App>, http: HttpRequest) -> HttpResponse {
-    let endpoints = ENDPOINTS.map(|(name, path)| Endpoint { name, url: app.policy.issuer.join(path) });
+    let offered = |name: &str| name != "registration" || app.policy.registration != Registration::Off;
+    let endpoints: Vec<_> = ENDPOINTS
+        .into_iter()
+        .filter(|(name, _)| offered(name))
+        .map(|(name, path)| Endpoint { name, url: app.policy.issuer.join(path) })
+        .collect();
     if wants_html(&http) {
         return app.pages.index(&endpoints, app.policy.auto_approve.is_some());
     }

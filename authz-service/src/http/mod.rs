@@ -15,6 +15,7 @@ pub mod introspect;
 pub mod limit;
 pub mod login;
 pub mod logout;
+pub mod manage;
 pub mod metadata;
 pub mod pages;
 pub mod password;

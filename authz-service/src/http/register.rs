@@ -5,11 +5,10 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use shared::oauth::error::ErrorCode;
 use shared::secret::{Secret, random_uuid};
-use shared::state::Wanted;
 
 use super::app::App;
-use super::{body, limit, reply};
-use crate::protocol::register::{self, FreshClient};
+use super::{body, limit, manage, reply};
+use crate::protocol::register::{self, FreshClient, Registering};
 use crate::protocol::token::BodyForm;
 
 const ENDPOINT: &str = "register";
@@ -25,16 +24,19 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         tracing::warn!(endpoint = ENDPOINT, %source, "too many registrations");
         return reply::too_many(wait);
     }
-    let sent = match register::parse(body::form(&http) == Some(BodyForm::Json), &body) {
-        Ok(sent) => sent,
+    let initial = match manage::bearer(&http) {
+        Ok(initial) => initial,
         Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
     };
-    let fresh = FreshClient { id: random_uuid(), secret: Secret::random() };
-    match app.settle(&Wanted::default(), |_, now| register::decide(&sent, &app.policy, &fresh, now)).await {
+    let request = Registering { sent: register::parse(body::form(&http) == Some(BodyForm::Json), &body), initial };
+    let fresh = FreshClient { id: random_uuid(), secret: Secret::random(), token: Secret::random() };
+    let decide = |facts: &_, now| register::decide(&request, facts, &app.policy, &fresh, now);
+    match app.settle(&request.wants(), decide).await {
         Ok(client) => {
             let name = reply::escaped(client.name.as_deref().unwrap_or_default(), 64);
             tracing::info!(endpoint = ENDPOINT, client = %client.id, name, %source, "registered");
-            reply::json(StatusCode::CREATED, &register::answer(&client, &fresh.secret))
+            let told = register::answer(&client, Some(&fresh.secret), &fresh.token, &app.policy.issuer);
+            reply::json(StatusCode::CREATED, &told)
         }
         Err(failure) => reply::failed(&app, ENDPOINT, &failure),
     }

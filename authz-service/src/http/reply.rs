@@ -48,11 +48,16 @@ pub fn failed(app: &App, endpoint: &'static str, failure: &Failure) -> HttpRespo
 /// What a JSON endpoint answers to a refusal.
 pub fn refused(refusal: &Refusal) -> HttpResponse {
     let mut response = error(status(refusal), refusal.code(), &refusal.description());
-    if let Refusal::Client { header: true, .. } = refusal {
-        let challenge = challenge::write("Basic", &[("realm", "authz-service"), ("charset", "UTF-8")]);
-        if let Ok(value) = challenge.parse() {
-            response.headers_mut().insert(WWW_AUTHENTICATE, value);
+    let realm = ("realm", "authz-service");
+    let challenge = match refusal {
+        Refusal::Client { header: true, .. } => Some(challenge::write("Basic", &[realm, ("charset", "UTF-8")])),
+        Refusal::InitialToken | Refusal::RegistrationToken => {
+            Some(challenge::write("Bearer", &[realm, ("error", refusal.code().as_str())]))
         }
+        _ => None,
+    };
+    if let Some(value) = challenge.and_then(|challenge| challenge.parse().ok()) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, value);
     }
     response
 }
@@ -105,7 +110,8 @@ pub fn too_many(wait: u64) -> HttpResponse {
 /// The status of a refusal.
 pub fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
-        Refusal::Client { .. } => StatusCode::UNAUTHORIZED,
+        Refusal::Client { .. } | Refusal::InitialToken | Refusal::RegistrationToken => StatusCode::UNAUTHORIZED,
+        Refusal::RegistrationOff => StatusCode::FORBIDDEN,
         Refusal::Document(DocumentFault::Busy) => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Forged | Refusal::NotLoggedIn | Refusal::WrongLogin => StatusCode::FORBIDDEN,
         _ => StatusCode::BAD_REQUEST,

@@ -8,8 +8,8 @@ use shared::oauth::error::ErrorCode;
 
 use super::app::App;
 use super::{
-    account, authorize, body, consent, health, index, introspect, login, logout, metadata, register, reply, revoke,
-    setup, token,
+    account, authorize, body, consent, health, index, introspect, login, logout, manage, metadata, register, reply,
+    revoke, setup, token,
 };
 
 /// One endpoint.
@@ -39,8 +39,26 @@ macro_rules! get_and_post {
     };
 }
 
+/// A thing that is read, replaced and removed.
+macro_rules! get_put_and_delete {
+    ($get:path, $put:path, $delete:path) => {
+        || {
+            vec![
+                (Method::GET, web::get().to($get)),
+                (Method::PUT, web::put().to($put)),
+                (Method::DELETE, web::delete().to($delete)),
+            ]
+        }
+    };
+}
+
 const TABLE: &[Row] = &[
     Row { paths: &["/register", "/oauth/register"], routes: post!(register::post), cors: true },
+    Row {
+        paths: &["/register/{client}", "/oauth/register/{client}"],
+        routes: get_put_and_delete!(manage::get, manage::put, manage::delete),
+        cors: true,
+    },
     Row {
         paths: &["/oauth/authorize", "/authorize"],
         routes: get_and_post!(authorize::get, authorize::post),

@@ -124,11 +124,12 @@ impl Presented {
             _ => return Err(self.fault(ClientFault::Method)),
         };
         if let Some(secret) = secret {
-            let kept = client.secret.as_ref().ok_or_else(|| self.fault(ClientFault::Method))?;
+            let current = client.secret.as_ref().ok_or_else(|| self.fault(ClientFault::Method))?;
+            let hash = secret.hash();
             // Comparing hashes takes the same time wherever they differ.
-            if kept.hash != secret.hash() {
-                return Err(self.fault(ClientFault::Secret));
-            }
+            let known = [Some(current), client.previous_secret.as_ref()];
+            let kept = known.into_iter().flatten().find(|kept| kept.hash == hash);
+            let kept = kept.ok_or_else(|| self.fault(ClientFault::Secret))?;
             if kept.expires.is_some_and(|expires| expires <= now) {
                 return Err(self.fault(ClientFault::Expired));
             }
@@ -235,6 +236,20 @@ mod tests {
             check(None, Some(&header(&id, SECRET).replace("Basic", scheme)), &[], None);
         }
         check(None, Some(header(&id, SECRET).trim_end_matches('=')), &[], None);
+    }
+
+    #[test]
+    fn the_secret_before_the_last_change_counts_for_its_grace() {
+        let mut client = client();
+        let kept = |text: &str, expires| Some(ClientSecret { hash: Secret::new(text.into()).hash(), expires });
+        (client.auth_method, client.secret) = (None, kept("new", None));
+        client.previous_secret = kept("old", Some(Timestamp(NOW.0 + 1)));
+        for (secret, at, good) in
+            [("new", NOW, true), ("old", NOW, true), ("old", Timestamp(NOW.0 + 1), false), ("older", NOW, false)]
+        {
+            let presented = read(None, &[("client_id", client.id.as_str()), ("client_secret", secret)]).unwrap();
+            assert_eq!(presented.authenticate(Some(&client), at).is_ok(), good, "{secret} {at:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use shared::oauth::pkce::S256;
 use shared::oauth::register::{AuthMethod, GrantType};
 use shared::state::PublicKey;
 
-use super::policy::Policy;
+use super::policy::{Policy, Registration};
 
 /// The metadata document.
 pub fn document(policy: &Policy) -> AuthorizationServer {
@@ -17,7 +17,7 @@ pub fn document(policy: &Policy) -> AuthorizationServer {
         issuer: policy.issuer.to_string(),
         authorization_endpoint: at("/oauth/authorize"),
         token_endpoint: at("/oauth/token"),
-        registration_endpoint: Some(at("/register")),
+        registration_endpoint: (policy.registration != Registration::Off).then(|| at("/register")),
         revocation_endpoint: Some(at("/oauth/revoke")),
         introspection_endpoint: Some(at("/oauth/introspect")),
         jwks_uri: Some(at("/oauth/jwks")),

@@ -9,6 +9,7 @@ pub mod cimd;
 pub mod client_auth;
 pub mod interact;
 pub mod introspect;
+pub mod manage;
 pub mod metadata;
 pub mod policy;
 pub mod refusal;

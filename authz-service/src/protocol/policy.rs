@@ -56,6 +56,9 @@ pub const MAX_CLIENT_NAME: usize = 128;
 /// How many contacts one client may register.
 pub const MAX_CONTACTS: usize = 10;
 
+/// How long a client's secret still counts after it got another: whoever shares it needs time to hear of the new one.
+pub const SECRET_GRACE: Seconds = Seconds(DAY);
+
 /// The longest client metadata document, in bytes (draft-ietf-oauth-client-id-metadata-document section 8.7).
 pub const MAX_DOCUMENT: usize = 5 * 1024;
 
@@ -92,10 +95,23 @@ pub struct Policy {
     pub default_resource: Resource,
     /// Private-use schemes without a dot that redirect URIs may have.
     pub redirect_schemes: Vec<String>,
+    /// Who may register a client.
+    pub registration: Registration,
     /// Clients that name themselves by the URL of a metadata document.
     pub cimd: Cimd,
     /// Development only: nobody is asked, and this person consents to everything.
     pub auto_approve: Option<UserName>,
+}
+
+/// Who may register a client at the registration endpoint (RFC 7591 section 3).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Registration {
+    /// Anybody.
+    Open,
+    /// Whoever has an initial access token of the operator's.
+    Token,
+    /// Nobody.
+    Off,
 }
 
 /// Which Client ID Metadata Documents are fetched.
@@ -127,6 +143,7 @@ impl Policy {
             resources: Vec::new(),
             default_resource: DEFAULT_RESOURCE.parse()?,
             redirect_schemes: HOST_SCHEMES.map(str::to_owned).to_vec(),
+            registration: Registration::Open,
             cimd: Cimd::default(),
             auto_approve: None,
         })

@@ -146,6 +146,15 @@ pub enum Refusal {
     /// Any other member of a registration.
     #[error("{0}")]
     Metadata(String),
+    /// The operator lets no client register itself.
+    #[error("clients cannot register themselves here; ask the operator for a client_id")]
+    RegistrationOff,
+    /// No token for registering, or one that is unknown, expired or used up.
+    #[error("registering needs an initial access token that is good; ask the operator for one")]
+    InitialToken,
+    /// No such registration, or not this token's (RFC 7592 section 3): nobody learns which.
+    #[error("the registration access token is not good for this client")]
+    RegistrationToken,
     /// A software statement: we trust nobody who could sign one.
     #[error("software statements are not accepted here; register without one")]
     SoftwareStatement,
@@ -177,7 +186,8 @@ impl Refusal {
             Self::Target(_) => ErrorCode::InvalidTarget,
             Self::LoginRequired => ErrorCode::LoginRequired,
             Self::ConsentRequired => ErrorCode::ConsentRequired,
-            Self::Denied | Self::NotLoggedIn | Self::WrongLogin => ErrorCode::AccessDenied,
+            Self::InitialToken | Self::RegistrationToken => ErrorCode::InvalidToken,
+            Self::Denied | Self::NotLoggedIn | Self::WrongLogin | Self::RegistrationOff => ErrorCode::AccessDenied,
             Self::UnknownCode
             | Self::ExpiredCode
             | Self::ForeignCode

@@ -6,13 +6,13 @@ use shared::oauth::json;
 use shared::oauth::register::{AuthMethod, ClientMetadata, GrantType, Registered};
 use shared::scope::Scopes;
 use shared::secret::Secret;
-use shared::state::{Change, Client, ClientOrigin, ClientSecret};
+use shared::state::{Change, Client, ClientOrigin, ClientSecret, Facts, Wanted};
 use shared::time::Timestamp;
-use shared::uri::{Parts, RedirectUri};
+use shared::uri::{Issuer, Parts, RedirectUri};
 use uuid::Uuid;
 
 use super::Verdict;
-use super::policy::{MAX_CLIENT_NAME, MAX_CONTACTS, MAX_REDIRECT_URIS, MAX_STRING, Policy};
+use super::policy::{MAX_CLIENT_NAME, MAX_CONTACTS, MAX_REDIRECT_URIS, MAX_STRING, Policy, Registration};
 use super::refusal::Refusal;
 
 /// What the shell draws for a client.
@@ -22,6 +22,24 @@ pub struct FreshClient {
     pub id: Uuid,
     /// Its secret, if it is to have one.
     pub secret: Secret,
+    /// What it manages its registration with (RFC 7592).
+    pub token: Secret,
+}
+
+/// A registration, read but not believed.
+#[derive(Debug)]
+pub struct Registering {
+    /// What the client says about itself, or why that cannot be read: told to those who may register.
+    pub sent: Result<ClientMetadata, Refusal>,
+    /// The initial access token that it presents.
+    pub initial: Option<Secret>,
+}
+
+impl Registering {
+    /// The records to decide on.
+    pub fn wants(&self) -> Wanted {
+        Wanted { initial: self.initial.as_ref().map(Secret::hash), ..Wanted::default() }
+    }
 }
 
 /// Reads the body of a registration. A member that is `null` is absent (RFC 7592 section 2.2 says so for updates).
@@ -78,21 +96,53 @@ fn metadata(why: &str) -> Refusal {
 
 /// Decides on a registration: the change, and the answer (RFC 7591 section 3.2.1) but for the secret, which the shell
 /// adds when the client has one.
-pub fn decide(sent: &ClientMetadata, policy: &Policy, fresh: &FreshClient, now: Timestamp) -> Verdict<Client> {
-    match registered(sent, policy, fresh, now) {
-        Ok(client) => Verdict { changes: vec![Change::ClientRegistered(client.clone())], reply: Ok(client) },
+pub fn decide(
+    request: &Registering,
+    facts: &Facts,
+    policy: &Policy,
+    fresh: &FreshClient,
+    now: Timestamp,
+) -> Verdict<Client> {
+    let spent = match may_register(request, facts, policy, now) {
+        Ok(spent) => spent,
+        Err(refusal) => return Verdict::unchanged(Err(refusal)),
+    };
+    let sent = request.sent.as_ref().map_err(Refusal::clone);
+    match sent.and_then(|sent| registered(sent, policy, fresh, now)) {
+        Ok(client) => {
+            let changes = spent.into_iter().chain([Change::ClientRegistered(client.clone())]).collect();
+            Verdict { changes, reply: Ok(client) }
+        }
         Err(refusal) => Verdict::unchanged(Err(refusal)),
+    }
+}
+
+/// Whether anybody, or this token, may register; the use of the token, which a registration that is refused leaves.
+fn may_register(
+    request: &Registering,
+    facts: &Facts,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Option<Change>, Refusal> {
+    match policy.registration {
+        Registration::Open => Ok(None),
+        Registration::Off => Err(Refusal::RegistrationOff),
+        Registration::Token => {
+            let presented = request.initial.as_ref().map(Secret::hash).ok_or(Refusal::InitialToken)?;
+            let known = facts.initial.as_ref().filter(|token| token.hash == presented && token.expires > now);
+            known.map(|token| Some(Change::InitialTokenSpent(token.hash))).ok_or(Refusal::InitialToken)
+        }
     }
 }
 
 fn registered(sent: &ClientMetadata, policy: &Policy, fresh: &FreshClient, now: Timestamp) -> Result<Client, Refusal> {
     let client = client(sent, ClientId::generated(fresh.id), ClientOrigin::Dynamic, policy, now)?;
     let secret = needs_secret(&client).then(|| ClientSecret { hash: fresh.secret.hash(), expires: None });
-    Ok(Client { secret, ..client })
+    Ok(Client { secret, registration: Some(fresh.token.hash()), ..client })
 }
 
 /// Whether a client is to have a secret.
-fn needs_secret(client: &Client) -> bool {
+pub(super) fn needs_secret(client: &Client) -> bool {
     client.auth_method != Some(AuthMethod::None)
 }
 
@@ -123,6 +173,8 @@ pub(super) fn client(
         auth_method,
         grant_types,
         secret: None,
+        previous_secret: None,
+        registration: None,
         scope: scope(sent.scope.as_deref())?,
         client_uri: sent.client_uri.clone(),
         other: other(sent),
@@ -254,14 +306,17 @@ fn other(sent: &ClientMetadata) -> Map<String, Value> {
     .collect()
 }
 
-/// The answer to a registration: everything as it is stored (RFC 7591 section 3.2.1).
-pub fn answer(client: &Client, secret: &Secret) -> Registered {
-    let confidential = client.secret.is_some();
+/// The answer about a registration: everything as it is stored (RFC 7591 section 3.2.1, RFC 7592 section 3). `secret` is
+/// the client's, when it has just been drawn; later nobody knows it.
+pub fn answer(client: &Client, secret: Option<&Secret>, token: &Secret, issuer: &Issuer) -> Registered {
+    let secret = secret.filter(|_| client.secret.is_some());
     Registered {
         client_id: client.id.to_string(),
         client_id_issued_at: Some(client.issued_at.0),
-        client_secret: confidential.then(|| secret.expose().to_owned()),
-        client_secret_expires_at: confidential.then_some(0),
+        client_secret: secret.map(|secret| secret.expose().to_owned()),
+        client_secret_expires_at: client.secret.is_some().then_some(0),
+        registration_access_token: Some(token.expose().to_owned()),
+        registration_client_uri: Some(issuer.join(&format!("/register/{}", client.id))),
         metadata: stored(client),
     }
 }
@@ -288,14 +343,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use shared::state::InitialToken;
+
     use crate::protocol::sample::{NOW, policy};
 
     fn register(body: &Value) -> Result<Client, Refusal> {
-        let fresh = FreshClient { id: Uuid::from_u128(7), secret: Secret::new("s".into()) };
-        let sent = parse(true, body.to_string().as_bytes())?;
-        let verdict = decide(&sent, &policy(), &fresh, NOW);
+        let fresh =
+            FreshClient { id: Uuid::from_u128(7), secret: Secret::new("s".into()), token: Secret::new("t".into()) };
+        let request = Registering { sent: parse(true, body.to_string().as_bytes()), initial: None };
+        let verdict = decide(&request, &Facts::default(), &policy(), &fresh, NOW);
         assert_eq!(verdict.changes.len(), usize::from(verdict.reply.is_ok()));
         verdict.reply
+    }
+
+    fn told(client: &Client) -> Value {
+        let (secret, token) = (Secret::new("s".into()), Secret::new("t".into()));
+        serde_json::to_value(answer(client, Some(&secret), &token, &policy().issuer)).unwrap()
     }
 
     fn with(name: &str, value: Value) -> Value {
@@ -385,7 +448,7 @@ mod tests {
             "scope": "mcp:tools", "software_id": "i", "software_version": "1", "application_type": "native",
         });
         let client = register(&body).unwrap();
-        let answer = serde_json::to_value(answer(&client, &Secret::new("s".into()))).unwrap();
+        let answer = told(&client);
         for (name, value) in body.as_object().unwrap() {
             assert_eq!(answer[name], *value, "{name}");
         }
@@ -398,7 +461,7 @@ mod tests {
             [(json!(null), "client_secret_basic"), (json!("client_secret_post"), "client_secret_post")]
         {
             let client = register(&with("token_endpoint_auth_method", method)).unwrap();
-            let answer = serde_json::to_value(answer(&client, &Secret::new("s".into()))).unwrap();
+            let answer = told(&client);
             assert_eq!(answer["client_secret"], "s");
             assert_eq!(answer["client_secret_expires_at"], 0);
             assert_eq!(answer["token_endpoint_auth_method"], echoed);
@@ -414,5 +477,33 @@ mod tests {
         assert_eq!(register(&with("grant_types", device)).unwrap().grant_types, both);
         let code = register(&with("grant_types", json!(["authorization_code"]))).unwrap();
         assert_eq!(code.grant_types, [GrantType::AuthorizationCode]);
+    }
+
+    #[test]
+    fn reg_22_23_who_may_register_is_the_operators_choice() {
+        let body = json!({ "redirect_uris": ["https://a.example/cb"] }).to_string();
+        let ask = |registration, body: &str, presented: Option<&str>, at| {
+            let mut policy = policy();
+            policy.registration = registration;
+            let initial = presented.map(|text| Secret::new(text.into()));
+            let request = Registering { sent: parse(true, body.as_bytes()), initial };
+            let hash = Secret::new("i".into()).hash();
+            let token = InitialToken { hash, note: None, created: NOW, expires: Timestamp(NOW.0 + 1), uses: 1 };
+            let facts = Facts { initial: request.wants().initial.and(Some(token)), ..Facts::default() };
+            let fresh =
+                FreshClient { id: Uuid::from_u128(7), secret: Secret::new("s".into()), token: Secret::new("t".into()) };
+            let verdict = decide(&request, &facts, &policy, &fresh, at);
+            verdict.reply.map(|_| verdict.changes.len())
+        };
+        use Registration::{Off, Open, Token};
+        assert_eq!(ask(Open, &body, Some("junk"), NOW), Ok(1));
+        assert_eq!(ask(Off, &body, Some("i"), NOW), Err(Refusal::RegistrationOff));
+        assert_eq!(ask(Token, &body, Some("i"), NOW), Ok(2));
+        for (presented, at) in [(None, NOW), (Some("j"), NOW), (Some(""), NOW), (Some("i"), Timestamp(NOW.0 + 1))] {
+            assert_eq!(ask(Token, &body, presented, at), Err(Refusal::InitialToken));
+            // Who may not register does not learn what is wrong with the rest either.
+            assert_eq!(ask(Token, "{", presented, at), Err(Refusal::InitialToken));
+        }
+        assert_eq!(ask(Token, "{}", Some("i"), NOW), Err(Refusal::RedirectUris));
     }
 }

@@ -34,6 +34,8 @@ pub fn client() -> Client {
         auth_method: Some(AuthMethod::None),
         grant_types: GrantType::ALL.to_vec(),
         secret: None,
+        previous_secret: None,
+        registration: None,
         scope: "".parse().unwrap(),
         client_uri: None,
         other: serde_json::Map::new(),

@@ -64,6 +64,8 @@ impl Fixture {
                 auth_method: Some(AuthMethod::None),
                 grant_types: vec![GrantType::AuthorizationCode],
                 secret: None,
+                previous_secret: None,
+                registration: None,
                 scope: "".parse().unwrap(),
                 client_uri: None,
                 other: serde_json::Map::new(),

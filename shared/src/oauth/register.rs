@@ -136,6 +136,12 @@ pub struct Registered {
     /// When the secret ends; 0 for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret_expires_at: Option<u64>,
+    /// The token with which the registration is managed (RFC 7592 section 3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration_access_token: Option<String>,
+    /// Where it is managed (RFC 7592 section 3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration_client_uri: Option<String>,
     /// Everything as it was registered.
     #[serde(flatten)]
     pub metadata: ClientMetadata,

@@ -5,8 +5,8 @@ use std::hash::Hash;
 
 use super::change::Change;
 use super::record::{
-    Access, Client, ClientOrigin, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, PublicKey, Rotated, Session,
-    SetupLink, User, UserStage,
+    Access, Client, ClientOrigin, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, InitialToken, PublicKey,
+    Rotated, Session, SetupLink, User, UserStage,
 };
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
 use crate::secret::TokenHash;
@@ -40,6 +40,7 @@ pub struct State {
     pub(super) keys: HashMap<KeyId, PublicKey>,
     pub(super) setup: HashMap<(), SetupLink>,
     pub(super) issuers: HashMap<Issuer, Timestamp>,
+    pub(super) initial: HashMap<TokenHash, InitialToken>,
     /// Derived: which family a refresh token belongs to, the current one and the spent ones.
     pub(super) refresh: HashMap<TokenHash, GrantId>,
 }
@@ -61,6 +62,7 @@ enum Replaced {
     Key(KeyId, Option<PublicKey>),
     Setup((), Option<SetupLink>),
     Issuer(Issuer, Option<Timestamp>),
+    Initial(TokenHash, Option<InitialToken>),
     Refresh(TokenHash, Option<GrantId>),
 }
 
@@ -116,6 +118,7 @@ impl State {
                 Replaced::Key(key, before) => restore(&mut self.keys, key, before),
                 Replaced::Setup(key, before) => restore(&mut self.setup, key, before),
                 Replaced::Issuer(key, before) => restore(&mut self.issuers, key, before),
+                Replaced::Initial(key, before) => restore(&mut self.initial, key, before),
                 Replaced::Refresh(key, before) => restore(&mut self.refresh, key, before),
             }
         }
@@ -147,6 +150,9 @@ impl State {
                 Ok(())
             }
             Change::ClientRegistered(client) => self.register_client(client, undo),
+            Change::ClientUpdated(client) => self.update_client(client, undo),
+            Change::InitialTokenIssued(token) => self.issue_initial_token(token, undo),
+            Change::InitialTokenSpent(hash) => self.spend_initial_token(&hash, undo),
             Change::ClientDescribed(client) => self.describe_client(client, undo),
             Change::ClientRemoved(id) => self.remove_client(&id, undo),
             Change::Approved { grant, code } => self.approve(grant, code, undo),
@@ -259,6 +265,28 @@ impl State {
     fn register_client(&mut self, client: Client, undo: &mut Undo) -> Result<(), Conflict> {
         vacant(&self.clients, &client.id, "the client")?;
         set(&mut self.clients, client.id.clone(), Some(client), undo, Replaced::Client);
+        Ok(())
+    }
+
+    /// What people said about the client, and when, is not its own to change.
+    fn update_client(&mut self, client: Client, undo: &mut Undo) -> Result<(), Conflict> {
+        let known = known(&self.clients, &client.id, "the client")?;
+        let client = Client { approved_at: known.approved_at, ..client };
+        set(&mut self.clients, client.id.clone(), Some(client), undo, Replaced::Client);
+        Ok(())
+    }
+
+    fn issue_initial_token(&mut self, token: InitialToken, undo: &mut Undo) -> Result<(), Conflict> {
+        vacant(&self.initial, &token.hash, "the registration token")?;
+        set(&mut self.initial, token.hash, Some(token), undo, Replaced::Initial);
+        Ok(())
+    }
+
+    fn spend_initial_token(&mut self, hash: &TokenHash, undo: &mut Undo) -> Result<(), Conflict> {
+        let mut token = known(&self.initial, hash, "the registration token")?.clone();
+        token.uses = token.uses.checked_sub(1).ok_or(Conflict::Stage("the registration token"))?;
+        let left = (token.uses > 0).then_some(token);
+        set(&mut self.initial, *hash, left, undo, Replaced::Initial);
         Ok(())
     }
 
@@ -401,6 +429,10 @@ impl State {
 
     pub(super) fn forget_key(&mut self, id: KeyId, undo: &mut Undo) {
         set(&mut self.keys, id, None, undo, Replaced::Key);
+    }
+
+    pub(super) fn forget_initial_token(&mut self, hash: TokenHash, undo: &mut Undo) {
+        set(&mut self.initial, hash, None, undo, Replaced::Initial);
     }
 
     pub(super) fn forget_client(&mut self, id: ClientId, undo: &mut Undo) {

@@ -77,6 +77,15 @@ impl State {
             Change::SessionsClosed(user) => Event::new("signed-out-everywhere").user(user),
             Change::ClientRegistered(client) => named("client-registered", client),
             Change::ClientDescribed(client) => named("client-described", client),
+            Change::ClientUpdated(client) => named("client-updated", client),
+            Change::InitialTokenIssued(token) => {
+                let event = Event::new("registration-token-issued");
+                match &token.note {
+                    Some(note) => event.detail(note),
+                    None => event,
+                }
+            }
+            Change::InitialTokenSpent(_) => Event::new("registration-token-used"),
             Change::ClientRemoved(id) => Event::new("client-removed").client(id),
             Change::Approved { grant, .. } => {
                 Event::new("approved").of(grant).detail(may(grant.resource.as_str(), &grant.scopes))

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Access, Client, Code, Family, Grant, PublicKey, Session, SetupLink, User, UserStage};
+use super::record::{
+    Access, Client, Code, Family, Grant, InitialToken, PublicKey, Session, SetupLink, User, UserStage,
+};
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
 use crate::secret::TokenHash;
 use crate::time::Timestamp;
@@ -56,6 +58,12 @@ pub enum Change {
     SessionsClosed(UserName),
     /// A client was registered.
     ClientRegistered(Client),
+    /// A client changed its registration (RFC 7592).
+    ClientUpdated(Client),
+    /// A token with which clients may register is out.
+    InitialTokenIssued(InitialToken),
+    /// A client registered with it.
+    InitialTokenSpent(TokenHash),
     /// A client's metadata document was read, and a person is saying yes to what it describes. Replaces what an earlier
     /// document described.
     ClientDescribed(Client),

@@ -2,7 +2,8 @@
 
 use super::apply::State;
 use super::record::{
-    Access, Client, Code, Family, FamilyStage, Grant, GrantStage, PublicKey, Session, SetupLink, User, UserStage,
+    Access, Client, Code, Family, FamilyStage, Grant, GrantStage, InitialToken, PublicKey, Session, SetupLink, User,
+    UserStage,
 };
 use crate::id::{ClientId, GrantId, TokenId, UserName};
 use crate::secret::TokenHash;
@@ -26,6 +27,8 @@ pub struct Wanted {
     pub access: Option<TokenId>,
     /// A grant by its name.
     pub grant: Option<GrantId>,
+    /// A token for registering by its hash.
+    pub initial: Option<TokenHash>,
 }
 
 /// The records that were found.
@@ -49,6 +52,8 @@ pub struct Facts {
     pub family: Option<Family>,
     /// The access token that was wanted.
     pub access: Option<Access>,
+    /// The token for registering that was wanted.
+    pub initial: Option<InitialToken>,
     /// The open set-up link, while nobody can log in.
     pub setup: Option<SetupLink>,
     /// Whether anybody can log in.
@@ -103,6 +108,7 @@ impl State {
             grant_client_exists: grant_client.is_some(),
             family: grant.and_then(|grant| self.families.get(&grant.id)).cloned(),
             access: access.cloned(),
+            initial: wanted.initial.and_then(|hash| self.initial.get(&hash)).cloned(),
             setup: self.setup.get(&()).filter(|_| !has_users).cloned(),
             has_users,
         }

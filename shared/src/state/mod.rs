@@ -15,7 +15,7 @@ pub use change::{Change, RevocationCause};
 pub use facts::{Facts, Wanted};
 pub use people::LiveGrant;
 pub use record::{
-    Access, Client, ClientOrigin, ClientSecret, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, PublicKey,
-    Rotated, Session, SetupLink, User, UserStage,
+    Access, Client, ClientOrigin, ClientSecret, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, InitialToken,
+    PublicKey, Rotated, Session, SetupLink, User, UserStage,
 };
 pub use records::{OwnedRecord, Record};

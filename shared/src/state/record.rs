@@ -28,6 +28,12 @@ pub struct Client {
     /// Its secret, hashed. `None` for a public client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<ClientSecret>,
+    /// The secret before this one, while it still counts: whoever holds only that one must be able to go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_secret: Option<ClientSecret>,
+    /// SHA-256 of the token with which it manages its registration (RFC 7592), if it registered itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<TokenHash>,
     /// What it asks for when a request names no scope: a default, not a ceiling.
     #[serde(default, skip_serializing_if = "Scopes::is_empty")]
     pub scope: Scopes,
@@ -44,6 +50,22 @@ pub struct Client {
     /// When a person last said yes to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_at: Option<Timestamp>,
+}
+
+/// A token with which clients may register (RFC 7591 section 3, "initial access token").
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct InitialToken {
+    /// SHA-256 of the token.
+    pub hash: TokenHash,
+    /// Whom the operator made it for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Since when.
+    pub created: Timestamp,
+    /// Dead from this second.
+    pub expires: Timestamp,
+    /// How many registrations it is still good for.
+    pub uses: u32,
 }
 
 /// A client secret as it is kept.

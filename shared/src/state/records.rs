@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::apply::State;
-use super::record::{Access, Client, Code, Family, Grant, PublicKey, Session, SetupLink, User};
+use super::record::{Access, Client, Code, Family, Grant, InitialToken, PublicKey, Session, SetupLink, User};
 use crate::time::Timestamp;
 use crate::uri::Issuer;
 
@@ -31,6 +31,8 @@ pub enum Record<'a> {
     Setup(&'a SetupLink),
     /// An issuer, and since when it is declared.
     Issuer(&'a Issuer, Timestamp),
+    /// A token for registering.
+    Initial(&'a InitialToken),
 }
 
 /// One record, read. The same names as [`Record`]'s; a test holds them together.
@@ -57,6 +59,8 @@ pub enum OwnedRecord {
     Setup(SetupLink),
     /// An issuer, and since when it is declared.
     Issuer(Issuer, Timestamp),
+    /// A token for registering.
+    Initial(InitialToken),
 }
 
 impl State {
@@ -67,6 +71,7 @@ impl State {
         let grants = self.grants.values().map(Record::Grant).chain(self.families.values().map(Record::Family));
         let keys = self.keys.values().map(Record::Key).chain(self.setup.values().map(Record::Setup));
         let issuers = self.issuers.iter().map(|(issuer, at)| Record::Issuer(issuer, *at));
+        let issuers = issuers.chain(self.initial.values().map(Record::Initial));
         people.chain(clients).chain(grants).chain(self.access.values().map(Record::Access)).chain(keys).chain(issuers)
     }
 
@@ -82,6 +87,7 @@ impl State {
             OwnedRecord::Access(access) => self.access.insert(access.id, access).is_none(),
             OwnedRecord::Key(key) => self.keys.insert(key.id.clone(), key).is_none(),
             OwnedRecord::Setup(link) => self.setup.insert((), link).is_none(),
+            OwnedRecord::Initial(token) => self.initial.insert(token.hash, token).is_none(),
             OwnedRecord::Issuer(issuer, at) => self.issuers.insert(issuer, at).is_none(),
         }
     }
@@ -116,6 +122,13 @@ mod tests {
             Change::KeyPublished(KeySet::generate(now).unwrap().public()),
             Change::SetupOffered(SetupLink { hash: TokenHash::of(b"l"), expires: now }),
             Change::IssuerDeclared("http://localhost:3000".parse().unwrap()),
+            Change::InitialTokenIssued(InitialToken {
+                hash: TokenHash::of(b"i"),
+                note: None,
+                created: now,
+                expires: now,
+                uses: 2,
+            }),
         ]);
         let mut state = State::default();
         state.apply_all(changes, now).unwrap();

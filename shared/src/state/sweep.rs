@@ -24,6 +24,8 @@ impl State {
             .map(|key| key.id.clone())
             .collect();
         keys.into_iter().for_each(|id| self.forget_key(id, undo));
+        let initial: Vec<_> = self.initial.values().filter(|token| token.expires < before).map(|t| t.hash).collect();
+        initial.into_iter().for_each(|hash| self.forget_initial_token(hash, undo));
         self.sweep_grants(before, undo);
         self.sweep_clients(unused_clients, undo);
     }
@@ -33,6 +35,7 @@ impl State {
         self.codes.values().any(|code| code.expires < before)
             || self.access.values().any(|access| access.expires < before)
             || self.sessions.values().any(|session| session.expires < before)
+            || self.initial.values().any(|token| token.expires < before)
             || self.unused_clients(unused_clients).next().is_some()
     }
 

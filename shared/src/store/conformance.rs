@@ -66,6 +66,8 @@ impl Sample {
                 auth_method: Some(AuthMethod::None),
                 grant_types: GrantType::ALL.to_vec(),
                 secret: None,
+                previous_secret: None,
+                registration: None,
                 scope: scopes.clone(),
                 client_uri: None,
                 other: serde_json::Map::new(),
