@@ -4,6 +4,8 @@
 //! `cargo build --release --workspace`.
 
 mod http;
+mod memory;
+mod population;
 mod process;
 mod service;
 mod stats;
@@ -11,6 +13,7 @@ mod stdio;
 mod store;
 
 use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
@@ -32,8 +35,20 @@ enum What {
     Stdio,
     /// The store beside the bare disk: commits per second, loading, how late a follower is.
     Store,
+    /// What a store of a given size takes in memory, and to open.
+    Memory {
+        /// How many clients and grants.
+        #[arg(long, value_delimiter = ',', default_value = "10000,100000")]
+        sizes: Vec<u64>,
+    },
     /// All of them.
     All,
+    /// Opens a store and says what it took, for `memory`.
+    #[command(hide = true)]
+    OpenStore {
+        /// Its folder.
+        store: PathBuf,
+    },
     /// The baseline of `stdio`: sends every line back.
     #[command(hide = true)]
     LineEcho,
@@ -45,6 +60,8 @@ fn main() -> io::Result<()> {
         What::Service => service::run(cli.seconds),
         What::Stdio => stdio::run(cli.seconds),
         What::Store => store::run(cli.seconds),
+        What::Memory { sizes } => memory::run(&sizes),
+        What::OpenStore { store } => memory::open_here(&store),
         What::All => {
             store::run(cli.seconds)?;
             service::run(cli.seconds)?;

@@ -93,7 +93,7 @@ pub fn admit(needed: &Scopes, shown: Shown<'_>, now: Timestamp) -> Result<Caller
     }
     Ok(Caller {
         token: token.clone(),
-        client_name: facts.client.as_ref().and_then(|client| client.name.clone()),
+        client_name: facts.client.as_ref().and_then(|client| client.name.as_deref().map(str::to_owned)),
         user: facts.grant_user.clone(),
     })
 }

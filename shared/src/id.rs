@@ -1,17 +1,31 @@
 //! Names of things: clients, people, grants, access tokens, keys.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::text::{Text, text_on_the_wire};
+
 /// A client's name: ours (`c_` and a UUID) or the URL of its metadata document.
 ///
 /// 1 to 2048 bytes of visible ASCII (within RFC 6749 appendix A.1), compared byte for byte.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ClientId(String);
+#[derive(Clone, Eq, Hash, PartialEq)]
+pub struct ClientId(Name);
+
+/// A name of ours lies in the record itself: a million of them are a million allocations less.
+#[derive(Clone, Eq, Hash, PartialEq)]
+enum Name {
+    /// At most [`SHORT`] bytes, padded with zeros.
+    Short(u8, [u8; SHORT]),
+    Long(Arc<str>),
+}
+
+/// The length of a name of ours: `c_` and a UUID.
+const SHORT: usize = 38;
 
 /// Why a text is no client id.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -30,26 +44,32 @@ pub enum ClientKind {
 impl ClientId {
     /// The id of a newly registered client. Never starts with `https://` (CIMD section 8.10).
     pub fn generated(uuid: Uuid) -> Self {
-        Self(format!("c_{uuid}"))
+        Self::of(&format!("c_{uuid}"))
+    }
+
+    fn of(text: &str) -> Self {
+        let mut bytes = [0; SHORT];
+        Self(match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(place), Ok(length)) => {
+                place.copy_from_slice(text.as_bytes());
+                Name::Short(length, bytes)
+            }
+            _ => Name::Long(text.into()),
+        })
     }
 
     /// The id as it travels.
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            // Only `of` makes one, of a text that is ASCII.
+            Name::Short(length, bytes) => std::str::from_utf8(&bytes[..usize::from(*length)]).unwrap_or_default(),
+            Name::Long(text) => text,
+        }
     }
 
     /// Whether the id names a metadata document.
     pub fn kind(&self) -> ClientKind {
-        if self.0.starts_with("https://") { ClientKind::MetadataDocument } else { ClientKind::Registered }
-    }
-}
-
-impl TryFrom<String> for ClientId {
-    type Error = NotAClientId;
-
-    fn try_from(text: String) -> Result<Self, NotAClientId> {
-        let fits = (1..=2048).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        if fits { Ok(Self(text)) } else { Err(NotAClientId) }
+        if self.as_str().starts_with("https://") { ClientKind::MetadataDocument } else { ClientKind::Registered }
     }
 }
 
@@ -57,29 +77,57 @@ impl FromStr for ClientId {
     type Err = NotAClientId;
 
     fn from_str(text: &str) -> Result<Self, NotAClientId> {
-        Self::try_from(text.to_owned())
+        let fits = (1..=2048).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        if fits { Ok(Self::of(text)) } else { Err(NotAClientId) }
+    }
+}
+
+impl TryFrom<String> for ClientId {
+    type Error = NotAClientId;
+
+    fn try_from(text: String) -> Result<Self, NotAClientId> {
+        text.parse()
     }
 }
 
 impl From<ClientId> for String {
     fn from(id: ClientId) -> Self {
-        id.0
+        id.as_str().to_owned()
+    }
+}
+
+impl Ord for ClientId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl PartialOrd for ClientId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ClientId").field(&self.as_str()).finish()
     }
 }
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
+
+text_on_the_wire!(ClientId, "a client_id");
 
 /// A person's login name, which is also the `sub` of their tokens.
 ///
 /// 1 to 64 ASCII letters, digits and `. _ @ + -`. A name is never given to a second person: a removed account
 /// leaves its name behind (RFC 9068 section 5: `sub` is never reassigned).
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct UserName(String);
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct UserName(Text);
 
 /// Why a text is no login name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -93,29 +141,31 @@ impl UserName {
     }
 }
 
-impl TryFrom<String> for UserName {
-    type Error = NotAUserName;
-
-    fn try_from(text: String) -> Result<Self, NotAUserName> {
-        let fits =
-            (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+-".contains(&b));
-        if fits { Ok(Self(text)) } else { Err(NotAUserName) }
-    }
-}
-
 impl FromStr for UserName {
     type Err = NotAUserName;
 
     fn from_str(text: &str) -> Result<Self, NotAUserName> {
-        Self::try_from(text.to_owned())
+        let fits =
+            (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+-".contains(&b));
+        if fits { Ok(Self(text.into())) } else { Err(NotAUserName) }
+    }
+}
+
+impl TryFrom<String> for UserName {
+    type Error = NotAUserName;
+
+    fn try_from(text: String) -> Result<Self, NotAUserName> {
+        text.parse()
     }
 }
 
 impl From<UserName> for String {
     fn from(name: UserName) -> Self {
-        name.0
+        name.0.into()
     }
 }
+
+text_on_the_wire!(UserName, "a user name");
 
 impl fmt::Display for UserName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -182,6 +232,19 @@ mod tests {
         ] {
             assert_eq!(text.parse::<ClientId>().is_ok(), fits, "{text:.20}");
         }
+    }
+
+    #[test]
+    fn a_client_id_reads_the_same_whether_it_lies_in_the_record_or_not() {
+        for length in [1, 37, 38, 39, 255, 256, 257, 2048] {
+            let text = "x".repeat(length);
+            let id: ClientId = text.parse().unwrap();
+            assert_eq!((id.as_str(), &id), (text.as_str(), &id.clone()));
+        }
+        let mut ids: Vec<ClientId> = ["c", "b".repeat(50).as_str(), "a"].map(|text| text.parse().unwrap()).to_vec();
+        ids.sort();
+        assert!(ids.is_sorted_by_key(ToString::to_string), "{ids:?}");
+        assert!(size_of::<ClientId>() <= 40);
     }
 
     #[test]

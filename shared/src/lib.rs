@@ -1,19 +1,21 @@
 //! Words, records and the store that both ends of OAuth for MCP share.
 //!
 //! The layers, each allowed to use those before it only (`tests/layers.rs` reads the `use` lines):
-//! [`id`] [`secret`] [`time`] [`date`] [`uri`] [`scope`] [`address`] — names, checked once where they enter; [`oauth`] —
-//! the words on the wire; [`state`] — records and the one function that changes them; [`token`] — keys, minting,
+//! [`text`] [`list`] [`id`] [`secret`] [`time`] [`date`] [`uri`] [`scope`] [`address`] — names, checked once where they
+//! enter; [`oauth`] — the words on the wire; [`state`] — records and the one function that changes them; [`token`] — keys, minting,
 //! verifying; [`store`] — where state lives; [`files`] — owner-only files.
 
 pub mod address;
 pub mod date;
 pub mod files;
 pub mod id;
+pub mod list;
 pub mod oauth;
 pub mod scope;
 pub mod secret;
 pub mod state;
 pub mod store;
+pub mod text;
 pub mod time;
 pub mod token;
 pub mod uri;

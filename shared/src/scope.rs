@@ -1,15 +1,16 @@
 //! Scopes: what a token may do, and what each one means to a person.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use crate::text::{Place, Text, recent, text_on_the_wire};
 
 /// One scope token: 1 to 256 of `%x21 / %x23-5B / %x5D-7E` (RFC 6749 section 3.3).
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Scope(String);
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Scope(Text);
 
 /// Why a text is no scope.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -23,29 +24,31 @@ impl Scope {
     }
 }
 
-impl TryFrom<String> for Scope {
-    type Error = NotAScope;
-
-    fn try_from(text: String) -> Result<Self, NotAScope> {
-        let fits =
-            (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
-        if fits { Ok(Self(text)) } else { Err(NotAScope) }
-    }
-}
-
 impl FromStr for Scope {
     type Err = NotAScope;
 
     fn from_str(text: &str) -> Result<Self, NotAScope> {
-        Self::try_from(text.to_owned())
+        let fits =
+            (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+        if fits { Ok(Self(text.into())) } else { Err(NotAScope) }
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = NotAScope;
+
+    fn try_from(text: String) -> Result<Self, NotAScope> {
+        text.parse()
     }
 }
 
 impl From<Scope> for String {
     fn from(scope: Scope) -> Self {
-        scope.0
+        scope.0.into()
     }
 }
+
+text_on_the_wire!(Scope, "a scope");
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,90 +57,118 @@ impl fmt::Display for Scope {
 }
 
 /// An ordered set of scopes; on the wire and in the store a text with single spaces between them.
-#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Scopes(BTreeSet<Scope>);
+///
+/// Cheap to clone, and kept once however many records hold it.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Scopes(Arc<ScopeSet>);
+
+/// A set and the text that it is written as.
+#[derive(Debug, Eq, Hash, PartialEq)]
+struct ScopeSet {
+    set: BTreeSet<Scope>,
+    text: Box<str>,
+}
+
+thread_local! {
+    static SCOPES: Place<Scopes> = RefCell::default();
+}
 
 impl Scopes {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.set.is_empty()
     }
 
     /// Whether `scope` is one of them.
     pub fn contains(&self, scope: &str) -> bool {
-        self.0.iter().any(|held| held.as_str() == scope)
+        self.0.set.iter().any(|held| held.as_str() == scope)
     }
 
     /// The scopes in order.
     pub fn iter(&self) -> impl Iterator<Item = &Scope> {
-        self.0.iter()
+        self.0.set.iter()
+    }
+
+    /// The scopes in order, with single spaces between them.
+    pub fn as_str(&self) -> &str {
+        &self.0.text
     }
 
     /// Whether all of these are in `other`.
     pub fn within(&self, other: &Self) -> bool {
-        self.0.is_subset(&other.0)
+        self.0.set.is_subset(&other.0.set)
     }
 
     /// These and those.
     pub fn union(&self, other: &Self) -> Self {
-        Self(self.0.union(&other.0).cloned().collect())
+        self.0.set.union(&other.0.set).cloned().collect()
     }
 
     /// These that are also in `other`.
     pub fn intersection(&self, other: &Self) -> Self {
-        Self(self.0.intersection(&other.0).cloned().collect())
+        self.0.set.intersection(&other.0.set).cloned().collect()
     }
 
     /// These without those.
     pub fn minus(&self, other: &Self) -> Self {
-        Self(self.0.difference(&other.0).cloned().collect())
+        self.0.set.difference(&other.0.set).cloned().collect()
+    }
+
+    fn of(set: BTreeSet<Scope>) -> Self {
+        let text = set.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ").into_boxed_str();
+        Self(Arc::new(ScopeSet { set, text }))
+    }
+}
+
+impl Default for Scopes {
+    fn default() -> Self {
+        Self::from_iter([])
     }
 }
 
 impl FromIterator<Scope> for Scopes {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
-        Self(scopes.into_iter().collect())
-    }
-}
-
-impl TryFrom<String> for Scopes {
-    type Error = NotAScope;
-
-    /// Reads a space-separated list; extra spaces are forgiven, as every peer does.
-    fn try_from(text: String) -> Result<Self, NotAScope> {
-        if text.len() > 1024 {
-            return Err(NotAScope);
-        }
-        text.split(' ').filter(|part| !part.is_empty()).map(str::parse).collect::<Result<_, _>>().map(Self)
+        let made = Self::of(scopes.into_iter().collect());
+        let kept = recent(&SCOPES, made.as_str(), |_| Ok::<_, NotAScope>(made.clone()));
+        kept.unwrap_or(made)
     }
 }
 
 impl FromStr for Scopes {
     type Err = NotAScope;
 
+    /// Reads a space-separated list; extra spaces are forgiven, as every peer does.
     fn from_str(text: &str) -> Result<Self, NotAScope> {
-        Self::try_from(text.to_owned())
+        if text.len() > 1024 {
+            return Err(NotAScope);
+        }
+        recent(&SCOPES, text, |text| {
+            text.split(' ').filter(|part| !part.is_empty()).map(str::parse).collect::<Result<_, _>>().map(Self::of)
+        })
+    }
+}
+
+impl TryFrom<String> for Scopes {
+    type Error = NotAScope;
+
+    fn try_from(text: String) -> Result<Self, NotAScope> {
+        text.parse()
     }
 }
 
 impl From<Scopes> for String {
     fn from(scopes: Scopes) -> Self {
-        scopes.to_string()
+        scopes.as_str().to_owned()
     }
 }
 
 impl fmt::Display for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, scope) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str(" ")?;
-            }
-            f.write_str(scope.as_str())?;
-        }
-        Ok(())
+        f.write_str(self.as_str())
     }
 }
+
+text_on_the_wire!(Scopes, "scopes with spaces between them");
 
 /// Read what the tools know about the person and their data.
 pub const TOOLS_READ: &str = "mcp:tools:read";
@@ -168,7 +199,7 @@ pub struct Entry {
 impl Catalogue {
     /// The scopes at the start; more come by configuration.
     pub fn standard() -> Self {
-        let entry = |scope: &str, meaning: &str| Entry { scope: Scope(scope.to_owned()), meaning: meaning.to_owned() };
+        let entry = |scope: &str, meaning: &str| Entry { scope: Scope(scope.into()), meaning: meaning.to_owned() };
         Self {
             entries: vec![
                 entry(TOOLS_READ, "Read with the server's tools: look things up, change nothing"),
@@ -215,7 +246,7 @@ pub fn expand(scopes: &Scopes) -> Scopes {
     scopes
         .iter()
         .flat_map(|scope| match scope.as_str() {
-            TOOLS => vec![Scope(TOOLS_READ.to_owned()), Scope(TOOLS_EXECUTE.to_owned())],
+            TOOLS => vec![Scope(TOOLS_READ.into()), Scope(TOOLS_EXECUTE.into())],
             _ => vec![scope.clone()],
         })
         .collect()
@@ -236,6 +267,15 @@ mod tests {
         for bad in ["a\"b", "a\\b", "a\tb", "ä"] {
             assert!(bad.parse::<Scopes>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_set_is_kept_once() {
+        let (one, two) = (scopes("b a"), scopes("b a"));
+        assert!(Arc::ptr_eq(&one.0, &two.0));
+        let collected: Scopes = scopes("a c").minus(&scopes("c"));
+        assert!(Arc::ptr_eq(&collected.0, &scopes("a").0));
+        assert_eq!(scopes("a  b"), one);
     }
 
     #[test]

@@ -127,11 +127,25 @@ impl Serialize for TokenHash {
 
 impl<'de> Deserialize<'de> for TokenHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
+        deserializer.deserialize_str(HashReader)
+    }
+}
+
+/// Reads a hash without copying its text first: a store is loaded at the speed of its hashes.
+struct HashReader;
+
+impl serde::de::Visitor<'_> for HashReader {
+    type Value = TokenHash;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a hash of 43 base64url characters")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<TokenHash, E> {
         let mut bytes = [0; 32];
         match URL_SAFE_NO_PAD.decode_slice(text.as_bytes(), &mut bytes) {
-            Ok(32) => Ok(Self(bytes)),
-            _ => Err(serde::de::Error::custom("a hash is 43 base64url characters")),
+            Ok(32) => Ok(TokenHash(bytes)),
+            _ => Err(E::custom("a hash is 43 base64url characters")),
         }
     }
 }

@@ -8,6 +8,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::list::listed;
+use crate::text::{Text, text_on_the_wire};
+
 /// The parts of a URI (RFC 3986 section 3), borrowed from its text and not normalised.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Parts<'a> {
@@ -94,28 +97,30 @@ macro_rules! uri_text {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = $error;
-
-            fn try_from(text: String) -> Result<Self, $error> {
-                Self::check(&text)?;
-                Ok(Self(text))
-            }
-        }
-
         impl FromStr for $name {
             type Err = $error;
 
             fn from_str(text: &str) -> Result<Self, $error> {
-                Self::try_from(text.to_owned())
+                Self::check(text)?;
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $error;
+
+            fn try_from(text: String) -> Result<Self, $error> {
+                text.parse()
             }
         }
 
         impl From<$name> for String {
             fn from(uri: $name) -> Self {
-                uri.0
+                uri.0.into()
             }
         }
+
+        text_on_the_wire!($name, "a URI");
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -128,9 +133,8 @@ macro_rules! uri_text {
 /// An authorization server's name: an `https` URL, or `http` on this machine, without query, fragment and user.
 ///
 /// Compared byte for byte (RFC 8414 section 3.3, RFC 9207 section 2.4).
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Issuer(String);
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Issuer(Text);
 
 /// Why a text is no issuer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -180,9 +184,8 @@ impl Issuer {
 uri_text!(Issuer, NotAnIssuer);
 
 /// A protected resource's name (RFC 8707 section 2): `https` URL, `http` on this machine, or `urn:mcp:stdio:NAME`.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Resource(String);
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Resource(Text);
 
 /// Why a text is no resource.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -216,14 +219,14 @@ impl Resource {
     /// The same resource with scheme and host in lower case.
     pub fn case_folded(&self) -> Self {
         if let Some(name) = self.stdio_name() {
-            return Self(format!("{STDIO_PREFIX}{name}"));
+            return Self(format!("{STDIO_PREFIX}{name}").into());
         }
         let authority_end = self.0.find("://").map_or(0, |at| {
             let start = at + 3;
             self.0[start..].find(['/', '?']).map_or(self.0.len(), |end| start + end)
         });
         let (head, tail) = self.0.split_at(authority_end);
-        Self(format!("{}{tail}", head.to_ascii_lowercase()))
+        Self(format!("{}{tail}", head.to_ascii_lowercase()).into())
     }
 
     fn check(text: &str) -> Result<(), NotAResource> {
@@ -279,7 +282,7 @@ uri_text!(Resource, NotAResource);
 /// parsers could read differently; `https`, loopback `http`, or a private-use scheme (RFC 8252 section 7).
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
-pub struct RedirectUri(String);
+pub struct RedirectUri(Text);
 
 /// Why a redirect URI is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -340,7 +343,7 @@ impl RedirectUri {
             return Err(BadRedirectUri::User);
         }
         Self::check_scheme(&parts, schemes)?;
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     fn check_scheme(parts: &Parts<'_>, schemes: &[String]) -> Result<(), BadRedirectUri> {
@@ -372,7 +375,7 @@ impl RedirectUri {
                 Parts::of(&self.0).and_then(|parts| parts.host()).unwrap_or_default().to_owned()
             }
             Some(parts) => format!("{}:", parts.scheme),
-            None => self.0.clone(),
+            None => self.0.to_string(),
         }
     }
 
@@ -384,7 +387,7 @@ impl RedirectUri {
     /// Compares a requested redirect URI with this one: the same bytes, or, on loopback `http`, the same bytes but
     /// for the port (RFC 8252 section 7.3).
     fn matches(&self, requested: &str) -> bool {
-        if self.0 == requested {
+        if *self.0 == *requested {
             return true;
         }
         let (Some(ours), Some(theirs)) = (Parts::of(&self.0), Parts::of(requested)) else { return false };
@@ -395,11 +398,13 @@ impl RedirectUri {
     }
 }
 
+listed!(RedirectUri);
+
 /// Evidence that a redirect URI belongs to the client: where answers, and errors, may be sent.
 ///
 /// Only [`ExactRedirect::find`] makes one.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ExactRedirect(String);
+pub struct ExactRedirect(Text);
 
 /// Why no redirect URI could be chosen. Nothing may be sent anywhere then (RFC 6749 section 4.1.2.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -420,7 +425,7 @@ impl ExactRedirect {
         match (requested, registered) {
             (None, [only]) => Ok(Self(only.0.clone())),
             (None, _) => Err(NoRedirect::Missing),
-            (Some(text), _) if registered.iter().any(|uri| uri.matches(text)) => Ok(Self(text.to_owned())),
+            (Some(text), _) if registered.iter().any(|uri| uri.matches(text)) => Ok(Self(text.into())),
             (Some(_), _) => Err(NoRedirect::Unregistered),
         }
     }

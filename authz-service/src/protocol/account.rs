@@ -59,7 +59,7 @@ pub fn connected_apps(state: &State, user: &UserName, catalogue: &Catalogue, now
 fn app(client: &Client, access: AppAccess) -> ConnectedApp {
     ConnectedApp {
         id: client.id.clone(),
-        name: client.name.clone(),
+        name: client.name.as_deref().map(str::to_owned),
         self_declared: client.origin == ClientOrigin::Dynamic,
         hosts: redirect_hosts(client),
         accesses: vec![access],

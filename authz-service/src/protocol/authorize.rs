@@ -405,11 +405,10 @@ mod tests {
         }
         check(&[("redirect_uri", None)], "login", ALL);
         let mut two = with_session();
-        two.client
-            .as_mut()
-            .unwrap()
-            .redirect_uris
-            .push(shared::uri::RedirectUri::register("https://a.example/cb", &[]).unwrap());
+        two.client.as_mut().unwrap().redirect_uris = ["http://127.0.0.1/cb", "https://a.example/cb"]
+            .map(|uri| shared::uri::RedirectUri::register(uri, &[]).unwrap())
+            .into_iter()
+            .collect();
         assert_eq!(outcome(&query(&[("redirect_uri", None)]), &two, &policy()), "page invalid_request");
     }
 

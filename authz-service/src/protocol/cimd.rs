@@ -362,7 +362,7 @@ mod tests {
         assert_eq!(with_document(&before, Some(&client)).client, Some(known.clone()));
         assert_eq!((change(&known), change(&client)), (None, Some(Change::ClientDescribed(client.clone()))));
         let mut changed = client.clone();
-        changed.redirect_uris.clear();
+        changed.redirect_uris = Default::default();
         assert_eq!(with_document(&before, Some(&changed)).client, Some(changed.clone()));
         assert!(change(&changed).is_some());
         assert!(matches!(with_document(&before, None), Cow::Borrowed(_)));

@@ -190,7 +190,7 @@ mod tests {
         let mut client = client();
         client.auth_method = method;
         client.secret = (method != Some(AuthMethod::None))
-            .then(|| ClientSecret { hash: Secret::new(SECRET.into()).hash(), expires: None });
+            .then(|| Box::new(ClientSecret { hash: Secret::new(SECRET.into()).hash(), expires: None }));
         let found = read(authorization, body).and_then(|presented| {
             let known = Some(&client).filter(|client| presented.client().as_ref() == Some(&client.id));
             presented.authenticate(known, NOW)
@@ -241,7 +241,8 @@ mod tests {
     #[test]
     fn the_secret_before_the_last_change_counts_for_its_grace() {
         let mut client = client();
-        let kept = |text: &str, expires| Some(ClientSecret { hash: Secret::new(text.into()).hash(), expires });
+        let kept =
+            |text: &str, expires| Some(Box::new(ClientSecret { hash: Secret::new(text.into()).hash(), expires }));
         (client.auth_method, client.secret) = (None, kept("new", None));
         client.previous_secret = kept("old", Some(Timestamp(NOW.0 + 1)));
         for (secret, at, good) in
@@ -256,7 +257,7 @@ mod tests {
     fn an_expired_secret_is_refused() {
         let mut client = client();
         client.auth_method = None;
-        client.secret = Some(ClientSecret { hash: Secret::new("s".into()).hash(), expires: Some(NOW) });
+        client.secret = Some(Box::new(ClientSecret { hash: Secret::new("s".into()).hash(), expires: Some(NOW) }));
         let presented = read(None, &[("client_id", client.id.as_str()), ("client_secret", "s")]).unwrap();
         assert!(presented.authenticate(Some(&client), NOW).is_err());
         assert!(presented.authenticate(Some(&client), Timestamp(NOW.0 - 1)).is_ok());

@@ -287,7 +287,7 @@ mod tests {
         check(Allow, |_, facts| facts.client = None, NOW, Err(Refusal::UnknownClient), 0);
         check(
             Allow,
-            |_, facts| facts.client.as_mut().unwrap().redirect_uris.clear(),
+            |_, facts| facts.client.as_mut().unwrap().redirect_uris = Default::default(),
             NOW,
             Err(Refusal::RedirectMissing),
             0,

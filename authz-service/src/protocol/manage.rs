@@ -155,10 +155,10 @@ fn replaced(
     }
     let client = register::client(&body.metadata, known.id.clone(), ClientOrigin::Dynamic, policy, now)?;
     let confidential = register::needs_secret(&client);
-    let secret = confidential.then(|| ClientSecret { hash: fresh.hash(), expires: None });
+    let secret = confidential.then(|| Box::new(ClientSecret { hash: fresh.hash(), expires: None }));
     let previous_secret = known.secret.clone().filter(|_| confidential).map(|kept| {
         let end = now + SECRET_GRACE;
-        ClientSecret { expires: Some(kept.expires.map_or(end, |expires| expires.min(end))), ..kept }
+        Box::new(ClientSecret { expires: Some(kept.expires.map_or(end, |expires| expires.min(end))), ..*kept })
     });
     Ok(Client {
         secret,
@@ -182,7 +182,7 @@ mod tests {
     const TOKEN: &str = "manages";
 
     fn known() -> Client {
-        let secret = Some(ClientSecret { hash: Secret::new("old".into()).hash(), expires: None });
+        let secret = Some(Box::new(ClientSecret { hash: Secret::new("old".into()).hash(), expires: None }));
         let registration = Some(Secret::new(TOKEN.into()).hash());
         Client { auth_method: None, secret, registration, approved_at: Some(NOW), ..client() }
     }

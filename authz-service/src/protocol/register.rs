@@ -7,6 +7,7 @@ use shared::oauth::register::{AuthMethod, ClientMetadata, GrantType, Registered}
 use shared::scope::Scopes;
 use shared::secret::Secret;
 use shared::state::{Change, Client, ClientOrigin, ClientSecret, Facts, Wanted};
+use shared::text::Text;
 use shared::time::Timestamp;
 use shared::uri::{Issuer, Parts, RedirectUri};
 use uuid::Uuid;
@@ -137,7 +138,7 @@ fn may_register(
 
 fn registered(sent: &ClientMetadata, policy: &Policy, fresh: &FreshClient, now: Timestamp) -> Result<Client, Refusal> {
     let client = client(sent, ClientId::generated(fresh.id), ClientOrigin::Dynamic, policy, now)?;
-    let secret = needs_secret(&client).then(|| ClientSecret { hash: fresh.secret.hash(), expires: None });
+    let secret = needs_secret(&client).then(|| Box::new(ClientSecret { hash: fresh.secret.hash(), expires: None }));
     Ok(Client { secret, registration: Some(fresh.token.hash()), ..client })
 }
 
@@ -168,15 +169,15 @@ pub(super) fn client(
     check_keys(sent)?;
     Ok(Client {
         id,
-        name: sent.client_name.clone().filter(|name| !name.trim().is_empty()),
-        redirect_uris,
+        name: sent.client_name.as_deref().filter(|name| !name.trim().is_empty()).map(Text::from),
+        redirect_uris: redirect_uris.into(),
         auth_method,
-        grant_types,
+        grant_types: grant_types.into(),
         secret: None,
         previous_secret: None,
         registration: None,
         scope: scope(sent.scope.as_deref())?,
-        client_uri: sent.client_uri.clone(),
+        client_uri: sent.client_uri.as_deref().map(Text::from),
         other: other(sent),
         origin,
         issued_at: now,
@@ -331,8 +332,8 @@ fn stored(client: &Client) -> ClientMetadata {
         token_endpoint_auth_method: Some(method.as_str().to_owned()),
         grant_types: Some(client.grant_types.iter().map(|grant| grant.as_str().to_owned()).collect()),
         response_types: Some(vec!["code".to_owned()]),
-        client_name: client.name.clone(),
-        client_uri: client.client_uri.clone(),
+        client_name: client.name.as_deref().map(str::to_owned),
+        client_uri: client.client_uri.as_deref().map(str::to_owned),
         scope: Some(client.scope.to_string()).filter(|scope| !scope.is_empty()),
         ..other
     }

@@ -30,9 +30,9 @@ pub fn client() -> Client {
     Client {
         id: ClientId::generated(Uuid::from_u128(1)),
         name: Some("Test".into()),
-        redirect_uris: vec![RedirectUri::register("http://127.0.0.1/cb", &[]).unwrap()],
+        redirect_uris: vec![RedirectUri::register("http://127.0.0.1/cb", &[]).unwrap()].into(),
         auth_method: Some(AuthMethod::None),
-        grant_types: GrantType::ALL.to_vec(),
+        grant_types: GrantType::ALL.to_vec().into(),
         secret: None,
         previous_secret: None,
         registration: None,

@@ -59,10 +59,10 @@ impl Fixture {
             }),
             Change::ClientRegistered(Client {
                 id: fixture.client.clone(),
-                name: Some("A \u{1b}[31mred\u{202e} client".to_owned()),
-                redirect_uris: vec![redirect()],
+                name: Some("A \u{1b}[31mred\u{202e} client".into()),
+                redirect_uris: vec![redirect()].into(),
                 auth_method: Some(AuthMethod::None),
-                grant_types: vec![GrantType::AuthorizationCode],
+                grant_types: vec![GrantType::AuthorizationCode].into(),
                 secret: None,
                 previous_secret: None,
                 registration: None,

@@ -116,6 +116,11 @@ impl Writer {
         &self.path
     }
 
+    /// How many bytes were written.
+    pub(crate) fn length(&self) -> u64 {
+        self.at
+    }
+
     /// Makes everything written durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         sync_all(&self.file, &self.path)

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::list::listed;
+
 /// How a client proves who it is (`token_endpoint_auth_method`).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -62,6 +64,8 @@ impl GrantType {
         Self::ALL.into_iter().find(|grant| grant.as_str() == word)
     }
 }
+
+listed!(GrantType);
 
 /// What a client says about itself (RFC 7591 section 2): the body of a registration, as sent.
 ///

@@ -1,13 +1,15 @@
 //! State × Change → State or Conflict: the one function that changes anything.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::sync::Arc;
 
 use super::change::Change;
+use super::entries::{ClientEntry, Entries, GrantEntry, Grants, RefreshEntry};
 use super::record::{
     Access, Client, ClientOrigin, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, InitialToken, PublicKey,
     Rotated, Session, SetupLink, User, UserStage,
 };
+use super::table::Table;
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
 use crate::secret::TokenHash;
 use crate::time::Timestamp;
@@ -30,62 +32,51 @@ pub enum Conflict {
 /// Everything that is known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
-    pub(super) clients: HashMap<ClientId, Client>,
-    pub(super) users: HashMap<UserName, User>,
-    pub(super) sessions: HashMap<TokenHash, Session>,
-    pub(super) codes: HashMap<TokenHash, Code>,
-    pub(super) grants: HashMap<GrantId, Grant>,
-    pub(super) families: HashMap<GrantId, Family>,
-    pub(super) access: HashMap<TokenId, Access>,
-    pub(super) keys: HashMap<KeyId, PublicKey>,
+    pub(super) clients: Table<ClientEntry>,
+    pub(super) users: Table<User>,
+    pub(super) sessions: Table<Session>,
+    pub(super) codes: Table<Code>,
+    pub(super) grants: Grants,
+    pub(super) access: Table<Access>,
+    pub(super) keys: Table<PublicKey>,
     pub(super) setup: HashMap<(), SetupLink>,
     pub(super) issuers: HashMap<Issuer, Timestamp>,
-    pub(super) initial: HashMap<TokenHash, InitialToken>,
+    pub(super) initial: Table<InitialToken>,
     /// Derived: which family a refresh token belongs to, the current one and the spent ones.
-    pub(super) refresh: HashMap<TokenHash, GrantId>,
+    pub(super) refresh: Table<RefreshEntry>,
 }
 
-/// What a change replaced, in order. [`State::revert`] puts it back.
+/// What changes replaced, in order. [`State::revert`] puts it back, [`State::redo`] does them again.
 #[derive(Debug, Default)]
 pub struct Undo(Vec<Replaced>);
 
-/// One entry of a table as it was before.
+/// One entry of a table as it was before; between a revert and a redo, as it was after.
 #[derive(Debug)]
 enum Replaced {
-    Client(ClientId, Option<Client>),
+    Client(ClientId, Option<ClientEntry>),
     User(UserName, Option<User>),
     Session(TokenHash, Option<Session>),
     Code(TokenHash, Option<Code>),
-    Grant(GrantId, Option<Grant>),
-    Family(GrantId, Option<Family>),
+    Grant(GrantId, Option<GrantEntry>),
     Access(TokenId, Option<Access>),
     Key(KeyId, Option<PublicKey>),
     Setup((), Option<SetupLink>),
     Issuer(Issuer, Option<Timestamp>),
     Initial(TokenHash, Option<InitialToken>),
-    Refresh(TokenHash, Option<GrantId>),
+    Refresh(TokenHash, Option<RefreshEntry>),
 }
 
 /// Puts `value` (or nothing) at `key` and notes what was there.
-fn set<K: Clone + Eq + Hash, V>(
-    table: &mut HashMap<K, V>,
-    key: K,
-    value: Option<V>,
+fn set<T: Entries>(
+    table: &mut T,
+    key: T::Key,
+    value: Option<T::Value>,
     undo: &mut Undo,
-    note: fn(K, Option<V>) -> Replaced,
+    note: fn(T::Key, Option<T::Value>) -> Replaced,
 ) {
-    let before = match value {
-        Some(value) => table.insert(key.clone(), value),
-        None => table.remove(&key),
-    };
-    undo.0.push(note(key, before));
-}
-
-fn restore<K: Eq + Hash, V>(table: &mut HashMap<K, V>, key: K, before: Option<V>) {
-    match before {
-        Some(value) => table.insert(key, value),
-        None => table.remove(&key),
-    };
+    let mut value = value;
+    table.exchange(&key, &mut value);
+    undo.0.push(note(key, value));
 }
 
 impl State {
@@ -97,30 +88,36 @@ impl State {
         let mut undo = Undo::default();
         for change in changes {
             if let Err(conflict) = self.apply(change, at, &mut undo) {
-                self.revert(undo);
+                self.revert(&mut undo);
                 return Err(conflict);
             }
         }
         Ok(undo)
     }
 
-    /// Takes changes back.
-    pub fn revert(&mut self, undo: Undo) {
-        for replaced in undo.0.into_iter().rev() {
-            match replaced {
-                Replaced::Client(key, before) => restore(&mut self.clients, key, before),
-                Replaced::User(key, before) => restore(&mut self.users, key, before),
-                Replaced::Session(key, before) => restore(&mut self.sessions, key, before),
-                Replaced::Code(key, before) => restore(&mut self.codes, key, before),
-                Replaced::Grant(key, before) => restore(&mut self.grants, key, before),
-                Replaced::Family(key, before) => restore(&mut self.families, key, before),
-                Replaced::Access(key, before) => restore(&mut self.access, key, before),
-                Replaced::Key(key, before) => restore(&mut self.keys, key, before),
-                Replaced::Setup(key, before) => restore(&mut self.setup, key, before),
-                Replaced::Issuer(key, before) => restore(&mut self.issuers, key, before),
-                Replaced::Initial(key, before) => restore(&mut self.initial, key, before),
-                Replaced::Refresh(key, before) => restore(&mut self.refresh, key, before),
-            }
+    /// Takes changes back. Until then nothing else may change the state.
+    pub fn revert(&mut self, undo: &mut Undo) {
+        undo.0.iter_mut().rev().for_each(|replaced| self.exchange(replaced));
+    }
+
+    /// Does again what was taken back. Until then nothing else may change the state.
+    pub fn redo(&mut self, undo: &mut Undo) {
+        undo.0.iter_mut().for_each(|replaced| self.exchange(replaced));
+    }
+
+    fn exchange(&mut self, replaced: &mut Replaced) {
+        match replaced {
+            Replaced::Client(key, value) => self.clients.exchange(key, value),
+            Replaced::User(key, value) => self.users.exchange(key, value),
+            Replaced::Session(key, value) => self.sessions.exchange(key, value),
+            Replaced::Code(key, value) => self.codes.exchange(key, value),
+            Replaced::Grant(key, value) => self.grants.exchange(key, value),
+            Replaced::Access(key, value) => self.access.exchange(key, value),
+            Replaced::Key(key, value) => self.keys.exchange(key, value),
+            Replaced::Setup(key, value) => self.setup.exchange(key, value),
+            Replaced::Issuer(key, value) => self.issuers.exchange(key, value),
+            Replaced::Refresh(key, value) => self.refresh.exchange(key, value),
+            Replaced::Initial(key, value) => self.initial.exchange(key, value),
         }
     }
 
@@ -168,7 +165,7 @@ impl State {
             Change::GrantRevoked { grant, .. } => self.revoke(grant, undo),
             Change::GrantsRevoked { user, client, .. } => self.revoke_all_of(&user, client.as_ref(), undo),
             Change::AccessRevoked(id) => {
-                set(&mut self.access, id, None, undo, Replaced::Access);
+                self.forget_access(id, undo);
                 Ok(())
             }
             Change::Swept { before, unused_clients } => {
@@ -241,6 +238,7 @@ impl State {
     }
 
     fn close_sessions(&mut self, name: &UserName, undo: &mut Undo) {
+        // Sessions are as many as people who are logged in: they need no index.
         let sessions: Vec<_> = self.sessions.values().filter(|session| session.user == *name).map(|s| s.hash).collect();
         for hash in sessions {
             set(&mut self.sessions, hash, None, undo, Replaced::Session);
@@ -248,8 +246,10 @@ impl State {
     }
 
     fn revoke_all_of(&mut self, name: &UserName, client: Option<&ClientId>, undo: &mut Undo) -> Result<(), Conflict> {
-        let theirs = |grant: &&Grant| grant.user == *name && client.is_none_or(|client| grant.client == *client);
-        let grants: Vec<_> = self.grants.values().filter(theirs).map(|grant| grant.id).collect();
+        let theirs = |id: &GrantId| {
+            client.is_none_or(|client| self.grants.get(id).is_some_and(|entry| entry.grant.client == *client))
+        };
+        let grants: Vec<_> = self.grants.of_user(name).into_iter().filter(theirs).collect();
         grants.into_iter().try_for_each(|grant| self.revoke(grant, undo))
     }
 
@@ -264,7 +264,7 @@ impl State {
 
     fn register_client(&mut self, client: Client, undo: &mut Undo) -> Result<(), Conflict> {
         vacant(&self.clients, &client.id, "the client")?;
-        set(&mut self.clients, client.id.clone(), Some(client), undo, Replaced::Client);
+        self.put_client(client, undo);
         Ok(())
     }
 
@@ -272,7 +272,7 @@ impl State {
     fn update_client(&mut self, client: Client, undo: &mut Undo) -> Result<(), Conflict> {
         let known = known(&self.clients, &client.id, "the client")?;
         let client = Client { approved_at: known.approved_at, ..client };
-        set(&mut self.clients, client.id.clone(), Some(client), undo, Replaced::Client);
+        self.put_client(client, undo);
         Ok(())
     }
 
@@ -295,28 +295,27 @@ impl State {
         if client.origin != described || self.clients.get(&client.id).is_some_and(|known| known.origin != described) {
             return Err(Conflict::Exists("the client"));
         }
-        set(&mut self.clients, client.id.clone(), Some(client), undo, Replaced::Client);
+        self.put_client(client, undo);
         Ok(())
     }
 
     fn remove_client(&mut self, id: &ClientId, undo: &mut Undo) -> Result<(), Conflict> {
         known(&self.clients, id, "the client")?;
         set(&mut self.clients, id.clone(), None, undo, Replaced::Client);
-        let grants: Vec<_> = self.grants.values().filter(|grant| grant.client == *id).map(|grant| grant.id).collect();
-        grants.into_iter().try_for_each(|grant| self.revoke(grant, undo))
+        self.grants.of_client(id).into_iter().try_for_each(|grant| self.revoke(grant, undo))
     }
 
     fn approve(&mut self, grant: Grant, code: Code, undo: &mut Undo) -> Result<(), Conflict> {
         vacant(&self.grants, &grant.id, "the grant")?;
         vacant(&self.codes, &code.hash, "the code")?;
-        let mut client = known(&self.clients, &grant.client, "the client")?.clone();
+        let mut client = known(&self.clients, &grant.client, "the client")?.client().clone();
         if known(&self.users, &grant.user, "the account")?.stage != UserStage::Enabled {
             return Err(Conflict::Stage("the account"));
         }
         client.approved_at = Some(grant.created);
-        set(&mut self.clients, client.id.clone(), Some(client), undo, Replaced::Client);
-        set(&mut self.grants, grant.id, Some(grant), undo, Replaced::Grant);
-        set(&mut self.codes, code.hash, Some(code), undo, Replaced::Code);
+        self.put_client(client, undo);
+        self.add_grant(grant, undo);
+        self.add_code(code, undo);
         Ok(())
     }
 
@@ -328,22 +327,25 @@ impl State {
         undo: &mut Undo,
     ) -> Result<(), Conflict> {
         let mut code = known(&self.codes, hash, "the code")?.clone();
-        let mut grant = known(&self.grants, &code.grant, "the grant")?.clone();
+        let mut entry = known(&self.grants, &code.grant, "the grant")?.clone();
         if code.stage != CodeStage::Issued {
             return Err(Conflict::Stage("the code"));
         }
-        if grant.stage != GrantStage::Consented {
+        if entry.grant.stage != GrantStage::Consented {
             return Err(Conflict::Stage("the grant"));
         }
         code.stage = CodeStage::Redeemed;
-        grant.stage = GrantStage::Live;
+        entry.grant.stage = GrantStage::Live;
         set(&mut self.codes, *hash, Some(code), undo, Replaced::Code);
-        set(&mut self.grants, grant.id, Some(grant), undo, Replaced::Grant);
         if let Some(family) = family {
             vacant(&self.refresh, &family.current, "the refresh token")?;
-            set(&mut self.refresh, family.current, Some(family.grant), undo, Replaced::Refresh);
-            set(&mut self.families, family.grant, Some(family), undo, Replaced::Family);
+            if family.grant != entry.grant.id {
+                return Err(Conflict::Missing("the grant"));
+            }
+            set(&mut self.refresh, family.current, Some(RefreshEntry::new(&family)), undo, Replaced::Refresh);
+            entry.family = Some(Arc::new(family));
         }
+        set(&mut self.grants, entry.grant.id, Some(entry), undo, Replaced::Grant);
         self.issue(access, undo)
     }
 
@@ -355,7 +357,8 @@ impl State {
         at: Timestamp,
         undo: &mut Undo,
     ) -> Result<(), Conflict> {
-        let mut family = self.live_family(grant)?.clone();
+        let mut entry = self.live_family(grant)?.0.clone();
+        let mut family = self.live_family(grant)?.1.clone();
         if family.current != presented {
             return Err(Conflict::Stage("the refresh token"));
         }
@@ -370,8 +373,9 @@ impl State {
         family.previous = Some(Rotated { hash: presented, at });
         family.current = successor;
         family.used = at;
-        set(&mut self.refresh, successor, Some(grant), undo, Replaced::Refresh);
-        set(&mut self.families, grant, Some(family), undo, Replaced::Family);
+        set(&mut self.refresh, successor, Some(RefreshEntry::new(&family)), undo, Replaced::Refresh);
+        entry.family = Some(Arc::new(family));
+        set(&mut self.grants, grant, Some(entry), undo, Replaced::Grant);
         Ok(())
     }
 
@@ -382,41 +386,80 @@ impl State {
         access: Access,
         undo: &mut Undo,
     ) -> Result<(), Conflict> {
-        let family = self.live_family(grant)?;
+        let (_, family) = self.live_family(grant)?;
         if family.previous.is_none_or(|previous| previous.hash != *presented) {
             return Err(Conflict::Stage("the refresh token"));
         }
         self.issue(access, undo)
     }
 
-    fn live_family(&self, grant: GrantId) -> Result<&Family, Conflict> {
-        if known(&self.grants, &grant, "the grant")?.stage != GrantStage::Live {
+    fn live_family(&self, grant: GrantId) -> Result<(&GrantEntry, &Family), Conflict> {
+        let entry = known(&self.grants, &grant, "the grant")?;
+        if entry.grant.stage != GrantStage::Live {
             return Err(Conflict::Stage("the grant"));
         }
-        let family = known(&self.families, &grant, "the refresh token")?;
-        if family.stage == FamilyStage::Live { Ok(family) } else { Err(Conflict::Stage("the refresh token")) }
+        let family = entry.family().ok_or(Conflict::Missing("the refresh token"))?;
+        if family.stage == FamilyStage::Live { Ok((entry, family)) } else { Err(Conflict::Stage("the refresh token")) }
     }
 
     fn issue(&mut self, access: Access, undo: &mut Undo) -> Result<(), Conflict> {
         vacant(&self.access, &access.id, "the access token")?;
+        self.hold_grant(access.grant, 1, undo);
         set(&mut self.access, access.id, Some(access), undo, Replaced::Access);
         Ok(())
     }
 
     /// Revoking twice is no conflict: the wish is fulfilled.
     fn revoke(&mut self, id: GrantId, undo: &mut Undo) -> Result<(), Conflict> {
-        let mut grant = known(&self.grants, &id, "the grant")?.clone();
-        grant.stage = GrantStage::Revoked;
-        set(&mut self.grants, id, Some(grant), undo, Replaced::Grant);
-        if let Some(mut family) = self.families.get(&id).cloned() {
-            family.stage = FamilyStage::Dead;
-            set(&mut self.families, id, Some(family), undo, Replaced::Family);
+        let mut entry = known(&self.grants, &id, "the grant")?.clone();
+        entry.grant.stage = GrantStage::Revoked;
+        if let Some(family) = &mut entry.family {
+            Arc::make_mut(family).stage = FamilyStage::Dead;
         }
+        set(&mut self.grants, id, Some(entry), undo, Replaced::Grant);
         Ok(())
     }
 
+    /// Puts a client's record in its place, whether it is known or new.
+    fn put_client(&mut self, client: Client, undo: &mut Undo) {
+        let grants = match self.clients.get(&client.id) {
+            Some(known) => known.grants,
+            None => count(&self.grants.of_client(&client.id)),
+        };
+        set(&mut self.clients, client.id.clone(), Some(ClientEntry::new(client, grants)), undo, Replaced::Client);
+    }
+
+    /// Adds a grant that is not there yet; its client is now needed once more.
+    fn add_grant(&mut self, grant: Grant, undo: &mut Undo) {
+        self.hold_client(&grant.client, 1, undo);
+        set(&mut self.grants, grant.id, Some(GrantEntry::new(grant)), undo, Replaced::Grant);
+    }
+
+    /// Adds a code that is not there yet; its grant is now needed once more.
+    fn add_code(&mut self, code: Code, undo: &mut Undo) {
+        self.hold_grant(code.grant, 1, undo);
+        set(&mut self.codes, code.hash, Some(code), undo, Replaced::Code);
+    }
+
+    fn hold_client(&mut self, id: &ClientId, more: i32, undo: &mut Undo) {
+        if let Some(mut entry) = self.clients.get(id).cloned() {
+            entry.grants = entry.grants.saturating_add_signed(more);
+            set(&mut self.clients, id.clone(), Some(entry), undo, Replaced::Client);
+        }
+    }
+
+    fn hold_grant(&mut self, id: GrantId, more: i32, undo: &mut Undo) {
+        if let Some(mut entry) = self.grants.get(&id).cloned() {
+            entry.holders = entry.holders.saturating_add_signed(more);
+            set(&mut self.grants, id, Some(entry), undo, Replaced::Grant);
+        }
+    }
+
     pub(super) fn forget_code(&mut self, hash: TokenHash, undo: &mut Undo) {
-        set(&mut self.codes, hash, None, undo, Replaced::Code);
+        if let Some(grant) = self.codes.get(&hash).map(|code| code.grant) {
+            self.hold_grant(grant, -1, undo);
+            set(&mut self.codes, hash, None, undo, Replaced::Code);
+        }
     }
 
     pub(super) fn forget_session(&mut self, hash: TokenHash, undo: &mut Undo) {
@@ -424,7 +467,10 @@ impl State {
     }
 
     pub(super) fn forget_access(&mut self, id: TokenId, undo: &mut Undo) {
-        set(&mut self.access, id, None, undo, Replaced::Access);
+        if let Some(grant) = self.access.get(&id).map(|access| access.grant) {
+            self.hold_grant(grant, -1, undo);
+            set(&mut self.access, id, None, undo, Replaced::Access);
+        }
     }
 
     pub(super) fn forget_key(&mut self, id: KeyId, undo: &mut Undo) {
@@ -440,20 +486,23 @@ impl State {
     }
 
     pub(super) fn forget_grant(&mut self, id: GrantId, undo: &mut Undo) {
-        if let Some(family) = self.families.get(&id).cloned() {
-            for hash in family.tokens() {
-                set(&mut self.refresh, *hash, None, undo, Replaced::Refresh);
-            }
-            set(&mut self.families, id, None, undo, Replaced::Family);
+        let Some(entry) = self.grants.get(&id).cloned() else { return };
+        for hash in entry.family().into_iter().flat_map(Family::tokens) {
+            set(&mut self.refresh, *hash, None, undo, Replaced::Refresh);
         }
+        self.hold_client(&entry.grant.client, -1, undo);
         set(&mut self.grants, id, None, undo, Replaced::Grant);
     }
 }
 
-fn vacant<K: Eq + Hash, V>(table: &HashMap<K, V>, key: &K, what: &'static str) -> Result<(), Conflict> {
-    if table.contains_key(key) { Err(Conflict::Exists(what)) } else { Ok(()) }
+fn count<T>(items: &[T]) -> u32 {
+    u32::try_from(items.len()).unwrap_or(u32::MAX)
 }
 
-fn known<'a, K: Eq + Hash, V>(table: &'a HashMap<K, V>, key: &K, what: &'static str) -> Result<&'a V, Conflict> {
-    table.get(key).ok_or(Conflict::Missing(what))
+fn vacant<T: Entries>(table: &T, key: &T::Key, what: &'static str) -> Result<(), Conflict> {
+    if table.find(key).is_some() { Err(Conflict::Exists(what)) } else { Ok(()) }
+}
+
+fn known<'a, T: Entries>(table: &'a T, key: &T::Key, what: &'static str) -> Result<&'a T::Value, Conflict> {
+    table.find(key).ok_or(Conflict::Missing(what))
 }

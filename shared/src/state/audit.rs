@@ -119,7 +119,7 @@ impl State {
     fn under(&self, what: &'static str, grant: GrantId) -> Event {
         let event = Event { grant: Some(grant), ..Event::new(what) };
         match self.grants.get(&grant) {
-            Some(grant) => event.of(grant),
+            Some(entry) => event.of(&entry.grant),
             None => event,
         }
     }

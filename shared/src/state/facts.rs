@@ -1,10 +1,12 @@
 //! What a decision asks of the state, and what it is told.
 
 use super::apply::State;
+use super::entries::{ClientEntry, GrantEntry};
 use super::record::{
     Access, Client, Code, Family, FamilyStage, Grant, GrantStage, InitialToken, PublicKey, Session, SetupLink, User,
     UserStage,
 };
+use super::table::NEVER;
 use crate::id::{ClientId, GrantId, TokenId, UserName};
 use crate::secret::TokenHash;
 use crate::uri::Issuer;
@@ -83,9 +85,10 @@ impl State {
         let grant_id = wanted
             .grant
             .or(code.map(|code| code.grant))
-            .or(wanted.refresh.and_then(|hash| self.refresh.get(&hash).copied()))
+            .or(wanted.refresh.and_then(|hash| self.refresh.get(&hash)).map(|entry| entry.grant))
             .or(access.map(|access| access.grant));
-        let grant = grant_id.and_then(|id| self.grants.get(&id));
+        let entry = grant_id.and_then(|id| self.grants.get(&id));
+        let grant = entry.map(|entry| &entry.grant);
         let grant_user = grant.and_then(|grant| self.users.get(&grant.user));
         let grant_client = grant.and_then(|grant| self.clients.get(&grant.client));
         let user = match (&wanted.user, session) {
@@ -99,14 +102,14 @@ impl State {
         };
         let has_users = self.someone_can_log_in();
         Facts {
-            client: client.cloned(),
+            client: client.map(|entry| entry.client().clone()),
             user: user.cloned(),
             session: session.cloned(),
             code: code.cloned(),
             grant: grant.cloned(),
             grant_user: grant_user.cloned(),
             grant_client_exists: grant_client.is_some(),
-            family: grant.and_then(|grant| self.families.get(&grant.id)).cloned(),
+            family: entry.and_then(GrantEntry::family).cloned(),
             access: access.cloned(),
             initial: wanted.initial.and_then(|hash| self.initial.get(&hash)).cloned(),
             setup: self.setup.get(&()).filter(|_| !has_users).cloned(),
@@ -116,7 +119,7 @@ impl State {
 
     /// Whether anybody has an account that a person can log in with; the one of `--auto-approve` is none.
     pub fn someone_can_log_in(&self) -> bool {
-        self.users.values().any(|user| user.password.is_some() && user.stage != UserStage::Removed)
+        self.users.earliest() < NEVER
     }
 
     /// The public keys, oldest first.
@@ -141,7 +144,7 @@ impl State {
             ("sessions", self.sessions.len()),
             ("codes", self.codes.len()),
             ("grants", self.grants.len()),
-            ("families", self.families.len()),
+            ("families", self.grants.values().filter(|entry| entry.family.is_some()).count()),
             ("access_tokens", self.access.len()),
             ("keys", self.keys.len()),
         ]
@@ -156,14 +159,14 @@ impl State {
 
     /// Every client, newest first.
     pub fn clients(&self) -> Vec<&Client> {
-        let mut clients: Vec<_> = self.clients.values().collect();
+        let mut clients: Vec<_> = self.clients.values().map(ClientEntry::client).collect();
         clients.sort_by(|a, b| (b.issued_at, &b.id).cmp(&(a.issued_at, &a.id)));
         clients
     }
 
     /// Every grant, newest first.
     pub fn grants(&self) -> Vec<&Grant> {
-        let mut grants: Vec<_> = self.grants.values().collect();
+        let mut grants: Vec<_> = self.grants.values().map(|entry| &entry.grant).collect();
         grants.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
         grants
     }

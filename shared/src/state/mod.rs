@@ -3,11 +3,13 @@
 mod apply;
 mod audit;
 mod change;
+mod entries;
 mod facts;
 mod people;
 mod record;
 mod records;
 mod sweep;
+mod table;
 
 pub use apply::{Conflict, State, Undo};
 pub use audit::Event;
@@ -18,4 +20,4 @@ pub use record::{
     Access, Client, ClientOrigin, ClientSecret, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, InitialToken,
     PublicKey, Rotated, Session, SetupLink, User, UserStage,
 };
-pub use records::{OwnedRecord, Record};
+pub use records::{OwnedRecord, Record, Restoring};

@@ -1,6 +1,7 @@
 //! What a person, or an operator about a person, wants to see: apps with access, and browsers that are logged in.
 
 use super::apply::State;
+use super::entries::GrantEntry;
 use super::record::{Client, FamilyStage, Grant, GrantStage, Session};
 use crate::id::UserName;
 use crate::time::Timestamp;
@@ -21,15 +22,21 @@ pub struct LiveGrant<'a> {
 impl State {
     /// The grants that may open something now, newest first: of one person, or of everybody.
     pub fn live_grants(&self, user: Option<&UserName>, now: Timestamp) -> Vec<LiveGrant<'_>> {
-        let theirs = self.grants.values().filter(|grant| user.is_none_or(|user| grant.user == *user));
-        let mut live: Vec<_> = theirs.filter_map(|grant| self.live_grant(grant, now)).collect();
+        let mut live: Vec<_> = match user {
+            Some(user) => {
+                let theirs = self.grants.of_user(user).into_iter().filter_map(|id| self.grants.get(&id));
+                theirs.filter_map(|entry| self.live_grant(entry, now)).collect()
+            }
+            None => self.grants.values().filter_map(|entry| self.live_grant(entry, now)).collect(),
+        };
         live.sort_by(|a, b| (b.grant.created, &b.grant.id).cmp(&(a.grant.created, &a.grant.id)));
         live
     }
 
-    fn live_grant<'a>(&'a self, grant: &'a Grant, now: Timestamp) -> Option<LiveGrant<'a>> {
-        let client = self.clients.get(&grant.client).filter(|_| grant.stage == GrantStage::Live)?;
-        match self.families.get(&grant.id) {
+    fn live_grant<'a>(&'a self, entry: &'a GrantEntry, now: Timestamp) -> Option<LiveGrant<'a>> {
+        let grant = &entry.grant;
+        let client = self.clients.get(&grant.client).filter(|_| grant.stage == GrantStage::Live)?.client();
+        match entry.family() {
             Some(family) => (family.stage == FamilyStage::Live && family.expires > now).then_some(LiveGrant {
                 grant,
                 client,
@@ -85,7 +92,7 @@ mod tests {
             let mut state = in_use(&sample);
             assert_eq!((state.live_grants(None, NOW).len(), state.sessions_of(&user, NOW).len()), (1, 1));
             let before = state.clone();
-            let undo = state.apply_all(vec![change.clone()], NOW).unwrap();
+            let mut undo = state.apply_all(vec![change.clone()], NOW).unwrap();
             let wanted = Wanted { access: Some(sample.access.id), ..Wanted::default() };
             assert!(!state.facts(&wanted).grant_lives(), "{change:?}");
             assert!(state.live_grants(Some(&user), NOW).is_empty(), "{change:?}");
@@ -95,7 +102,7 @@ mod tests {
                 enabled.apply_all(vec![stage(UserStage::Enabled)], NOW).unwrap();
                 assert!(!enabled.facts(&wanted).grant_lives(), "an account that works again starts without apps");
             }
-            state.revert(undo);
+            state.revert(&mut undo);
             assert_eq!(state, before);
         }
     }

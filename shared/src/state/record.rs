@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
+use crate::list::List;
 use crate::oauth::pkce::Challenge;
 use crate::oauth::register::{AuthMethod, GrantType};
 use crate::scope::Scopes;
 use crate::secret::TokenHash;
+use crate::text::Text;
 use crate::time::Timestamp;
 use crate::uri::{RedirectUri, Resource};
 
@@ -17,20 +19,20 @@ pub struct Client {
     pub id: ClientId,
     /// What it calls itself; self-declared, never to be trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub name: Option<Text>,
     /// Where codes may be sent.
-    pub redirect_uris: Vec<RedirectUri>,
+    pub redirect_uris: List<RedirectUri>,
     /// The registered method; `None` means that it registered none, and may use Basic or form (contract C5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_method: Option<AuthMethod>,
     /// What it may exchange.
-    pub grant_types: Vec<GrantType>,
+    pub grant_types: List<GrantType>,
     /// Its secret, hashed. `None` for a public client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<ClientSecret>,
+    pub secret: Option<Box<ClientSecret>>,
     /// The secret before this one, while it still counts: whoever holds only that one must be able to go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous_secret: Option<ClientSecret>,
+    pub previous_secret: Option<Box<ClientSecret>>,
     /// SHA-256 of the token with which it manages its registration (RFC 7592), if it registered itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration: Option<TokenHash>,
@@ -39,7 +41,7 @@ pub struct Client {
     pub scope: Scopes,
     /// Its home page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_uri: Option<String>,
+    pub client_uri: Option<Text>,
     /// Everything else that it registered and we echo, as a JSON object.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub other: serde_json::Map<String, serde_json::Value>,

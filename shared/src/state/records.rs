@@ -1,8 +1,11 @@
 //! The state as a list of records: what a snapshot holds.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::apply::State;
+use super::entries::{ClientEntry, GrantEntry, RefreshEntry};
 use super::record::{Access, Client, Code, Family, Grant, InitialToken, PublicKey, Session, SetupLink, User};
 use crate::time::Timestamp;
 use crate::uri::Issuer;
@@ -67,36 +70,84 @@ impl State {
     /// Every record, in no particular order.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let people = self.users.values().map(Record::User).chain(self.sessions.values().map(Record::Session));
-        let clients = self.clients.values().map(Record::Client).chain(self.codes.values().map(Record::Code));
-        let grants = self.grants.values().map(Record::Grant).chain(self.families.values().map(Record::Family));
+        let clients = self.clients.values().map(|entry| Record::Client(entry.client()));
+        let codes = self.codes.values().map(Record::Code);
+        let grants = self.grants.values().map(|entry| Record::Grant(&entry.grant));
+        let families = self.grants.values().filter_map(GrantEntry::family).map(Record::Family);
+        let access = self.access.values().map(Record::Access);
         let keys = self.keys.values().map(Record::Key).chain(self.setup.values().map(Record::Setup));
         let issuers = self.issuers.iter().map(|(issuer, at)| Record::Issuer(issuer, *at));
         let issuers = issuers.chain(self.initial.values().map(Record::Initial));
-        people.chain(clients).chain(grants).chain(self.access.values().map(Record::Access)).chain(keys).chain(issuers)
+        people.chain(clients).chain(codes).chain(grants).chain(families).chain(access).chain(keys).chain(issuers)
     }
 
-    /// Puts a record of a snapshot in its place; false when it is there already.
-    pub fn restore(&mut self, record: OwnedRecord) -> bool {
+    /// A copy to write records from while this state goes on changing. It shares all that does not change.
+    #[must_use]
+    pub fn frozen(&self) -> Self {
+        Self { grants: self.grants.frozen(), ..self.clone() }
+    }
+}
+
+/// A state on its way from a list of records.
+#[derive(Debug, Default)]
+pub struct Restoring {
+    state: State,
+    /// Families that came before their grants.
+    early: Vec<Family>,
+}
+
+impl Restoring {
+    /// Puts a record in its place; false when it is there already.
+    pub fn add(&mut self, record: OwnedRecord) -> bool {
+        let state = &mut self.state;
         match record {
-            OwnedRecord::Client(client) => self.clients.insert(client.id.clone(), client).is_none(),
-            OwnedRecord::User(user) => self.users.insert(user.name.clone(), user).is_none(),
-            OwnedRecord::Session(session) => self.sessions.insert(session.hash, session).is_none(),
-            OwnedRecord::Code(code) => self.codes.insert(code.hash, code).is_none(),
-            OwnedRecord::Grant(grant) => self.grants.insert(grant.id, grant).is_none(),
-            OwnedRecord::Family(family) => self.restore_family(family),
-            OwnedRecord::Access(access) => self.access.insert(access.id, access).is_none(),
-            OwnedRecord::Key(key) => self.keys.insert(key.id.clone(), key).is_none(),
-            OwnedRecord::Setup(link) => self.setup.insert((), link).is_none(),
-            OwnedRecord::Initial(token) => self.initial.insert(token.hash, token).is_none(),
-            OwnedRecord::Issuer(issuer, at) => self.issuers.insert(issuer, at).is_none(),
+            OwnedRecord::Client(client) => state.clients.insert(ClientEntry::new(client, 0)).is_none(),
+            OwnedRecord::User(user) => state.users.insert(user).is_none(),
+            OwnedRecord::Session(session) => state.sessions.insert(session).is_none(),
+            OwnedRecord::Code(code) => state.codes.insert(code).is_none(),
+            OwnedRecord::Grant(grant) => state.grants.insert(GrantEntry::new(grant)).is_none(),
+            OwnedRecord::Family(family) => self.add_family(family),
+            OwnedRecord::Access(access) => state.access.insert(access).is_none(),
+            OwnedRecord::Key(key) => state.keys.insert(key).is_none(),
+            OwnedRecord::Setup(link) => state.setup.insert((), link).is_none(),
+            OwnedRecord::Issuer(issuer, at) => state.issuers.insert(issuer, at).is_none(),
+            OwnedRecord::Initial(token) => state.initial.insert(token).is_none(),
         }
     }
 
-    fn restore_family(&mut self, family: Family) -> bool {
-        for hash in family.tokens() {
-            self.refresh.insert(*hash, family.grant);
+    fn add_family(&mut self, family: Family) -> bool {
+        if !self.state.grants.contains_key(&family.grant) {
+            self.early.push(family);
+            return true;
         }
-        self.families.insert(family.grant, family).is_none()
+        for hash in family.tokens() {
+            self.state.refresh.insert(RefreshEntry { token: *hash, grant: family.grant });
+        }
+        let mut is_new = false;
+        self.state.grants.change(family.grant, |entry| is_new = entry.family.replace(Arc::new(family)).is_none());
+        is_new
+    }
+
+    /// The state, with what follows from its records; `None` when a family belongs to no grant, or two to one.
+    #[must_use]
+    pub fn finish(mut self) -> Option<State> {
+        for family in std::mem::take(&mut self.early) {
+            if !self.state.grants.contains_key(&family.grant) || !self.add_family(family) {
+                return None;
+            }
+        }
+        let Self { mut state, .. } = self;
+        let codes = state.codes.values().map(|code| code.grant);
+        for grant in codes.chain(state.access.values().map(|access| access.grant)) {
+            state.grants.change(grant, |entry| entry.holders += 1);
+        }
+        for entry in state.grants.values() {
+            if let Some(mut client) = state.clients.get(&entry.grant.client).cloned() {
+                client.grants += 1;
+                state.clients.insert(client);
+            }
+        }
+        Some(state)
     }
 }
 
@@ -132,13 +183,26 @@ mod tests {
         ]);
         let mut state = State::default();
         state.apply_all(changes, now).unwrap();
-        let mut read = State::default();
-        for record in state.records() {
-            let text = serde_json::to_string(&record).unwrap();
-            let record: OwnedRecord = serde_json::from_str(&text).unwrap();
-            assert!(read.restore(record.clone()), "{text}");
-            assert!(!read.clone().restore(record), "a second one is noticed: {text}");
+        let lines: Vec<_> = state.records().map(|record| serde_json::to_string(&record).unwrap()).collect();
+        // Whatever the order: the one of the file, and its reverse, with families before their grants.
+        for backwards in [false, true] {
+            let mut read = Restoring::default();
+            let mut lines = lines.clone();
+            if backwards {
+                lines.reverse();
+            }
+            for text in lines {
+                let record: OwnedRecord = serde_json::from_str(&text).unwrap();
+                assert!(read.add(record), "{text}");
+            }
+            assert_eq!(read.finish().unwrap(), state);
         }
-        assert_eq!(read, state);
+        for text in &lines {
+            let mut read = Restoring::default();
+            let twice = lines.iter().chain([text]).map(|text| serde_json::from_str(text).unwrap());
+            let added = twice.fold(0, |added, record| added + usize::from(read.add(record)));
+            assert_eq!(added, lines.len(), "a second one is noticed: {text}");
+        }
+        assert_eq!(state.frozen().records().count(), lines.len());
     }
 }

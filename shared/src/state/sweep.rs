@@ -1,74 +1,83 @@
 //! Forgetting what has ended, so that the store's size follows live data.
 
-use std::collections::HashSet;
-
 use super::apply::{State, Undo};
-use super::record::{Client, ClientOrigin, FamilyStage, GrantStage};
-use crate::id::ClientId;
+use super::table::NEVER;
 use crate::time::Timestamp;
 
 impl State {
-    /// Forgets codes, sessions, access tokens, keys and families that ended before `before`, and grants that have
-    /// nothing left. Deterministic: every follower forgets the same.
+    /// Forgets codes, sessions, access tokens and keys that ended before `before`, grants that have nothing left, and
+    /// clients that came by themselves and that nobody ever said yes to, or not for long (RFC 7591 section 5).
+    ///
+    /// Deterministic: every follower forgets the same. Costs as much as is forgotten.
     pub(super) fn sweep(&mut self, before: Timestamp, unused_clients: Timestamp, undo: &mut Undo) {
-        let codes: Vec<_> = self.codes.values().filter(|code| code.expires < before).map(|code| code.hash).collect();
+        const ALL: usize = usize::MAX;
+        let codes: Vec<_> = self.codes.due_before(before, ALL).iter().map(|code| code.hash).collect();
         codes.into_iter().for_each(|hash| self.forget_code(hash, undo));
-        let sessions: Vec<_> = self.sessions.values().filter(|s| s.expires < before).map(|s| s.hash).collect();
+        let sessions: Vec<_> = self.sessions.due_before(before, ALL).iter().map(|session| session.hash).collect();
         sessions.into_iter().for_each(|hash| self.forget_session(hash, undo));
-        let tokens: Vec<_> = self.access.values().filter(|a| a.expires < before).map(|a| a.id).collect();
+        let tokens: Vec<_> = self.access.due_before(before, ALL).iter().map(|access| access.id).collect();
         tokens.into_iter().for_each(|id| self.forget_access(id, undo));
-        let keys: Vec<_> = self
-            .keys
-            .values()
-            .filter(|key| key.retires.is_some_and(|at| at < before))
-            .map(|key| key.id.clone())
-            .collect();
+        let keys: Vec<_> = self.keys.due_before(before, ALL).iter().map(|key| key.id.clone()).collect();
         keys.into_iter().for_each(|id| self.forget_key(id, undo));
-        let initial: Vec<_> = self.initial.values().filter(|token| token.expires < before).map(|t| t.hash).collect();
+        let initial: Vec<_> = self.initial.due_before(before, ALL).iter().map(|token| token.hash).collect();
         initial.into_iter().for_each(|hash| self.forget_initial_token(hash, undo));
-        self.sweep_grants(before, undo);
-        self.sweep_clients(unused_clients, undo);
+        let grants: Vec<_> = self.grants.due_before(before, ALL).iter().map(|entry| entry.grant.id).collect();
+        grants.into_iter().for_each(|id| self.forget_grant(id, undo));
+        let unused = self.clients.due_before(unused_clients, ALL);
+        let unused: Vec<_> = unused.iter().map(|entry| entry.client().id.clone()).collect();
+        unused.into_iter().for_each(|id| self.forget_client(id, undo));
     }
 
     /// Whether a sweep would forget anything: whether it is worth a commit.
     pub fn is_sweepable(&self, before: Timestamp, unused_clients: Timestamp) -> bool {
-        self.codes.values().any(|code| code.expires < before)
-            || self.access.values().any(|access| access.expires < before)
-            || self.sessions.values().any(|session| session.expires < before)
-            || self.initial.values().any(|token| token.expires < before)
-            || self.unused_clients(unused_clients).next().is_some()
+        self.first_due() < before || self.clients.earliest() < unused_clients
     }
 
-    fn sweep_grants(&mut self, before: Timestamp, undo: &mut Undo) {
-        let needed: HashSet<_> =
-            self.codes.values().map(|code| code.grant).chain(self.access.values().map(|access| access.grant)).collect();
-        let ended: Vec<_> = self
-            .grants
-            .values()
-            .filter(|grant| !needed.contains(&grant.id))
-            .filter(|grant| match (grant.stage, self.families.get(&grant.id)) {
-                (GrantStage::Revoked, _) | (_, None) => true,
-                (_, Some(family)) => family.stage == FamilyStage::Dead || family.expires < before,
-            })
-            .map(|grant| grant.id)
-            .collect();
-        ended.into_iter().for_each(|id| self.forget_grant(id, undo));
+    fn first_due(&self) -> Timestamp {
+        let ends = [
+            self.codes.earliest(),
+            self.sessions.earliest(),
+            self.access.earliest(),
+            self.keys.earliest(),
+            self.initial.earliest(),
+            self.grants.earliest(),
+        ];
+        ends.into_iter().min().unwrap_or(NEVER)
     }
 
-    /// Clients that came by themselves and that nobody ever said yes to, or not for long (RFC 7591 section 5).
-    fn sweep_clients(&mut self, before: Timestamp, undo: &mut Undo) {
-        let unused: Vec<_> = self.unused_clients(before).map(|client| client.id.clone()).collect();
-        unused.into_iter().for_each(|id| self.forget_client(id, undo));
+    /// A part of a sweep that forgets about `most` records, so that nobody waits long for it: the latest seconds, at most
+    /// `before` and `unused_clients`, found by halving the time. Records that end in one second go together.
+    pub fn part_of_sweep(&self, before: Timestamp, unused_clients: Timestamp, most: usize) -> (Timestamp, Timestamp) {
+        let ended = |before| {
+            self.codes.due_before(before, most).len()
+                + self.sessions.due_before(before, most).len()
+                + self.access.due_before(before, most).len()
+                + self.grants.due_before(before, most).len()
+        };
+        let unused = |before| self.clients.due_before(before, most).len();
+        (
+            part_of_time(self.first_due(), before, most, ended),
+            part_of_time(self.clients.earliest(), unused_clients, most, unused),
+        )
     }
+}
 
-    fn unused_clients(&self, before: Timestamp) -> impl Iterator<Item = &Client> {
-        let last_use = |client: &Client| client.approved_at.unwrap_or(client.issued_at);
-        let old = move |client: &&Client| client.origin != ClientOrigin::Operator && last_use(client) < before;
-        let none_is_old = !self.clients.values().any(|client| old(&client));
-        let grants = self.grants.values().filter(|_| !none_is_old);
-        let needed: HashSet<&ClientId> = grants.map(|grant| &grant.client).collect();
-        self.clients.values().filter(old).filter(move |client| !needed.contains(&client.id))
+/// The latest second up to `last` before which fewer than `most` are due; at least the one after `first`, so that every
+/// part forgets something.
+fn part_of_time(first: Timestamp, last: Timestamp, most: usize, due: impl Fn(Timestamp) -> usize) -> Timestamp {
+    let (mut low, mut high) = (first.0.saturating_add(1).min(last.0), last.0);
+    if due(last) < most {
+        return last;
     }
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if due(Timestamp(middle)) < most {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    Timestamp(low)
 }
 
 #[cfg(test)]
@@ -131,11 +140,39 @@ mod tests {
         let sample = Sample::new(NOW);
         let before = state(&sample, &[Sample::known, Sample::approved, Sample::redeemed]);
         let mut state = before.clone();
-        let undo = state
+        let mut undo = state
             .apply_all(vec![Change::Swept { before: NOW + Seconds(1_000_000), unused_clients: NOW + Seconds(1) }], NOW)
             .unwrap();
         assert_ne!(state, before);
-        state.revert(undo);
+        let after = state.clone();
+        state.revert(&mut undo);
         assert_eq!(state, before);
+        state.redo(&mut undo);
+        assert_eq!(state, after);
+    }
+
+    #[test]
+    fn sto_09_a_large_sweep_is_made_in_parts_and_forgets_the_same() {
+        let mut state = State::default();
+        for second in 0..500 {
+            let sample = Sample::new(NOW + Seconds(second));
+            for changes in [sample.known(), sample.approved(), sample.redeemed()] {
+                state.apply_all(changes, NOW).unwrap();
+            }
+        }
+        let (end, unused) = (NOW + Seconds(100_000), NOW + Seconds(250));
+        let mut whole = state.clone();
+        whole.apply_all(vec![Change::Swept { before: end, unused_clients: unused }], end).unwrap();
+        let mut parts = 0;
+        while state.is_sweepable(end, unused) {
+            let (before, unused_clients) = state.part_of_sweep(end, unused, 100);
+            let left = state.records().count();
+            state.apply_all(vec![Change::Swept { before, unused_clients }], end).unwrap();
+            let forgotten = left - state.records().count();
+            assert!((1..=500).contains(&forgotten), "{forgotten} at once");
+            parts += 1;
+        }
+        assert!(parts > 5, "{parts}");
+        assert_eq!(state, whole);
     }
 }

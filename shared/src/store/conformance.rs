@@ -61,10 +61,10 @@ impl Sample {
         Self {
             client: Client {
                 id: client.clone(),
-                name: Some("sample".to_owned()),
-                redirect_uris: vec![redirect.clone()],
+                name: Some("sample".into()),
+                redirect_uris: vec![redirect.clone()].into(),
                 auth_method: Some(AuthMethod::None),
-                grant_types: GrantType::ALL.to_vec(),
+                grant_types: GrantType::ALL.to_vec().into(),
                 secret: None,
                 previous_secret: None,
                 registration: None,

@@ -260,7 +260,7 @@ mod tests {
         let confidential = |body: &mut Body, facts: &mut Facts| {
             let known = facts.client.as_mut().unwrap();
             known.auth_method = Some(AuthMethod::ClientSecretPost);
-            known.secret = Some(ClientSecret { hash: Secret::new("right".into()).hash(), expires: None });
+            known.secret = Some(Box::new(ClientSecret { hash: Secret::new("right".into()).hash(), expires: None }));
             put(body, "client_secret", Some("wrong"));
         };
         refuses(confidential, NOW, &fails(Wrong));
@@ -268,10 +268,11 @@ mod tests {
 
     #[test]
     fn ref_09_no_refresh_token_without_the_grant_type() {
-        let verdict = ask(|_, facts| facts.client.as_mut().unwrap().grant_types.pop().map_or((), drop), NOW);
+        let verdict =
+            ask(|_, facts| facts.client.as_mut().unwrap().grant_types = vec![GrantType::AuthorizationCode].into(), NOW);
         assert!(!verdict.reply.unwrap().gives_refresh);
         assert!(matches!(&verdict.changes[..], [Change::CodeRedeemed { family: None, .. }]));
-        let none = |_: &mut Body, facts: &mut Facts| facts.client.as_mut().unwrap().grant_types.clear();
+        let none = |_: &mut Body, facts: &mut Facts| facts.client.as_mut().unwrap().grant_types = vec![].into();
         refuses(none, NOW, &Refusal::GrantNotRegistered("authorization_code"));
     }
 

@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn ref_09_10_the_grant_type_and_the_resource_count() {
         let mut facts = current();
-        facts.client.as_mut().unwrap().grant_types = vec![GrantType::AuthorizationCode];
+        facts.client.as_mut().unwrap().grant_types = vec![GrantType::AuthorizationCode].into();
         refuses(&[], &facts, NOW, &Refusal::GrantNotRegistered("refresh_token"));
         let target = Refusal::Target("the resource is not the one that the person consented to");
         refuses(&[("resource", "urn:mcp:stdio:other")], &current(), NOW, &target);

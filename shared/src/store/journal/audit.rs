@@ -74,10 +74,7 @@ fn open(folder: &Path) -> Result<(Tail, State), StoreError> {
 
 fn open_generation(folder: &Path, generation: u64) -> Result<Option<(Tail, State)>, StoreError> {
     let Some(mut tail) = Tail::open(folder, generation, false)? else { return Ok(None) };
-    let mut state = State::default();
-    if generation > 1 {
-        tail.read_snapshot(folder, &mut state)?;
-    }
+    let state = if generation > 1 { tail.read_snapshot(folder)? } else { State::default() };
     Ok(Some((tail, state)))
 }
 

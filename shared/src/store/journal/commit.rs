@@ -11,7 +11,7 @@ use super::lock::StoreLock;
 use super::tail::Tail;
 use super::{Core, stopped};
 use crate::files::disk;
-use crate::state::Change;
+use crate::state::{Change, Undo};
 use crate::store::{CommitError, StoreError};
 use crate::time::{Seconds, Timestamp};
 
@@ -20,6 +20,9 @@ const BATCH: usize = 512;
 
 /// How often a writer looks for what has ended.
 const CARE: Duration = Duration::from_secs(60);
+
+/// About how many records are forgotten in one commit: nobody waits longer for it than for a batch.
+const PART: usize = 2048;
 
 /// How long after its end a record is kept, so that the clocks of several processes may differ.
 const MARGIN: Seconds = Seconds(60);
@@ -72,7 +75,7 @@ impl Drop for Committer {
 fn run(core: &Arc<Core>, lock: &StoreLock, waiting: &mpsc::Receiver<Request>) {
     let mut care = Housekeeping::new(core);
     loop {
-        match waiting.recv_timeout(CARE) {
+        match waiting.recv_timeout(care.pause()) {
             Ok(first) => serve(core, lock, std::iter::once(first).chain(waiting.try_iter().take(BATCH - 1))),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => return close(core, lock),
@@ -105,18 +108,25 @@ fn serve(core: &Core, lock: &StoreLock, batch: impl Iterator<Item = Request>) {
 struct Housekeeping<'a> {
     core: &'a Arc<Core>,
     swept: Instant,
+    /// Whether there is more to forget now.
+    sweeping: bool,
     compaction: Option<JoinHandle<()>>,
 }
 
 impl<'a> Housekeeping<'a> {
     fn new(core: &'a Arc<Core>) -> Self {
-        Self { core, swept: Instant::now(), compaction: None }
+        Self { core, swept: Instant::now(), sweeping: false, compaction: None }
+    }
+
+    /// How long to wait for commits before looking again.
+    fn pause(&self) -> Duration {
+        if self.sweeping { Duration::ZERO } else { CARE }
     }
 
     fn look(&mut self, lock: &StoreLock) {
-        if self.swept.elapsed() >= CARE {
+        if self.sweeping || self.swept.elapsed() >= CARE {
             self.swept = Instant::now();
-            self.sweep(lock);
+            self.sweeping = self.sweep_part(lock);
         }
         let wanted = || self.core.tail().as_ref().is_some_and(|tail| self.core.wants_compaction(tail));
         if self.compaction.as_ref().is_none_or(JoinHandle::is_finished) && wanted() {
@@ -130,15 +140,22 @@ impl<'a> Housekeeping<'a> {
         }
     }
 
-    fn sweep(&self, lock: &StoreLock) {
-        let before = Timestamp(self.core.clock.now().0.saturating_sub(MARGIN.0));
-        let unused_clients = Timestamp(before.0.saturating_sub(UNUSED_CLIENT.0));
-        if !self.core.state().is_sweepable(before, unused_clients) {
-            return;
-        }
+    /// Forgets a part of what has ended; whether there is more. Commits that wait come in between.
+    fn sweep_part(&self, lock: &StoreLock) -> bool {
+        let end = Timestamp(self.core.clock.now().0.saturating_sub(MARGIN.0));
+        let unused = Timestamp(end.0.saturating_sub(UNUSED_CLIENT.0));
+        let (before, unused_clients) = {
+            let state = self.core.state();
+            if !state.is_sweepable(end, unused) {
+                return false;
+            }
+            state.part_of_sweep(end, unused, PART)
+        };
         if let Err(error) = commit(self.core, lock, vec![vec![Change::Swept { before, unused_clients }]]) {
             tracing::warn!(%error, "what has ended could not be forgotten; it will be tried again");
+            return false;
         }
+        self.core.state().is_sweepable(end, unused)
     }
 }
 
@@ -172,7 +189,7 @@ fn commit(core: &Core, lock: &StoreLock, batch: Vec<Vec<Change>>) -> Result<Vec<
 
 fn write_batch(core: &Core, current: &mut Tail, batch: Vec<Vec<Change>>) -> Result<Vec<Outcome>, StoreError> {
     let at = current.second(core.clock.now());
-    let outcomes = check(core, &batch, at);
+    let (outcomes, mut tried) = check(core, &batch, at);
     let accepted: Vec<_> =
         batch.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).map(|(changes, _)| changes).collect();
     if accepted.is_empty() {
@@ -180,15 +197,13 @@ fn write_batch(core: &Core, current: &mut Tail, batch: Vec<Vec<Change>>) -> Resu
     }
     current.append(&accepted, at)?;
     let mut state = core.state_mut();
-    for changes in accepted {
-        // They fitted a moment ago, in this order, on this state.
-        let _ = state.apply_all(changes, at);
-    }
+    tried.iter_mut().for_each(|undo| state.redo(undo));
     Ok(outcomes)
 }
 
-/// Tries a batch on the state, in order, and takes it back: what readers see is durable.
-fn check(core: &Core, batch: &[Vec<Change>], at: Timestamp) -> Vec<Outcome> {
+/// Tries a batch on the state, in order, and takes it back: what readers see is durable. What fitted can be done again,
+/// as long as nothing else changes the state: the caller holds the place in the journal that every change goes through.
+fn check(core: &Core, batch: &[Vec<Change>], at: Timestamp) -> (Vec<Outcome>, Vec<Undo>) {
     let mut state = core.state_mut();
     let mut tried = Vec::with_capacity(batch.len());
     let mut outcomes = Vec::with_capacity(batch.len());
@@ -201,6 +216,6 @@ fn check(core: &Core, batch: &[Vec<Change>], at: Timestamp) -> Vec<Outcome> {
             Err(conflict) => outcomes.push(Err(conflict.into())),
         }
     }
-    tried.into_iter().rev().for_each(|undo| state.revert(undo));
-    outcomes
+    tried.iter_mut().rev().for_each(|undo| state.revert(undo));
+    (outcomes, tried)
 }

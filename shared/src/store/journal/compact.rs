@@ -1,7 +1,7 @@
 //! Compaction: a new generation holds the live records, and the old one goes.
 //!
-//! The work is done beside commits, from the files, on a state of its own; only the switch takes the lock, for as
-//! long as one batch. A crash at any step leaves the old generation in force, or the new one, never a mixture:
+//! The work is done beside commits, on a copy of the state that shares with it all that does not change meanwhile: it
+//! costs no second load and no second state. Only the switch takes the lock, for as long as one batch. A crash at any step leaves the old generation in force, or the new one, never a mixture:
 //!
 //! 1. `snapshot.N.jsonl.tmp`, written and synced: the state after some commit.
 //! 2. `journal.N.jsonl.tmp`: its header, and the commits since, copied byte for byte (their chain goes on).
@@ -19,7 +19,14 @@ use super::snapshot::{self, Header};
 use super::tail::{Tail, journal_path};
 use super::{Core, io_error};
 use crate::files::disk;
+use crate::state::State;
 use crate::store::StoreError;
+
+/// What may be left to copy under the lock.
+const LITTLE: u64 = 64 << 10;
+
+/// How often to try to come so far: who writes faster than we copy waits a little longer.
+const ROUNDS: usize = 16;
 
 /// A journal below this size is not worth it.
 const SMALLEST: u64 = 8 << 20;
@@ -44,17 +51,16 @@ impl Core {
 
     fn compact_now(&self) -> Result<bool, StoreError> {
         let Some(_alone) = lock::try_alone(&self.folder)? else { return Ok(false) };
-        let absent = || StoreError::Absent(self.folder.clone());
-        let (mut copy, state) = Tail::load(&self.folder, false)?.ok_or_else(absent)?;
+        let Some((mut copy, state)) = self.freeze()? else { return Ok(false) };
         let (store, seq) = copy.position();
         let next = copy.generation() + 1;
         let header = Header::new(store, next, seq, copy.latest());
         let written = snapshot::write(&self.folder, header, &state)?;
         drop(state);
         let mut journal = NewJournal::create(self, next, &copy)?;
-        journal.copy(&mut copy)?;
+        journal.copy_most(&mut copy)?;
         let lock = StoreLock::open(&self.folder)?;
-        let _held = lock.exclusive()?;
+        let held = lock.exclusive()?;
         let mut tail = self.tail();
         self.catch_up_locked(&mut tail)?;
         let Some(current) = tail.as_mut().filter(|tail| tail.generation() + 1 == next) else { return Ok(false) };
@@ -63,12 +69,21 @@ impl Core {
             return Ok(false);
         }
         current.seal(next)?;
+        let length = journal.0.length();
         self.publish(next, written, journal)?;
-        if !self.go_on_in(next, &mut tail)? {
-            *tail = None;
-        }
+        *tail = Tail::open_at_end(&self.folder, next, &copy, length, self.writes)?;
+        // To remove a large file takes a while, and only whoever compacts may do it: nobody need wait.
+        drop((tail, held));
         snapshot::clean(&self.folder, next);
         Ok(true)
+    }
+
+    /// Where we are, and a copy of the state as it is there. `None` when the journal is no longer in its place.
+    fn freeze(&self) -> Result<Option<(Tail, State)>, StoreError> {
+        let mut tail = self.tail();
+        self.catch_up(&mut tail)?;
+        let Some(current) = tail.as_ref() else { return Ok(None) };
+        Ok(current.again()?.map(|copy| (copy, self.state().frozen())))
     }
 
     fn publish(&self, generation: u64, snapshot: PathBuf, journal: NewJournal) -> Result<(), StoreError> {
@@ -91,6 +106,19 @@ impl NewJournal {
         let mut journal = Self(disk::Writer::create(path.clone()).map_err(io_error("create", &path))?);
         journal.write(&from.header_of(generation).to_line())?;
         Ok(journal)
+    }
+
+    /// Copies until little is left to copy under the lock, and makes it durable, for the same reason.
+    fn copy_most(&mut self, from: &mut Tail) -> Result<(), StoreError> {
+        for _ in 0..ROUNDS {
+            let before = self.0.length();
+            self.copy(from)?;
+            self.0.sync().map_err(io_error("sync", self.0.path()))?;
+            if self.0.length() - before < LITTLE {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Copies the commits that `from` has not read yet, and checks their chain on the way.

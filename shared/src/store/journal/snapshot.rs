@@ -15,11 +15,14 @@ use super::line::VERSION;
 use super::{checked_file, io_error};
 use crate::files::disk;
 use crate::secret::TokenHash;
-use crate::state::{OwnedRecord, State};
+use crate::state::{OwnedRecord, Restoring, State};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
 const FORMAT: &str = "mcp-authz-snapshot";
+
+/// After how many records a snapshot is synced: all at the end would be a load that every commit has to wait behind.
+const SYNCED: u64 = 16_384;
 
 /// The first line: after which commit this was the state.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -57,12 +60,16 @@ pub(super) fn write(folder: &Path, header: Header, state: &State) -> Result<Path
 
 fn write_to(path: PathBuf, header: Header, state: &State) -> std::io::Result<()> {
     let inner = BufWriter::with_capacity(1 << 18, disk::Writer::create(path)?);
-    let mut out = Hashed { inner, hash: digest::Context::new(&digest::SHA256) };
+    let mut out = Hashed { inner, hash: digest::Context::new(&digest::SHA256), line: Vec::new() };
     out.line(&header)?;
     let mut count = 0;
     for record in state.records() {
         out.line(&record)?;
         count += 1;
+        if count % SYNCED == 0 {
+            out.inner.flush()?;
+            out.inner.get_ref().sync()?;
+        }
     }
     let h = out.digest();
     out.line(&End { end: count, h })?;
@@ -80,14 +87,16 @@ impl Header {
 struct Hashed<W> {
     inner: W,
     hash: digest::Context,
+    line: Vec<u8>,
 }
 
 impl<W: Write> Hashed<W> {
     fn line(&mut self, value: &impl Serialize) -> std::io::Result<()> {
-        let mut line = serde_json::to_vec(value)?;
-        line.push(b'\n');
-        self.hash.update(&line);
-        self.inner.write_all(&line)
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, value)?;
+        self.line.push(b'\n');
+        self.hash.update(&self.line);
+        self.inner.write_all(&self.line)
     }
 
     fn digest(&self) -> TokenHash {
@@ -101,13 +110,14 @@ fn finished(hash: digest::Context) -> TokenHash {
     TokenHash::from_digest(bytes)
 }
 
-/// Reads a snapshot into `state`.
-pub(super) fn read(path: &Path, state: &mut State) -> Result<Header, StoreError> {
+/// Reads a snapshot.
+pub(super) fn read(path: &Path) -> Result<(Header, State), StoreError> {
     checked_file(path)?;
     let mut reader = BufReader::with_capacity(1 << 18, File::open(path).map_err(io_error("open", path))?);
     let (mut line, mut number, mut count) = (Vec::new(), 0, 0);
     let mut hash = digest::Context::new(&digest::SHA256);
     let mut header: Option<Header> = None;
+    let mut restoring = Restoring::default();
     let damaged = |line: u64, reason: String| StoreError::Damaged { path: path.to_owned(), line, reason };
     while reader.read_until(b'\n', &mut line).map_err(io_error("read", path))? > 0 {
         number += 1;
@@ -116,17 +126,20 @@ pub(super) fn read(path: &Path, state: &mut State) -> Result<Header, StoreError>
                 .map_err(|_| damaged(number, "the closing line cannot be read".to_owned()))?;
             let fits = end.end == count && end.h == finished(hash);
             let header = header.ok_or_else(|| damaged(1, "the header is missing".to_owned()))?;
-            return if fits {
-                Ok(header)
-            } else {
-                Err(damaged(number, "the closing line does not fit: a line above was changed".to_owned()))
+            if !fits {
+                return Err(damaged(number, "the closing line does not fit: a line above was changed".to_owned()));
+            }
+            let state = restoring.finish();
+            return match state {
+                Some(state) => Ok((header, state)),
+                None => Err(damaged(number, "a family of refresh tokens above belongs to no grant".to_owned())),
             };
         }
         hash.update(&line);
         if header.is_some() {
             let record: OwnedRecord = serde_json::from_slice(&line)
                 .map_err(|error| damaged(number, format!("it cannot be read: {error}")))?;
-            if !state.restore(record) {
+            if !restoring.add(record) {
                 return Err(damaged(number, "its record stands above already".to_owned()));
             }
             count += 1;

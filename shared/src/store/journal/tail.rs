@@ -93,10 +93,7 @@ impl Tail {
 
     fn load_generation(folder: &Path, generation: u64, write: bool) -> Result<Option<(Self, State)>, StoreError> {
         let Some(mut tail) = Self::open(folder, generation, write)? else { return Ok(None) };
-        let mut state = State::default();
-        if generation > 1 {
-            tail.read_snapshot(folder, &mut state)?;
-        }
+        let mut state = if generation > 1 { tail.read_snapshot(folder)? } else { State::default() };
         tail.catch_up(&mut state)?;
         Ok(Some((tail, state)))
     }
@@ -118,16 +115,16 @@ impl Tail {
         Ok(Some(Self { file, path, header, offset: length, line: 1, seq, link, latest: Timestamp(0), tidy: false }))
     }
 
-    pub(super) fn read_snapshot(&mut self, folder: &Path, state: &mut State) -> Result<(), StoreError> {
+    pub(super) fn read_snapshot(&mut self, folder: &Path) -> Result<State, StoreError> {
         let path = snapshot::path(folder, self.header.generation);
-        let header = snapshot::read(&path, state)?;
+        let (header, state) = snapshot::read(&path)?;
         if (header.store, header.generation, header.seq) != (self.header.store, self.header.generation, self.header.seq)
         {
             let reason = "it does not belong to the journal beside it".to_owned();
             return Err(StoreError::Damaged { path, line: 1, reason });
         }
         self.latest = header.latest;
-        Ok(())
+        Ok(state)
     }
 
     /// Opens the journal of `generation` where `at` stands in the one before it: nothing is applied anew. `None` when
@@ -142,6 +139,28 @@ impl Tail {
             return Ok(Some(tail));
         }
         Err(tail.damaged("it does not go on from the journal before it".to_owned()))
+    }
+
+    /// Opens the journal of `generation` at its end, which is `length` bytes in and where `at` stands in the one before
+    /// it: for whoever has just written it.
+    pub(super) fn open_at_end(
+        folder: &Path,
+        generation: u64,
+        at: &Self,
+        length: u64,
+        write: bool,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(mut tail) = Self::open(folder, generation, write)? else { return Ok(None) };
+        tail.line += at.seq.saturating_sub(tail.seq);
+        (tail.seq, tail.link, tail.latest, tail.offset) = (at.seq, at.link, at.latest, length);
+        Ok(Some(tail))
+    }
+
+    /// The same place in the same file, to read on from independently. `None` when the file is no longer in its place.
+    pub(super) fn again(&self) -> Result<Option<Self>, StoreError> {
+        let file = File::open(&self.path).map_err(io_error("open", &self.path))?;
+        let (path, header) = (self.path.clone(), self.header.clone());
+        Ok(self.is_in_place().then_some(Self { file, path, header, ..*self }))
     }
 
     /// Makes a new store's first journal.
