@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use shared::id::UserName;
+use shared::id::{ClientId, UserName};
 use shared::uri::{Issuer, Resource};
 
 use crate::commands::audit::AuditCommand;
+use crate::commands::client::ClientCommand;
 use crate::commands::grant::GrantCommand;
 use crate::commands::user::UserCommand;
 
@@ -85,6 +86,9 @@ pub enum Command {
     /// Manage the accounts of people who can sign in. Works beside a running service.
     #[command(subcommand)]
     User(UserCommand),
+    /// Manage the apps that are known. Works beside a running service.
+    #[command(subcommand)]
+    Client(ClientCommand),
     /// List and revoke what people gave to apps. Works beside a running service.
     #[command(subcommand)]
     Grant(GrantCommand),
@@ -142,8 +146,37 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SCHEME", value_parser = private_scheme)]
     pub redirect_scheme: Vec<String>,
 
+    /// A client that is registered from the start; with --client-secret it is confidential, else public.
+    #[arg(long, value_name = "CLIENT_ID", env = "MCP_STATIC_CLIENT_ID")]
+    pub client_id: Option<ClientId>,
+
+    /// Its secret. Better in the environment: others on this machine can read a command line.
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "MCP_STATIC_CLIENT_SECRET",
+        hide_env_values = true,
+        requires = "client_id"
+    )]
+    pub client_secret: Option<String>,
+
+    /// Its redirect URIs, separated by commas [default: /callback of 127.0.0.1 and localhost, any port].
+    #[arg(long, value_name = "URIS", env = "MCP_STATIC_REDIRECT_URIS", value_delimiter = ',', requires = "client_id")]
+    pub redirect_uris: Vec<String>,
+
+    /// More clients that are registered from the start: a JSON file with a list of them, each with the members of
+    /// RFC 7591, client_id, and client_secret if it is confidential.
+    #[arg(long, value_name = "FILE", env = "MCP_STATIC_CLIENTS")]
+    pub clients: Option<PathBuf>,
+
     /// Who may register a client: anybody, whoever has a token of `authz-service client token`, or nobody [default: open].
-    #[arg(long, value_name = "open|token|off", default_value = "open", hide_default_value = true)]
+    #[arg(
+        long,
+        visible_alias = "dcr",
+        value_name = "open|token|off",
+        default_value = "open",
+        hide_default_value = true
+    )]
     pub registration: RegistrationMode,
 
     /// Whether apps may name themselves by the URL of a metadata document, which is then fetched [default: on].
@@ -181,6 +214,7 @@ pub struct ServeArgs {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum RegistrationMode {
     /// Anybody.
+    #[value(alias = "on")]
     Open,
     /// Whoever has an initial access token.
     Token,

@@ -1,7 +1,9 @@
 //! The commands, one file each.
 
 pub mod audit;
+pub mod client;
 pub mod completions;
+pub mod configured;
 pub mod grant;
 pub mod lists;
 pub mod serve;
@@ -18,6 +20,7 @@ pub fn run(cli: Cli) -> ExitCode {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::User(command)) => user::run(command),
+        Some(Command::Client(command)) => client::run(command),
         Some(Command::Grant(command)) => grant::run(command),
         Some(Command::Audit(command)) => audit::run(command),
         Some(Command::Completions { shell }) => completions::run(shell),

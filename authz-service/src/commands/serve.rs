@@ -12,6 +12,7 @@ use shared::store::{CommitError, Store};
 use shared::time::{Clock, SystemClock, Timestamp};
 use tracing_subscriber::EnvFilter;
 
+use super::configured;
 use crate::cli::ServeArgs;
 use crate::config::Config;
 use crate::http::app::App;
@@ -31,11 +32,13 @@ pub fn run(args: &ServeArgs) -> Result<(), String> {
     log();
     raise_file_limit();
     let config = Config::new(args).map_err(|error| error.to_string())?;
+    let clients = configured::read(args)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let journal = JournalStore::open(&args.store.folder(), Arc::clone(&clock)).map_err(|error| error.to_string())?;
     let keys = journal.keys().map_err(|error| error.to_string())?;
     warn_of_the_clock(clock.now());
     let setup = prepare(&journal, &config.policy, clock.as_ref())?;
+    configured::settle(&journal, &clients, &config.policy, clock.as_ref())?;
     let addresses: Vec<_> = config.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let limits = Limits::new(config.rate_limits);
     let app = App::new(Arc::new(journal), keys, clock, config.policy, limits, config.hosts)?;

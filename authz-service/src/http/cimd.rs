@@ -149,11 +149,14 @@ impl Documents {
 /// # Errors
 /// When there is no such document, or it cannot be believed.
 pub async fn described(app: &Data<App>, client_id: &str, source: IpAddr) -> Result<Option<Arc<Client>>, Failure> {
-    let Some(url) = cimd::url(client_id, &app.policy).map_err(Refusal::Document)? else { return Ok(None) };
+    if !cimd::may_be_url(client_id, &app.policy) {
+        return Ok(None);
+    }
     let wanted = Wanted { client: client_id.parse().ok(), ..Wanted::default() };
     if app.store.load(&wanted).await?.client.is_some_and(|client| client.origin.is_vouched_for()) {
         return Ok(None);
     }
+    let Some(url) = cimd::url(client_id, &app.policy).map_err(Refusal::Document)? else { return Ok(None) };
     let client = match app.cimd.find(&url, app.now()) {
         Found::Here(client) => Ok(client),
         Found::Coming(coming) => wait(coming).await,

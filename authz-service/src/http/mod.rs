@@ -19,6 +19,7 @@ pub mod manage;
 pub mod metadata;
 pub mod pages;
 pub mod password;
+pub mod published;
 pub mod register;
 pub mod reply;
 pub mod revoke;

@@ -8,8 +8,8 @@ use shared::oauth::error::ErrorCode;
 
 use super::app::App;
 use super::{
-    account, authorize, body, consent, health, index, introspect, login, logout, manage, metadata, register, reply,
-    revoke, setup, token,
+    account, authorize, body, consent, health, index, introspect, login, logout, manage, metadata, published, register,
+    reply, revoke, setup, token,
 };
 
 /// One endpoint.
@@ -72,6 +72,7 @@ const TABLE: &[Row] = &[
     Row { paths: &["/oauth/token", "/token"], routes: post!(token::post), cors: true },
     Row { paths: &["/oauth/revoke", "/revoke"], routes: post!(revoke::post), cors: true },
     Row { paths: &["/oauth/introspect", "/introspect"], routes: post!(introspect::post), cors: false },
+    Row { paths: &["/clients/{name}.json"], routes: get!(published::get), cors: true },
     Row { paths: &["/oauth/jwks"], routes: get!(metadata::jwks), cors: true },
     Row { paths: &["/.well-known/openid-configuration"], routes: get!(metadata::openid), cors: true },
     Row { paths: &["/assets/style.css"], routes: get!(setup::style), cors: false },

@@ -84,7 +84,7 @@ pub struct Fetched {
 /// # Errors
 /// When it is a URL, and not one that is fetched.
 pub fn url(client_id: &str, policy: &Policy) -> Result<Option<DocumentUrl>, DocumentFault> {
-    if !policy.cimd.on || !is_url(client_id, policy) {
+    if !may_be_url(client_id, policy) {
         return Ok(None);
     }
     let url = DocumentUrl::parse(client_id, policy.cimd.local).map_err(DocumentFault::Url)?;
@@ -95,9 +95,10 @@ pub fn url(client_id: &str, policy: &Policy) -> Result<Option<DocumentUrl>, Docu
     if trusted { Ok(Some(url)) } else { Err(DocumentFault::Untrusted) }
 }
 
-fn is_url(client_id: &str, policy: &Policy) -> bool {
+/// Whether a client id asks for a document, were it a good one.
+pub fn may_be_url(client_id: &str, policy: &Policy) -> bool {
     let begins = |prefix: &str| client_id.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
-    begins("https://") || (policy.cimd.local && begins("http://"))
+    policy.cimd.on && (begins("https://") || (policy.cimd.local && begins("http://")))
 }
 
 /// The client that a document describes, and until when that is believed.

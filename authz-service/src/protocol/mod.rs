@@ -11,6 +11,7 @@ pub mod interact;
 pub mod introspect;
 pub mod manage;
 pub mod metadata;
+pub mod operator;
 pub mod policy;
 pub mod refusal;
 pub mod register;

@@ -323,7 +323,7 @@ pub fn answer(client: &Client, secret: Option<&Secret>, token: &Secret, issuer: 
 }
 
 /// A client's metadata as they are stored.
-fn stored(client: &Client) -> ClientMetadata {
+pub fn stored(client: &Client) -> ClientMetadata {
     // What stands in `other` was read as these members, so it can be read as these members again.
     let other: ClientMetadata = serde_json::from_value(Value::Object(client.other.clone())).unwrap_or_default();
     let method = client.auth_method.unwrap_or(AuthMethod::ClientSecretBasic);

@@ -6,6 +6,7 @@ mod support;
 mod account;
 mod authorize;
 mod cimd;
+mod clients;
 mod commands;
 mod http;
 mod metadata;

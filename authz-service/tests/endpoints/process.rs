@@ -21,7 +21,12 @@ pub struct Running {
 
 impl Running {
     pub fn start(data: &Path, more: &[&str]) -> Self {
-        let mut child = command(data)
+        Self::start_as(command(data), more)
+    }
+
+    /// Starts a command that has got its environment.
+    pub fn start_as(mut command: Command, more: &[&str]) -> Self {
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(more)
             .stdout(Stdio::piped())
@@ -110,6 +115,9 @@ pub fn command(data: &Path) -> Command {
         .env_remove("MCP_AUTHZ_DATA")
         .env_remove("MCP_AUTHZ_ISSUER")
         .env_remove("RUST_LOG")
+        .env_remove("MCP_STATIC_CLIENT_ID")
+        .env_remove("MCP_STATIC_CLIENT_SECRET")
+        .env_remove("MCP_STATIC_REDIRECT_URIS")
         .env("MCP_AUTHZ_DATA", data);
     command
 }
