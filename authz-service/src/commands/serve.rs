@@ -41,10 +41,11 @@ pub fn run(args: &ServeArgs) -> Result<(), String> {
     configured::settle(&journal, &clients, &config.policy, clock.as_ref())?;
     let addresses: Vec<_> = config.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let limits = Limits::new(config.rate_limits);
-    let app = App::new(Arc::new(journal), keys, clock, config.policy, limits, config.hosts)?;
+    let journal = Arc::new(journal);
+    let app = App::new(Arc::clone(&journal) as _, keys, clock, config.policy, limits, config.hosts)?;
     let banner = banner(&app, &addresses, setup.as_ref());
     let app = Data::new(app);
-    actix_web::rt::System::new().block_on(async move {
+    let served = actix_web::rt::System::new().block_on(async move {
         let running =
             server::start(app.clone(), config.listeners, config.workers).map_err(|error| error.to_string())?;
         let signals = Signals::catch()?;
@@ -56,7 +57,9 @@ pub fn run(args: &ServeArgs) -> Result<(), String> {
             server::stop(&app, &handle).await;
         });
         running.await.map_err(|error| error.to_string())
-    })
+    });
+    journal.tidy();
+    served
 }
 
 /// Lets the process have as many files as the system allows: idle connections must not keep new ones out (HTP-03).

@@ -2,7 +2,11 @@
 
 mod access;
 mod compaction;
+#[cfg(feature = "failpoints")]
+mod faults;
 mod follow;
+#[cfg(feature = "failpoints")]
+mod power;
 mod support;
 mod tail;
 mod writers;

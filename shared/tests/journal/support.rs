@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shared::state::{Change, RevocationCause, State};
 use shared::store::conformance::Sample;
 use shared::store::journal::JournalStore;
 use shared::store::{Store, StoreError};
@@ -33,6 +34,37 @@ pub fn folder() -> (TempDir, PathBuf) {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("store");
     (parent, folder)
+}
+
+/// A folder in memory where the system has such, for tests that sync a thousand times.
+pub fn quick_folder() -> (TempDir, PathBuf) {
+    let parent = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let folder = parent.path().join("store");
+    (parent, folder)
+}
+
+/// Commits in the order in which they fit, of `count` authorizations: client and person, consent, tokens, and the
+/// revocation of every other.
+pub fn history(count: usize) -> Vec<Vec<Change>> {
+    let steps = |number: usize| {
+        let sample = Sample::new(NOW);
+        let revoked = vec![Change::GrantRevoked { grant: sample.grant.id, cause: RevocationCause::User }];
+        let mut steps = vec![sample.known(), sample.approved(), sample.redeemed()];
+        steps.extend((number % 2 == 1).then_some(revoked));
+        steps
+    };
+    (0..count).flat_map(steps).collect()
+}
+
+/// The states before, between and after commits.
+pub fn states(history: &[Vec<Change>]) -> Vec<State> {
+    let mut states = vec![State::default()];
+    for changes in history {
+        let mut state = states.last().unwrap().clone();
+        state.apply_all(changes.clone(), NOW).unwrap();
+        states.push(state);
+    }
+    states
 }
 
 pub fn journal(folder: &Path) -> PathBuf {
@@ -73,7 +105,7 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-pub fn whole_state(store: &JournalStore) -> shared::state::State {
+pub fn whole_state(store: &JournalStore) -> State {
     let mut copy = None;
     store.read(&mut |state| copy = Some(state.clone())).unwrap();
     copy.unwrap()

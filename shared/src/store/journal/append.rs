@@ -15,9 +15,8 @@ use crate::state::Change;
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
-/// By how much the file is made longer than its lines. A longer file with each 256 KiB of commits is one sync in some
-/// hundreds that costs more than the others.
-const ROOM: usize = 256 * 1024;
+/// By how much the file is made longer than its lines: one sync in a hundred and more costs what all of them did.
+const ROOM: usize = 64 * 1024;
 
 impl Tail {
     /// Appends commits and waits until they are durable; we stand behind them then. For the holder of the exclusive
@@ -48,20 +47,23 @@ impl Tail {
     }
 
     /// Removes the blanks behind the last line. For the holder of the exclusive lock.
-    pub(super) fn trim(&self) {
+    pub(super) fn trim(&mut self) {
+        let blanks = self.length.is_some_and(|length| length > self.offset);
         // They do no harm if they stay.
-        if self.tidy && self.file.metadata().is_ok_and(|metadata| metadata.len() > self.offset) {
+        if blanks && self.is_followed_by_blanks().unwrap_or(false) {
             let _ = disk::set_length(&self.file, &self.path, self.offset);
+            self.length = Some(self.offset);
         }
     }
 
-    fn write_durably(&self, text: &[u8]) -> io::Result<()> {
+    fn write_durably(&mut self, text: &[u8]) -> io::Result<()> {
         let Some((first, rest)) = text.split_first() else { return Ok(()) };
         disk::write_at(&self.file, &self.path, self.offset + 1, rest)?;
         let end = self.offset + text.len() as u64;
-        if self.file.metadata()?.len() < end + 1 {
+        if self.length.is_none_or(|length| length < end + 1) {
             // A disk that has no room for blanks may still have it for commits.
             let _ = disk::write_at(&self.file, &self.path, end, &[b' '; ROOM]);
+            self.length = Some(self.file.metadata()?.len());
         }
         disk::write_at(&self.file, &self.path, self.offset, &[*first])?;
         disk::sync_data(&self.file, &self.path)

@@ -77,19 +77,10 @@ fn run(core: &Arc<Core>, lock: &StoreLock, waiting: &mpsc::Receiver<Request>) {
     loop {
         match waiting.recv_timeout(care.pause()) {
             Ok(first) => serve(core, lock, std::iter::once(first).chain(waiting.try_iter().take(BATCH - 1))),
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => return close(core, lock),
+            Err(mpsc::RecvTimeoutError::Timeout) => core.tidy(lock),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return core.tidy(lock),
         }
         care.look(lock);
-    }
-}
-
-/// Leaves the journal without the blanks that nobody needs now. A writer that is at work keeps its own.
-fn close(core: &Core, lock: &StoreLock) {
-    let Some(_held) = lock.try_exclusive() else { return };
-    let mut tail = core.tail();
-    if let Some(tail) = tail.as_mut().filter(|tail| tail.is_current() && tail.is_in_place()) {
-        tail.trim();
     }
 }
 

@@ -81,10 +81,7 @@ impl Core {
         let current = tail.as_ref().is_some_and(super::Tail::is_current);
         let done = if current { Ok(()) } else { self.catch_up(&mut tail) };
         drop(tail);
-        if self.loading.swap(false, Ordering::AcqRel) {
-            // Whoever was told "loading" waits for this.
-            self.changed.send_modify(|count| *count += 1);
-        }
+        self.loaded();
         done.is_ok()
     }
 }

@@ -141,6 +141,13 @@ impl JournalStore {
         self.core.compact()
     }
 
+    /// Leaves the files as short as they can be. For a process that is about to end; dropping the store does it too.
+    pub fn tidy(&self) {
+        if let Ok(lock) = StoreLock::open(&self.core.folder) {
+            self.core.tidy(&lock);
+        }
+    }
+
     fn read_only(&self) -> StoreError {
         StoreError::Unsafe { path: self.core.folder.clone(), reason: "it was opened for reading only".to_owned() }
     }
@@ -261,6 +268,15 @@ impl Core {
         }
     }
 
+    /// Removes the blanks that nobody needs now. A writer that is at work keeps its own.
+    fn tidy(&self, lock: &StoreLock) {
+        let Some(_held) = lock.try_exclusive() else { return };
+        let mut tail = self.tail();
+        if let Some(tail) = tail.as_mut().filter(|tail| tail.is_current() && tail.is_in_place()) {
+            tail.trim();
+        }
+    }
+
     /// Reads on to the end, through every generation. What it could not trust it forgets: the next try loads anew.
     fn read_on(&self, tail: &mut Option<Tail>) -> Result<Progress, StoreError> {
         loop {
@@ -309,14 +325,22 @@ impl Core {
             return Err(absent());
         }
         checked_folder(&self.folder)?;
-        let (loaded, state) = Tail::load(&self.folder, self.writes)?.ok_or_else(absent)?;
+        let loaded = Tail::load(&self.folder, self.writes);
+        // Whoever was told "loading" waits for this.
+        self.loaded();
+        let (loaded, state) = loaded?.ok_or_else(absent)?;
         self.check_not_older(&loaded)?;
         *self.state_mut() = state;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(loaded.position());
         *tail = Some(loaded);
-        self.loading.store(false, Ordering::Release);
         self.changed.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    fn loaded(&self) {
+        if self.loading.swap(false, Ordering::AcqRel) {
+            self.changed.send_modify(|count| *count += 1);
+        }
     }
 
     /// Contract C12: a step back is noticed. A process that has seen commit 100 refuses a copy that ends at 90.

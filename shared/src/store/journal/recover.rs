@@ -39,19 +39,28 @@ impl Tail {
         Ok(())
     }
 
-    /// Looks whether only blanks follow; for the holder of the exclusive lock. A power cut may have lost the beginning
-    /// of a batch and kept its end.
+    /// Makes sure that only blanks follow; for the holder of the exclusive lock. False when a power cut has lost the
+    /// beginning of a batch and kept its end. One `fstat` as long as the file keeps its length.
     pub(super) fn is_followed_by_blanks(&mut self) -> Result<bool, StoreError> {
+        let length = self.file.metadata().map_err(io_error("look at", &self.path))?.len();
+        if self.length == Some(length) {
+            return Ok(true);
+        }
         let mut at = self.offset;
-        while !self.tidy {
+        while at < length {
             let bytes = self.bytes_at(at, CHUNK)?;
             if let Some(first) = bytes.iter().position(|byte| *byte != b' ') {
-                self.check_last(&self.bytes_at(at + first as u64, MAX_LINE)?)?;
+                at += first as u64;
+                // A batch begins where we are, so what it lost of its beginning ends with a sector.
+                if !at.is_multiple_of(SECTOR) || self.length.is_some_and(|length| length <= at) {
+                    return Err(self.damaged("something stands behind the last commit that is none of ours".to_owned()));
+                }
+                self.check_last(&self.bytes_at(at, MAX_LINE)?)?;
                 return Ok(false);
             }
-            at += bytes.len() as u64;
-            self.tidy = bytes.len() < CHUNK;
+            at += bytes.len().max(1) as u64;
         }
+        self.length = Some(length);
         Ok(true)
     }
 
@@ -60,7 +69,7 @@ impl Tail {
     pub(super) fn repair(&mut self) -> Result<(), StoreError> {
         tracing::warn!(path = %self.path.display(), from_byte = self.offset, "cut off the unfinished end of the journal");
         cut(&self.path, self.offset).map_err(io_error("repair", &self.path))?;
-        self.tidy = true;
+        self.length = Some(self.offset);
         Ok(())
     }
 }

@@ -28,8 +28,8 @@ pub(super) struct Tail {
     pub(super) link: Link,
     /// The second of the last commit: commits never go back in time.
     pub(super) latest: Timestamp,
-    /// Whether a holder of the lock has looked that only blanks follow.
-    pub(super) tidy: bool,
+    /// How long the file was when we had made sure, under the lock, that only blanks follow.
+    pub(super) length: Option<u64>,
 }
 
 /// What reading on has found.
@@ -112,7 +112,7 @@ impl Tail {
             return Err(StoreError::Newer { path, found: found.to_owned(), known: VERSION });
         }
         let (seq, link) = (header.seq, *header.prev.as_bytes());
-        Ok(Some(Self { file, path, header, offset: length, line: 1, seq, link, latest: Timestamp(0), tidy: false }))
+        Ok(Some(Self { file, path, header, offset: length, line: 1, seq, link, latest: Timestamp(0), length: None }))
     }
 
     pub(super) fn read_snapshot(&mut self, folder: &Path) -> Result<State, StoreError> {
