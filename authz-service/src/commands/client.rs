@@ -222,7 +222,7 @@ fn line(client: &Client) -> Line {
         method(client).to_owned(),
         since,
         approved.unwrap_or_else(|| "never".to_owned()),
-        client.name.clone().unwrap_or_default(),
+        client.name.as_ref().map(ToString::to_string).unwrap_or_default(),
     ];
     Line { name: client.id.to_string(), columns, object: object(client) }
 }

@@ -65,7 +65,7 @@ pub fn client(wish: &Wish, policy: &Policy, now: Timestamp) -> Result<Client, Re
     if needs_secret != wish.secret.is_some() {
         return Err(wrong("token_endpoint_auth_method and client_secret do not go together"));
     }
-    let secret = wish.secret.as_ref().map(|secret| ClientSecret { hash: secret.hash(), expires: None });
+    let secret = wish.secret.as_ref().map(|secret| Box::new(ClientSecret { hash: secret.hash(), expires: None }));
     Ok(Client { auth_method, secret, ..client })
 }
 
@@ -88,8 +88,8 @@ pub fn configured(known: Option<&Client>, wanted: Client) -> Result<Option<Chang
 /// When it has none to change.
 pub fn with_secret(known: &Client, fresh: &Secret, keep_old: bool, now: Timestamp) -> Result<Client, Refusal> {
     let old = known.secret.clone().ok_or_else(|| Refusal::Metadata(format!("{} has no secret", known.id)))?;
-    let previous_secret = keep_old.then(|| ClientSecret { expires: Some(now + SECRET_GRACE), ..old });
-    let secret = Some(ClientSecret { hash: fresh.hash(), expires: None });
+    let previous_secret = keep_old.then(|| Box::new(ClientSecret { expires: Some(now + SECRET_GRACE), ..*old }));
+    let secret = Some(Box::new(ClientSecret { hash: fresh.hash(), expires: None }));
     Ok(Client { secret, previous_secret, ..known.clone() })
 }
 

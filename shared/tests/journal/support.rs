@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::state::{Change, RevocationCause, State};
+use shared::state::State;
+#[cfg(feature = "failpoints")]
+use shared::state::{Change, RevocationCause};
 use shared::store::conformance::Sample;
 use shared::store::journal::JournalStore;
 use shared::store::{Store, StoreError};
@@ -37,6 +39,7 @@ pub fn folder() -> (TempDir, PathBuf) {
 }
 
 /// A folder in memory where the system has such, for tests that sync a thousand times.
+#[cfg(feature = "failpoints")]
 pub fn quick_folder() -> (TempDir, PathBuf) {
     let parent = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let folder = parent.path().join("store");
@@ -45,6 +48,7 @@ pub fn quick_folder() -> (TempDir, PathBuf) {
 
 /// Commits in the order in which they fit, of `count` authorizations: client and person, consent, tokens, and the
 /// revocation of every other.
+#[cfg(feature = "failpoints")]
 pub fn history(count: usize) -> Vec<Vec<Change>> {
     let steps = |number: usize| {
         let sample = Sample::new(NOW);
@@ -57,6 +61,7 @@ pub fn history(count: usize) -> Vec<Vec<Change>> {
 }
 
 /// The states before, between and after commits.
+#[cfg(feature = "failpoints")]
 pub fn states(history: &[Vec<Change>]) -> Vec<State> {
     let mut states = vec![State::default()];
     for changes in history {
