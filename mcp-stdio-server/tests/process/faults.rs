@@ -275,3 +275,21 @@ fn files_serve_as_well_as_pipes() {
     assert_eq!(host.wait(END).code(), Some(0));
     assert_eq!(std::fs::read_to_string(&output).unwrap().lines().count(), 200);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn wat_04_f_29_without_a_watch_the_store_is_looked_at_every_second_and_the_log_says_so_once() {
+    let fixture = Fixture::new();
+    let Some(mut host) = Host::start_without_watches(&fixture.path()) else { return };
+    host.initialize("2025-11-25");
+    for _ in 0..3 {
+        let issued = fixture.issue("mcp:tools");
+        check_open(&host.echo(&issued.token));
+        fixture.revoke(issued.grant);
+        check_refused(&host.echo(&issued.token), "invalid_token");
+        // Long enough for another try to watch.
+        std::thread::sleep(Duration::from_millis(700));
+    }
+    let (_, log) = host.finish();
+    assert_eq!(log.matches("cannot watch the store").count(), 1, "{log}");
+}

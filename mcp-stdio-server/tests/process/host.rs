@@ -48,14 +48,34 @@ impl Host {
         Self::of(command.spawn().unwrap())
     }
 
+    /// Starts a server where no file can be watched: in a user namespace whose limit of inotify instances is 0.
+    /// `None` where the system does not allow such namespaces.
+    #[cfg(target_os = "linux")]
+    pub fn start_without_watches(data: &Path) -> Option<Self> {
+        let limit = "echo 0 > /proc/sys/user/max_inotify_instances";
+        let namespace = || {
+            let mut command = Command::new("unshare");
+            command.args(["--user", "--map-root-user", "bash", "-c"]);
+            command
+        };
+        namespace().arg(limit).status().is_ok_and(|status| status.success()).then_some(())?;
+        let server = env!("CARGO_BIN_EXE_mcp-stdio-server");
+        let mut command = namespace();
+        command.arg(format!("{limit}; exec '{server}' --data '{}'", data.display()));
+        Some(Self::of(Self::prepare(&mut command).spawn().unwrap()))
+    }
+
     fn command(data: &Path, flags: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-stdio-server"));
+        Self::prepare(command.arg("--data").arg(data).args(flags));
+        command
+    }
+
+    fn prepare(command: &mut Command) -> &mut Command {
         for variable in ["MCP_AUTHZ_DATA", "MCP_AUTHZ_ISSUER", "MCP_ACCESS_TOKEN", "RUST_LOG"] {
             command.env_remove(variable);
         }
-        command.arg("--data").arg(data).args(flags);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped())
     }
 
     fn of(mut child: Child) -> Self {

@@ -106,6 +106,41 @@ pub fn is_in_place(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
+/// The network file system that a folder is on; `None` for a local one.
+///
+/// # Errors
+/// Those of the operating system.
+#[cfg(target_os = "linux")]
+pub fn network_file_system(path: &Path) -> io::Result<Option<&'static str>> {
+    Ok(network_by_number(rustix::fs::statfs(path)?.f_type as u64))
+}
+
+/// By the magic numbers of statfs(2).
+#[cfg(target_os = "linux")]
+fn network_by_number(number: u64) -> Option<&'static str> {
+    // The type of the number differs between machines: what counts are its lower 32 bits.
+    Some(match number & 0xffff_ffff {
+        0x6969 => "NFS",
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
+        0x0102_1997 => "9P",
+        0x5346_414f | 0x6b41_4653 => "AFS",
+        0x00c3_6400 => "Ceph",
+        0x7375_7245 => "Coda",
+        0x0bd0_0bd0 => "Lustre",
+        0x6573_5546 => "FUSE",
+        _ => return None,
+    })
+}
+
+/// Other systems have other means; nothing is known there.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn network_file_system(_path: &Path) -> io::Result<Option<&'static str>> {
+    Ok(None)
+}
+
 /// Other systems have other means; nothing is done there.
 ///
 /// # Errors
@@ -131,4 +166,22 @@ pub fn is_in_place(_file: &File, path: &Path) -> io::Result<bool> {
 #[cfg(not(unix))]
 pub fn unsafe_because(_path: &Path) -> io::Result<Option<String>> {
     Ok(None)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::{network_by_number, network_file_system};
+
+    #[test]
+    fn network_file_systems_are_known_by_their_numbers_and_local_ones_are_none() {
+        for (number, name) in [(0x6969, Some("NFS")), (0xffff_ffff_ff53_4d42, Some("SMB")), (0x6573_5546, Some("FUSE"))]
+        {
+            assert_eq!(network_by_number(number), name);
+        }
+        for local in [0xef53, 0x9123_683e, 0x5846_5342, 0x0102_1994, 0x794c_7630] {
+            assert_eq!(network_by_number(local), None, "{local:x}");
+        }
+        assert_eq!(network_file_system(&std::env::temp_dir()).unwrap(), None);
+        assert!(network_file_system(std::path::Path::new("/nowhere")).is_err());
+    }
 }

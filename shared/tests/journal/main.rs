@@ -5,6 +5,7 @@ mod compaction;
 #[cfg(feature = "failpoints")]
 mod faults;
 mod follow;
+mod model;
 #[cfg(feature = "failpoints")]
 mod power;
 mod support;

@@ -52,12 +52,8 @@ impl Watch {
         if !present {
             self.watcher = None;
         } else if self.watcher.is_none() {
-            let events = events.clone();
-            // What the event says does not matter, not even an overflow: reading on finds out.
-            let watcher = notify::recommended_watcher(move |_| {
-                let _ = events.send(());
-            })
-            .and_then(|mut watcher| watcher.watch(&core.folder, RecursiveMode::NonRecursive).map(|()| watcher));
+            let watcher = notify::recommended_watcher(hint(events.clone()))
+                .and_then(|mut watcher| watcher.watch(&core.folder, RecursiveMode::NonRecursive).map(|()| watcher));
             match watcher {
                 Ok(watcher) => {
                     self.watcher = Some(watcher);
@@ -74,14 +70,41 @@ impl Watch {
     }
 }
 
+/// What an event says does not matter, not even an overflow (WAT-05) or an error: reading on finds out.
+fn hint(events: mpsc::Sender<()>) -> impl Fn(notify::Result<notify::Event>) {
+    move |_| {
+        let _ = events.send(());
+    }
+}
+
 impl Core {
     /// Reads on, waiting for whoever does so already; whether there is a store.
     fn refresh_in_background(&self) -> bool {
-        let mut tail = self.tail();
-        let current = tail.as_ref().is_some_and(super::Tail::is_current);
-        let done = if current { Ok(()) } else { self.catch_up(&mut tail) };
-        drop(tail);
+        let done = self.refresh_from(self.tail());
         self.loaded();
         done.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use notify::event::{CreateKind, Event, EventKind, Flag};
+
+    use super::hint;
+
+    #[test]
+    fn wat_05_any_event_an_overflow_and_an_error_of_the_watch_make_us_look() {
+        let (events, woken) = mpsc::channel();
+        let hint = hint(events);
+        for event in [
+            Ok(Event::new(EventKind::Create(CreateKind::File))),
+            Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)),
+            Err(notify::Error::generic("the watch is lost")),
+        ] {
+            hint(event);
+            assert!(woken.try_recv().is_ok());
+        }
     }
 }

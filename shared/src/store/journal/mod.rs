@@ -58,6 +58,8 @@ struct Core {
     seen: Mutex<Option<(uuid::Uuid, u64)>>,
     /// When it was last looked whether the journal is still in its place.
     looked: Mutex<Instant>,
+    /// Whether the log knows on what kind of file system the store is.
+    told: AtomicBool,
     /// Whether this process compacts at the moment.
     compacting: AtomicBool,
     changed: watch::Sender<u64>,
@@ -189,6 +191,7 @@ impl Core {
             loading: AtomicBool::new(false),
             seen: Mutex::default(),
             looked: Mutex::new(Instant::now()),
+            told: AtomicBool::new(false),
             compacting: AtomicBool::new(false),
             changed: watch::Sender::new(0),
             writes,
@@ -209,7 +212,7 @@ impl Core {
 
     /// Brings the state up to every commit that was acknowledged before the call: two system calls when nothing came.
     fn refresh(&self) -> Result<(), StoreError> {
-        let mut tail = match self.tail.try_lock() {
+        self.refresh_from(match self.tail.try_lock() {
             Ok(tail) => tail,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             // Our committer holds the store's lock and has read what others committed; its own batch is not
@@ -217,7 +220,10 @@ impl Core {
             Err(TryLockError::WouldBlock) if self.committing.load(Ordering::Acquire) => return Ok(()),
             Err(TryLockError::WouldBlock) if self.loading.load(Ordering::Acquire) => return Err(StoreError::Loading),
             Err(TryLockError::WouldBlock) => self.tail(),
-        };
+        })
+    }
+
+    fn refresh_from(&self, mut tail: MutexGuard<'_, Option<Tail>>) -> Result<(), StoreError> {
         match &*tail {
             Some(current) if current.is_current() && !self.was_moved(current, LOOK) => Ok(()),
             Some(current) if current.is_current() => {
@@ -330,6 +336,9 @@ impl Core {
         self.loaded();
         let (loaded, state) = loaded?.ok_or_else(absent)?;
         self.check_not_older(&loaded)?;
+        if !self.told.swap(true, Ordering::AcqRel) {
+            warn_of_network(&self.folder);
+        }
         *self.state_mut() = state;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(loaded.position());
         *tail = Some(loaded);
@@ -372,6 +381,14 @@ fn stopped() -> StoreError {
 /// Turns an error of the operating system into ours.
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |error| StoreError::Io { what, path: path.to_owned(), reason: error.to_string() }
+}
+
+/// Locks and syncs mean less on a network file system: it works, but not all of docs/STORE.md is promised there.
+fn warn_of_network(folder: &Path) {
+    if let Ok(Some(kind)) = files::network_file_system(folder) {
+        let path = folder.display();
+        tracing::warn!(%path, kind, "the store is on a network file system, where locks and syncs may not hold; use a local disk");
+    }
 }
 
 /// Refuses a folder that is not ours alone to write.
