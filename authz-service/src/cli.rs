@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use shared::id::{ClientId, UserName};
 use shared::uri::{Issuer, Resource};
 
@@ -10,6 +10,9 @@ use crate::commands::audit::AuditCommand;
 use crate::commands::client::ClientCommand;
 use crate::commands::grant::GrantCommand;
 use crate::commands::user::UserCommand;
+use crate::http::proxy::{Network, ProxyHeader};
+use crate::logging::LogFormat;
+use crate::settings::args::{BoundArgs, LifetimeArgs, RateArgs};
 
 /// Who gets a token: registers apps, signs people in, asks for consent, issues tokens.
 ///
@@ -23,22 +26,6 @@ pub struct Cli {
     /// How to serve, when no command is named.
     #[command(flatten)]
     pub serve: ServeArgs,
-}
-
-impl Cli {
-    /// Reads command line and environment; ends the program with help, or with what is wrong.
-    pub fn read() -> Self {
-        let matches = without_empty(Self::command()).get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
-    }
-}
-
-/// An environment variable that is empty counts as not set.
-fn without_empty(command: clap::Command) -> clap::Command {
-    let is_empty = |arg: &clap::Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-    command
-        .mut_args(|arg| if is_empty(&arg) { arg.env(clap::builder::Resettable::Reset) } else { arg })
-        .mut_subcommands(without_empty)
 }
 
 /// A scheme that an app can own: none that browsers and systems give a meaning of their own.
@@ -78,6 +65,17 @@ fn domain(text: &str) -> Result<String, &'static str> {
     if fits { Ok(text.to_owned()) } else { Err("a domain is a name such as example.com, without https:// and *") }
 }
 
+/// An origin as browsers write it (RFC 6454 section 6.2): scheme, host, and a port that is not the scheme's own.
+fn origin(text: &str) -> Result<String, &'static str> {
+    let fits = shared::uri::Parts::of(text).is_some_and(|parts| {
+        let plain = |authority: &str| !authority.is_empty() && !authority.contains('@');
+        let usual = matches!((parts.scheme, parts.port()), ("https", Some("443")) | ("http", Some("80")));
+        let bare = parts.path.is_empty() && parts.query.is_none() && parts.fragment.is_none();
+        bare && !usual && parts.authority.is_some_and(plain) && text == text.to_ascii_lowercase()
+    });
+    if fits { Ok(text.to_owned()) } else { Err("an origin is written as browsers do, such as https://app.example") }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -95,6 +93,12 @@ pub enum Command {
     /// Read and check the audit trail. Works beside a running service.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Look at the keys that sign tokens, or make a new one. Works beside a running service.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Tell which settings are in force, and where each comes from.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -121,6 +125,10 @@ impl StoreArgs {
 /// How to serve.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
+    /// Read settings from this TOML file; flags and variables win over it. See docs/CONFIG.md.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Where the store is.
     #[command(flatten)]
     pub store: StoreArgs,
@@ -205,9 +213,76 @@ pub struct ServeArgs {
     #[arg(long)]
     pub insecure_plain_http: bool,
 
+    /// Serve TLS with the certificate in this PEM file, followed by those that vouch for it.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of --tls-cert, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// The proxy that ends TLS in front of this service: an address or network; may be repeated. Only its word is
+    /// taken for whom a request comes from, and from others nothing is taken.
+    #[arg(long, value_name = "ADDRESS")]
+    pub behind_proxy: Vec<Network>,
+
+    /// The header in which that proxy says whom it speaks for.
+    #[arg(long, value_name = "NAME", value_enum, default_value_t)]
+    pub proxy_header: ProxyHeader,
+
+    /// Let pages of this origin alone call metadata, registration, token and revocation; may be repeated [default: pages
+    /// of all origins, without credentials].
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    pub cors_origin: Vec<String>,
+
+    /// Serve figures for Prometheus here, under /metrics. On loopback, unless --insecure-plain-http.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics: Option<std::net::SocketAddr>,
+
+    /// What is logged: error, warn, info, debug or trace, or directives as in RUST_LOG, which counts when this is not
+    /// set [default: info].
+    #[arg(long, value_name = "LEVEL", value_parser = crate::logging::level)]
+    pub log_level: Option<String>,
+
+    /// How a line of the log looks.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+
     /// Threads that answer requests [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
+
+    /// How long things live.
+    #[command(flatten)]
+    pub lifetimes: LifetimeArgs,
+
+    /// How large things may be.
+    #[command(flatten)]
+    pub bounds: BoundArgs,
+
+    /// How often.
+    #[command(flatten)]
+    pub rates: RateArgs,
+}
+
+/// What to tell about the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say whether the service would start with these settings. Nothing is started.
+    Check(ShowConfig),
+    /// Print every setting as a configuration file, with where its value comes from. Secrets are not shown.
+    Show(ShowConfig),
+}
+
+/// Which configuration, and how to tell it.
+#[derive(Args, Debug)]
+pub struct ShowConfig {
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// The settings.
+    #[command(flatten)]
+    pub serve: ServeArgs,
 }
 
 /// Who may register a client.
@@ -229,4 +304,36 @@ pub enum Switch {
     On,
     /// It is not.
     Off,
+}
+
+/// What to do with signing keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// List the keys: which signs, which will, and which only verify what they signed.
+    List(ListKeys),
+    /// Make a new key. It is published at once and signs an hour later, when others know it.
+    Rotate(RotateKey),
+}
+
+/// How to list keys.
+#[derive(Args, Debug)]
+pub struct ListKeys {
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Where the store is.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// How to make a key.
+#[derive(Args, Debug)]
+pub struct RotateKey {
+    /// Sign with it at once: when the old key is in wrong hands. Who keeps the old key set refuses its tokens until he
+    /// reads it again.
+    #[arg(long)]
+    pub now: bool,
+    /// How to tell it, and where the store is.
+    #[command(flatten)]
+    pub list: ListKeys,
 }

@@ -5,8 +5,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use shared::uri::Issuer;
 
 use crate::cli::{RegistrationMode, ServeArgs, Switch};
+use crate::http::app::Times;
+use crate::http::limit::Rates;
+use crate::http::proxy::Proxies;
+use crate::http::tls::Tls;
 use crate::protocol::Policy;
-use crate::protocol::policy::{Cimd, Registration};
+use crate::protocol::bounds::Bounds;
+use crate::protocol::policy::{Cimd, Lifetimes, Registration};
 
 /// Where it listens when nobody says.
 const DEFAULT_PORT: u16 = 3000;
@@ -30,7 +35,8 @@ pub enum ConfigError {
     /// Plain HTTP to other machines.
     #[error(
         "{0} can be reached from other machines, and without TLS they read every password and token on the way. \
-         Listen on 127.0.0.1 behind a proxy that ends TLS, or accept the risk with --insecure-plain-http"
+         Set --tls-cert and --tls-key, name the proxy that ends TLS with --behind-proxy, or accept the risk with \
+         --insecure-plain-http"
     )]
     PlainHttp(SocketAddr),
     /// No name to be known by.
@@ -44,6 +50,17 @@ pub enum ConfigError {
         /// What others can reach.
         place: String,
     },
+    /// Figures for everybody.
+    #[error(
+        "--metrics {0} can be reached from other machines; listen on loopback, or accept it with --insecure-plain-http"
+    )]
+    Metrics(SocketAddr),
+    /// TLS that cannot be.
+    #[error("{0}")]
+    Tls(String),
+    /// A name that clients would not reach.
+    #[error("--issuer {0} is http, and the service speaks TLS: write https://")]
+    IssuerScheme(Issuer),
     /// The name that follows from the listener is none.
     #[error("{0}")]
     Issuer(String),
@@ -56,37 +73,80 @@ pub struct Config {
     pub listeners: Vec<TcpListener>,
     /// What decisions follow.
     pub policy: Policy,
-    /// Whether requests are limited per address.
-    pub rate_limits: bool,
+    /// How often one address may do what; `None` for as often as it likes.
+    pub rates: Option<Rates>,
+    /// How long others may take.
+    pub times: Times,
     /// Which hosts a request may name; `None` for any.
     pub hosts: Option<Vec<String>>,
+    /// Where figures are served.
+    pub metrics: Option<TcpListener>,
+    /// Whose pages may call; `None` for all.
+    pub cors: Option<Vec<String>>,
+    /// TLS, when the service ends it.
+    pub tls: Option<Tls>,
+    /// The proxies in front.
+    pub proxies: Proxies,
+    /// Whether only they, and this machine, may ask.
+    pub proxies_only: bool,
     /// How many threads answer.
     pub workers: usize,
 }
 
 impl Config {
-    /// Checks what was asked for and binds the sockets.
+    /// Checks what was asked for, and touches nothing.
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
+    pub fn check(args: &ServeArgs) -> Result<Policy, ConfigError> {
+        let (wanted, _) = Self::addresses(args)?;
+        // A free port is drawn when it is bound; until then the usual one stands for it.
+        let port = wanted.all().map(|address| address.port()).find(|port| *port != 0).unwrap_or(DEFAULT_PORT);
+        let issuer = args.issuer.clone().map_or_else(|| issuer_at(port, args.tls_cert.is_some()), Ok)?;
+        tls(args)?;
+        refuse_public_name(args, &issuer)?;
+        policy(args, issuer)
+    }
+
+    fn addresses(args: &ServeArgs) -> Result<(Wanted, Option<SocketAddr>), ConfigError> {
         let wanted = Wanted::addresses(args)?;
         let exposed = wanted.all().find(|address| !address.ip().is_loopback());
         if let Some(address) = exposed {
             refuse_exposed(args, address)?;
         }
+        match args.metrics.filter(|address| !address.ip().is_loopback() && !args.insecure_plain_http) {
+            Some(address) => Err(ConfigError::Metrics(address)),
+            None => Ok((wanted, exposed)),
+        }
+    }
+
+    /// Checks what was asked for and binds the sockets.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
+        let (wanted, exposed) = Self::addresses(args)?;
+        let tls = tls(args)?;
         let listeners = wanted.bind()?;
+        let metrics = args.metrics.map(bind).transpose()?;
         let issuer = match &args.issuer {
             Some(issuer) => issuer.clone(),
-            None => local_issuer(&listeners)?,
+            None => local_issuer(&listeners, tls.is_some())?,
         };
         refuse_public_name(args, &issuer)?;
+        let proxies_only = exposed.is_some() && tls.is_none() && !args.insecure_plain_http;
         let hosts = exposed.is_none().then(|| hosts(&issuer));
         Ok(Self {
             listeners,
             policy: policy(args, issuer)?,
-            rate_limits: args.rate_limits == Switch::On,
+            rates: rates(args),
+            times: Times::from(&args.bounds),
             hosts,
+            metrics,
+            cors: cors(args),
+            proxies: proxies(args),
+            proxies_only,
+            tls,
             workers: args.workers.map_or_else(cores, usize::from),
         })
     }
@@ -157,7 +217,7 @@ fn refuse_exposed(args: &ServeArgs, address: SocketAddr) -> Result<(), ConfigErr
     if args.rate_limits == Switch::Off {
         return Err(development("--rate-limits off"));
     }
-    if !args.insecure_plain_http {
+    if !args.insecure_plain_http && args.tls_cert.is_none() && args.behind_proxy.is_empty() {
         return Err(ConfigError::PlainHttp(address));
     }
     if args.issuer.is_none() {
@@ -172,12 +232,35 @@ fn refuse_public_name(args: &ServeArgs, issuer: &Issuer) -> Result<(), ConfigErr
     if let Some((flag, _)) = flags.into_iter().find(|(_, set)| *set && !issuer.parts().is_loopback()) {
         return Err(ConfigError::DevelopmentOnly { flag, place: issuer.to_string() });
     }
+    if args.tls_cert.is_some() && issuer.parts().scheme == "http" {
+        return Err(ConfigError::IssuerScheme(issuer.clone()));
+    }
     Ok(())
 }
 
-fn local_issuer(listeners: &[TcpListener]) -> Result<Issuer, ConfigError> {
+fn tls(args: &ServeArgs) -> Result<Option<Tls>, ConfigError> {
+    let files = args.tls_cert.as_ref().zip(args.tls_key.as_ref());
+    files.map(|(certificate, key)| Tls::load(certificate, key).map_err(ConfigError::Tls)).transpose()
+}
+
+/// The origins that were named; `None` for all.
+pub fn cors(args: &ServeArgs) -> Option<Vec<String>> {
+    (!args.cors_origin.is_empty()).then(|| args.cors_origin.clone())
+}
+
+/// The proxies that were named.
+pub fn proxies(args: &ServeArgs) -> Proxies {
+    Proxies { networks: args.behind_proxy.clone(), header: args.proxy_header }
+}
+
+fn local_issuer(listeners: &[TcpListener], tls: bool) -> Result<Issuer, ConfigError> {
     let port = listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(DEFAULT_PORT, |a| a.port());
-    format!("http://localhost:{port}").parse().map_err(|error| ConfigError::Issuer(format!("{error}")))
+    issuer_at(port, tls)
+}
+
+fn issuer_at(port: u16, tls: bool) -> Result<Issuer, ConfigError> {
+    let scheme = if tls { "https" } else { "http" };
+    format!("{scheme}://localhost:{port}").parse().map_err(|error| ConfigError::Issuer(format!("{error}")))
 }
 
 /// The names by which a service on loopback may be asked (MET-10): this machine's, and its own.
@@ -198,7 +281,14 @@ fn policy(args: &ServeArgs, issuer: Issuer) -> Result<Policy, ConfigError> {
     };
     policy.cimd =
         Cimd { on: args.cimd == Switch::On, trusted: args.cimd_trust.clone(), local: args.cimd_allow_private };
+    policy.lifetimes = Lifetimes::from(&args.lifetimes);
+    policy.bounds = Bounds::from(&args.bounds);
     Ok(policy)
+}
+
+/// The rates that were chosen; `None` when they are off.
+pub fn rates(args: &ServeArgs) -> Option<Rates> {
+    (args.rate_limits == Switch::On).then(|| Rates::from(&args.rates))
 }
 
 fn cores() -> usize {
@@ -228,6 +318,12 @@ mod tests {
             let all = [development, &["--insecure-plain-http", "--issuer", "https://as.example"]].concat();
             assert!(matches!(fails(&all), ConfigError::DevelopmentOnly { .. }));
         }
+        let metrics = ["--listen", "127.0.0.1:0", "--metrics", "0.0.0.0:0"];
+        assert!(matches!(config(&metrics).unwrap_err(), ConfigError::Metrics(_)));
+        let behind = ["--behind-proxy", "10.0.0.1", "--issuer", "https://as.example"];
+        assert!(config(&[&on[..], &behind].concat()).unwrap().proxies_only);
+        assert!(!config(&[&["--listen", "127.0.0.1:0"][..], &behind].concat()).unwrap().proxies_only);
+        assert!(matches!(fails(&["--behind-proxy", "10.0.0.1"]), ConfigError::IssuerMissing(_)));
         let public = config(&["--listen", "127.0.0.1:0", "--auto-approve", "--issuer", "https://as.example"]);
         assert!(matches!(public.unwrap_err(), ConfigError::DevelopmentOnly { .. }));
         assert!(config(&["--port", "0", "--auto-approve", "--rate-limits", "off"]).is_ok());

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    authz_service::commands::run(authz_service::cli::Cli::read())
+    authz_service::commands::main()
 }

@@ -3,22 +3,45 @@
 pub mod audit;
 pub mod client;
 pub mod completions;
+pub mod config;
 pub mod configured;
 pub mod grant;
+pub mod key;
 pub mod lists;
+pub mod reload;
 pub mod serve;
 pub mod user;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command};
+use crate::cli::Command;
+use crate::settings::{self, Loaded, Problem};
+
+/// Exit code for settings that are wrong, as the command line's own.
+const USAGE: u8 = 2;
+
+/// Reads command line, environment and file, and does what they say.
+pub fn main() -> ExitCode {
+    let argv: Vec<_> = std::env::args_os().collect();
+    let variables: Vec<_> = std::env::vars_os().collect();
+    match settings::load(&argv, &variables) {
+        Ok(loaded) => run(loaded),
+        Err(Problem::Usage(error)) => error.exit(),
+        Err(Problem::Settings(reason)) => {
+            complain(&reason);
+            ExitCode::from(USAGE)
+        }
+    }
+}
 
 /// Runs what the command line says. What went wrong is one line on stderr, and exit code 1.
-pub fn run(cli: Cli) -> ExitCode {
-    let done = match cli.command {
-        None => serve::run(&cli.serve),
-        Some(Command::Serve(args)) => serve::run(&args),
+fn run(mut loaded: Loaded) -> ExitCode {
+    let done = match loaded.cli.command.take() {
+        None => serve::run(&loaded.cli.serve.clone(), loaded),
+        Some(Command::Serve(args)) => serve::run(&args, loaded),
+        Some(Command::Key(command)) => key::run(&command),
+        Some(Command::Config(command)) => config::run(&command, &loaded),
         Some(Command::User(command)) => user::run(command),
         Some(Command::Client(command)) => client::run(command),
         Some(Command::Grant(command)) => grant::run(command),
@@ -28,11 +51,15 @@ pub fn run(cli: Cli) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            // Nobody is left to tell when stderr is closed.
-            let _ = writeln!(io::stderr(), "authz-service: {reason}");
+            complain(&reason);
             ExitCode::FAILURE
         }
     }
+}
+
+/// One line on stderr; nobody is left to tell when that is closed.
+fn complain(reason: &str) {
+    let _ = writeln!(io::stderr(), "authz-service: {reason}");
 }
 
 /// Prints a text; a closed stdout is no reason to stop.

@@ -1,6 +1,5 @@
 //! `authz-service serve`, the default command.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -10,16 +9,21 @@ use shared::state::{Change, User, UserStage};
 use shared::store::journal::JournalStore;
 use shared::store::{CommitError, Store};
 use shared::time::{Clock, SystemClock, Timestamp};
-use tracing_subscriber::EnvFilter;
 
 use super::configured;
+use super::reload::Reload;
 use crate::cli::ServeArgs;
 use crate::config::Config;
 use crate::http::app::App;
 use crate::http::limit::Limits;
+use crate::http::live::Live;
+use crate::http::metrics::{self, Metrics};
 use crate::http::server;
+use crate::http::tls::Tls;
+use crate::logging::Log;
 use crate::protocol::policy::Registration;
 use crate::protocol::{Policy, setup};
+use crate::settings::Loaded;
 
 /// How often the limits' counts are looked through.
 const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
@@ -28,32 +32,49 @@ const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
 ///
 /// # Errors
 /// In words for the person who started it.
-pub fn run(args: &ServeArgs) -> Result<(), String> {
-    log();
+pub fn run(args: &ServeArgs, loaded: Loaded) -> Result<(), String> {
+    let log = Log::start(args);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
     raise_file_limit();
     let config = Config::new(args).map_err(|error| error.to_string())?;
     let clients = configured::read(args)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let journal = JournalStore::open(&args.store.folder(), Arc::clone(&clock)).map_err(|error| error.to_string())?;
+    let journal = Arc::new(journal);
     let keys = journal.keys().map_err(|error| error.to_string())?;
     warn_of_the_clock(clock.now());
     let setup = prepare(&journal, &config.policy, clock.as_ref())?;
     configured::settle(&journal, &clients, &config.policy, clock.as_ref())?;
     let addresses: Vec<_> = config.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let limits = Limits::new(config.rate_limits);
-    let journal = Arc::new(journal);
-    let app = App::new(Arc::clone(&journal) as _, keys, clock, config.policy, limits, config.hosts)?;
-    let banner = banner(&app, &addresses, setup.as_ref());
+    let limits = Limits::new(config.rates.as_ref());
+    let mut app = App::new(Arc::clone(&journal) as Arc<dyn Store>, keys, clock, config.policy, limits, config.hosts)?;
+    app.times = config.times;
+    app.proxies = Live::new(config.proxies);
+    app.proxies_only = config.proxies_only;
+    app.cors = Live::new(config.cors);
+    app.metrics = config.metrics.is_some().then(Metrics::default);
+    let figures = config.metrics.as_ref().and_then(|listener| listener.local_addr().ok());
+    let banner = banner(&app, &addresses, figures, setup.as_ref());
     let app = Data::new(app);
+    let tls = config.tls.as_ref().map(Tls::config).transpose()?;
+    let reload = Reload { app: app.clone(), tls: config.tls, log, settings: loaded.settings };
+    let kept = Arc::clone(&journal);
     let served = actix_web::rt::System::new().block_on(async move {
-        let running =
-            server::start(app.clone(), config.listeners, config.workers).map_err(|error| error.to_string())?;
+        let running = server::start(app.clone(), config.listeners, config.workers, tls.as_ref())
+            .map_err(|error| error.to_string())?;
+        if let Some(listener) = config.metrics {
+            let figures = metrics::start(app.clone(), listener).map_err(|error| error.to_string())?;
+            actix_web::rt::spawn(figures);
+        }
         let signals = Signals::catch()?;
         super::print(&banner);
         actix_web::rt::spawn(sweep(app.clone()));
+        super::key::keep(app.clone(), kept)?;
         let handle = running.handle();
         actix_web::rt::spawn(async move {
-            signals.wait().await;
+            signals.wait(reload).await;
             server::stop(&app, &handle).await;
         });
         running.await.map_err(|error| error.to_string())
@@ -74,19 +95,6 @@ fn raise_file_limit() {
 
 #[cfg(not(unix))]
 fn raise_file_limit() {}
-
-/// Logs to stderr; `RUST_LOG` chooses what. A log that cannot be written is no reason to stop (F-36).
-fn log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn"));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    // A second logger in one process, as in a test, is no error.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .log_internal_errors(false)
-        .try_init();
-}
 
 /// A clock that nobody has set makes tokens that nobody takes, or that live for decades elsewhere (F-17).
 fn warn_of_the_clock(now: Timestamp) {
@@ -119,7 +127,7 @@ fn prepare(store: &JournalStore, policy: &Policy, clock: &dyn Clock) -> Result<O
         }
         None if !has_users => {
             let secret = Secret::random();
-            commit(store, setup::offer(&secret, clock.now()))?;
+            commit(store, setup::offer(&secret, policy, clock.now()))?;
             Ok(Some(secret))
         }
         _ => Ok(None),
@@ -135,7 +143,7 @@ fn commit(store: &JournalStore, change: Change) -> Result<(), String> {
 }
 
 /// What a person sees when the service has started.
-fn banner(app: &App, addresses: &[SocketAddr], setup: Option<&Secret>) -> String {
+fn banner(app: &App, addresses: &[SocketAddr], figures: Option<SocketAddr>, setup: Option<&Secret>) -> String {
     let at = |path: &str| app.policy.issuer.join(path);
     let listening = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
     let mut text = format!("Authorization service {}\n\n", env!("CARGO_PKG_VERSION"));
@@ -155,6 +163,9 @@ fn banner(app: &App, addresses: &[SocketAddr], setup: Option<&Secret>) -> String
         ("Metadata", format!("GET  {}", at("/.well-known/oauth-authorization-server"))),
     ] {
         text.push_str(&format!("  {name:<13} {value}\n"));
+    }
+    if let Some(address) = figures {
+        text.push_str(&format!("  {:<13} GET  http://{address}/metrics\n", "Figures"));
     }
     if let Some(user) = &app.policy.auto_approve {
         text.push_str(&format!(
@@ -184,6 +195,8 @@ async fn sweep(app: Data<App>) {
 struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -191,26 +204,38 @@ impl Signals {
     fn catch() -> Result<Self, String> {
         #[cfg(unix)]
         {
-            let kind = tokio::signal::unix::SignalKind::terminate();
-            let terminate = tokio::signal::unix::signal(kind).map_err(|error| error.to_string())?;
-            Ok(Self { terminate })
+            use tokio::signal::unix::{SignalKind, signal};
+            let [terminate, hangup] = [SignalKind::terminate(), SignalKind::hangup()].map(signal);
+            let (terminate, hangup) =
+                terminate.and_then(|one| Ok((one, hangup?))).map_err(|error| error.to_string())?;
+            Ok(Self { terminate, hangup })
         }
         #[cfg(not(unix))]
         Ok(Self {})
     }
 
-    /// Waits for the first.
+    /// Waits for one that ends the service; on SIGHUP the configuration is read again. A service that was started at a
+    /// terminal ends with it: the system says so with the same signal.
     #[cfg(unix)]
-    async fn wait(mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => tracing::info!("SIGTERM: stopping"),
-            _ = tokio::signal::ctrl_c() => tracing::info!("interrupted: stopping"),
+    async fn wait(mut self, mut reload: Reload) {
+        let at_terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return tracing::info!("SIGTERM: stopping"),
+                _ = tokio::signal::ctrl_c() => return tracing::info!("interrupted: stopping"),
+                _ = self.hangup.recv() => {
+                    if at_terminal {
+                        return tracing::info!("the terminal was closed: stopping");
+                    }
+                    reload.run();
+                }
+            }
         }
     }
 
     /// Waits for the first.
     #[cfg(not(unix))]
-    async fn wait(self) {
+    async fn wait(self, _reload: Reload) {
         let _ = tokio::signal::ctrl_c().await;
     }
 }

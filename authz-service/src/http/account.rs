@@ -91,7 +91,7 @@ fn action(word: Option<&str>, form: &Parameters) -> Result<Action, Refusal> {
 
 async fn carry_out(app: &App, jar: &Jar, action: &Action) -> HttpResponse {
     let wanted = Wanted { session: jar.session_hash(), ..Wanted::default() };
-    match app.settle(&wanted, |facts, now| account::decide(action, facts, now)).await {
+    match app.settle(&wanted, |facts, now| account::decide(action, facts, &app.policy, now)).await {
         Ok(account::Done::SignedOut) => {
             tracing::info!(endpoint = ENDPOINT, "logged out everywhere");
             let page = app.pages.message("Signed out everywhere", "You are signed out in every browser.");
@@ -165,7 +165,7 @@ async fn change_password(
         // It may have been changed while we compared.
         let right = facts.user.as_ref().is_some_and(|user| user.password == stored);
         let session = Secret::new(fresh.expose().to_owned());
-        account::decide(&Action::NewPassword { right, hash: hash.clone(), session }, facts, now)
+        account::decide(&Action::NewPassword { right, hash: hash.clone(), session }, facts, &app.policy, now)
     };
     app.settle(&wanted, decide).await
 }

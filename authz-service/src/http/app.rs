@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
 use shared::secret::random_bytes;
-use shared::state::{Facts, PublicKey, Wanted};
+use shared::state::{Change, Facts, PublicKey, Wanted};
 use shared::store::{CommitError, Store, StoreError};
 use shared::time::{Clock, Timestamp};
 use shared::token::{KeyError, KeyRing, KeySet};
@@ -13,14 +14,22 @@ use shared::uri::Parts;
 
 use super::cimd;
 use super::limit::Limits;
+use super::live::Live;
+use super::metrics::Metrics;
 use super::pages::Pages;
 use super::password::Passwords;
+use super::proxy::Proxies;
 use super::session::Cookies;
 use crate::protocol::{Policy, Refusal, Verdict, metadata};
 
 /// How often a decision is made anew because somebody else was first. Stages move one way, so the second round
 /// refuses; the third is for a store that several services write.
 const ROUNDS: usize = 3;
+
+tokio::task_local! {
+    /// The name of the request that is being answered: in the log, on error pages, in the answer.
+    pub static REQUEST_ID: String;
+}
 
 /// Why a request failed.
 #[derive(Debug)]
@@ -62,7 +71,7 @@ pub struct App {
     /// Where "now" comes from.
     pub clock: Arc<dyn Clock>,
     /// What the operator chose.
-    pub policy: Policy,
+    pub policy: Live<Policy>,
     /// Who may ask how often.
     pub limits: Limits,
     /// The HTML pages.
@@ -74,13 +83,27 @@ pub struct App {
     /// How our cookies are called.
     pub cookies: Cookies,
     /// Documents that are the same in every answer, as bytes.
-    pub documents: Documents,
+    pub documents: Live<Documents>,
+    /// How long others may take.
+    pub times: Times,
     /// Which hosts a request may name; `None` for any.
     pub hosts: Option<Vec<String>>,
+    /// The proxies that are believed.
+    pub proxies: Live<Proxies>,
+    /// Whether only they, and this machine, may ask: the service speaks plain HTTP, and others would too.
+    pub proxies_only: bool,
+    /// Whether everybody reaches us over TLS and nobody otherwise.
+    pub is_public_https: bool,
+    /// What is counted, when somebody wants to know.
+    pub metrics: Option<Metrics>,
+    /// Other origins whose pages may call what is open to pages; `None` for all.
+    pub cors: Live<Option<Vec<String>>>,
     /// What the issuer's paths begin with: empty, or `/tenant`.
     pub prefix: String,
     /// The public keys, and the same parsed.
     ring: Mutex<Option<(Vec<PublicKey>, Arc<KeyRing>)>>,
+    /// The store refused the last commit that was tried.
+    pub store_failed: AtomicBool,
     /// Requests that are being answered.
     pub in_flight: AtomicUsize,
     /// Set when the service ends: every answer then closes its connection.
@@ -89,12 +112,36 @@ pub struct App {
     requests: AtomicUsize,
 }
 
-/// Bytes that are made once.
+/// How long others may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Times {
+    /// For the headers of a request (contract C9).
+    pub headers: Duration,
+    /// For its body (contract C9).
+    pub body: Duration,
+    /// Until the next request on a connection.
+    pub idle: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { headers: Duration::from_secs(10), body: Duration::from_secs(30), idle: Duration::from_secs(30) }
+    }
+}
+
+/// Bytes that are the same in every answer, until the policy changes.
 pub struct Documents {
     /// RFC 8414.
     pub metadata: Bytes,
     /// OpenID Connect Discovery.
     pub openid: Bytes,
+}
+
+impl Documents {
+    fn new(policy: &Policy) -> Result<Self, String> {
+        let json = |document| serde_json::to_vec(&document).map(Bytes::from).map_err(|error| error.to_string());
+        Ok(Self { metadata: json(metadata::document(policy))?, openid: json(metadata::openid_document(policy))? })
+    }
 }
 
 impl App {
@@ -110,14 +157,11 @@ impl App {
         limits: Limits,
         hosts: Option<Vec<String>>,
     ) -> Result<Self, String> {
-        let json = |document| serde_json::to_vec(&document).map(Bytes::from).map_err(|error| error.to_string());
-        let documents = Documents {
-            metadata: json(metadata::document(&policy))?,
-            openid: json(metadata::openid_document(&policy))?,
-        };
+        let documents = Live::new(Documents::new(&policy)?);
         let parts: Parts<'_> = policy.issuer.parts();
+        let is_public_https = parts.scheme == "https" && !parts.is_loopback();
         let prefix = parts.path.trim_end_matches('/').to_owned();
-        let cookies = Cookies::new(parts.scheme == "https");
+        let cookies = Cookies::new(parts.scheme == "https", policy.lifetimes.session);
         let pages = Pages::new(&prefix).map_err(|error| error.to_string())?;
         Ok(Self {
             store,
@@ -130,13 +174,31 @@ impl App {
             cookies,
             documents,
             hosts,
+            proxies: Live::new(Proxies::default()),
+            proxies_only: false,
+            is_public_https,
+            metrics: None,
+            cors: Live::new(None),
+            store_failed: AtomicBool::new(false),
             prefix,
-            policy,
+            policy: Live::new(policy),
+            times: Times::default(),
             ring: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             requests: AtomicUsize::new(u32::from_le_bytes(random_bytes()) as usize),
         })
+    }
+
+    /// Decides by another policy from now on.
+    ///
+    /// # Errors
+    /// When a document cannot be made; the policy is then as it was.
+    pub fn set_policy(&self, policy: Policy) -> Result<(), String> {
+        self.documents.set(Documents::new(&policy)?);
+        self.cookies.set_lifetime(policy.lifetimes.session);
+        self.policy.set(policy);
+        Ok(())
     }
 
     /// The present second.
@@ -146,7 +208,28 @@ impl App {
 
     /// A number by which a person can name a failed request, and the operator find it in the log.
     pub fn next_request_id(&self) -> String {
-        format!("{:08x}", self.requests.fetch_add(1, Ordering::Relaxed) & 0xffff_ffff)
+        REQUEST_ID
+            .try_with(Clone::clone)
+            .unwrap_or_else(|_| format!("{:08x}", self.requests.fetch_add(1, Ordering::Relaxed) & 0xffff_ffff))
+    }
+
+    /// Commits, and remembers whether the store took it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn commit(&self, changes: Vec<Change>) -> Result<(), CommitError> {
+        let begun = Instant::now();
+        let done = self.store.commit(changes).await;
+        let outcome = match &done {
+            Ok(()) => "durable",
+            Err(CommitError::Conflict(_)) => "conflict",
+            Err(CommitError::Unavailable(_)) => "unavailable",
+        };
+        self.store_failed.store(matches!(done, Err(CommitError::Unavailable(_))), Ordering::Relaxed);
+        if let Some(metrics) = &self.metrics {
+            metrics.committed(outcome, begun.elapsed());
+        }
+        done
     }
 
     /// Loads the facts, decides, commits what follows, and replies; on a conflict decides again on new facts. A
@@ -165,7 +248,7 @@ impl App {
             if verdict.changes.is_empty() {
                 return verdict.reply.map_err(Failure::Refused);
             }
-            match self.store.commit(verdict.changes).await {
+            match self.commit(verdict.changes).await {
                 Ok(()) => return verdict.reply.map_err(Failure::Refused),
                 Err(CommitError::Conflict(conflict)) => tracing::debug!(%conflict, "deciding again"),
                 Err(CommitError::Unavailable(error)) => return Err(error.into()),
@@ -181,9 +264,10 @@ impl App {
     pub fn public_keys(&self) -> Result<Vec<PublicKey>, StoreError> {
         let mut keys = Vec::new();
         self.store.read(&mut |state| keys = state.keys())?;
-        let ours = self.keys.public();
-        if !keys.iter().any(|key| key.id == ours.id) {
-            keys.push(ours);
+        for ours in self.keys.all_public() {
+            if !keys.iter().any(|key| key.id == ours.id) {
+                keys.push(ours);
+            }
         }
         Ok(keys)
     }

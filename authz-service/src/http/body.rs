@@ -1,12 +1,10 @@
 //! Reading a request's body: bounded in size and time. A body is read also when the request is refused, because a
 //! connection with an unread body cannot be used again.
 
-use std::time::Duration;
-
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::rt::time::timeout;
-use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::web::{Bytes, BytesMut, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt;
 use shared::oauth::error::ErrorCode;
@@ -18,42 +16,50 @@ use super::{pages, reply};
 use crate::protocol::Refusal;
 use crate::protocol::token::{self, BodyForm};
 
-/// The largest form or registration (contract C9).
-pub const MAX_BODY: usize = 64 * 1024;
-
-/// How long a body may take to arrive (contract C9).
-const BODY_TIME: Duration = Duration::from_secs(30);
-
 /// Why there is no body.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum NoBody {
-    /// More than [`MAX_BODY`].
-    TooLarge,
-    /// Not within 30 seconds, or the connection broke.
+    /// More than so many bytes.
+    TooLarge(usize),
+    /// Not in time, or the connection broke.
     Incomplete,
+    /// It holds more than it may.
+    Bounds(Refusal),
 }
 
-/// Reads a body whole.
+/// Reads a form whole.
 ///
 /// # Errors
 /// When it is too large, which an honest `Content-Length` tells before a byte is read, or does not arrive.
 pub async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, NoBody> {
-    if announced(request).is_some_and(|length| length > MAX_BODY as u64) {
-        return Err(NoBody::TooLarge);
+    let most = request.app_data::<Data<App>>().map_or(0, |app| app.policy.bounds.form_body);
+    read_at_most(request, payload, most).await
+}
+
+/// Reads a body of at most `most` bytes whole.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_at_most(request: &HttpRequest, payload: &mut Payload, most: usize) -> Result<Bytes, NoBody> {
+    let Some(app) = request.app_data::<Data<App>>() else { return Err(NoBody::Incomplete) };
+    if announced(request).is_some_and(|length| length > most as u64) {
+        return Err(NoBody::TooLarge(most));
     }
-    timeout(BODY_TIME, collect(payload)).await.unwrap_or(Err(NoBody::Incomplete))
+    let body = timeout(app.times.body, collect(payload, most)).await.unwrap_or(Err(NoBody::Incomplete))?;
+    app.policy.bounds.check(form(request), &body).map_err(NoBody::Bounds)?;
+    Ok(body)
 }
 
 fn announced(request: &HttpRequest) -> Option<u64> {
     request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-async fn collect(payload: &mut Payload) -> Result<Bytes, NoBody> {
+async fn collect(payload: &mut Payload, most: usize) -> Result<Bytes, NoBody> {
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| NoBody::Incomplete)?;
-        if body.len() + chunk.len() > MAX_BODY {
-            return Err(NoBody::TooLarge);
+        if body.len() + chunk.len() > most {
+            return Err(NoBody::TooLarge(most));
         }
         body.extend_from_slice(&chunk);
     }
@@ -66,10 +72,13 @@ pub fn form(request: &HttpRequest) -> Option<BodyForm> {
 }
 
 impl NoBody {
-    const fn status_and_text(self) -> (StatusCode, &'static str) {
+    fn status_and_text(&self) -> (StatusCode, String) {
         match self {
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 64 KiB"),
-            Self::Incomplete => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive"),
+            Self::TooLarge(most) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {} KiB", most.div_ceil(1024)))
+            }
+            Self::Incomplete => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive".to_owned()),
+            Self::Bounds(refusal) => (StatusCode::BAD_REQUEST, refusal.description()),
         }
     }
 }
@@ -77,7 +86,7 @@ impl NoBody {
 /// No body, at an endpoint for programs.
 pub fn refused(word: ErrorCode, why: NoBody) -> HttpResponse {
     let (status, text) = why.status_and_text();
-    reply::error(status, word, text)
+    reply::error(status, word, &text)
 }
 
 /// No body, at a page.
@@ -85,7 +94,7 @@ pub fn refused_page(app: &App, endpoint: &'static str, why: NoBody) -> HttpRespo
     let (status, text) = why.status_and_text();
     let id = app.next_request_id();
     tracing::info!(endpoint, id, text, "refused");
-    app.pages.error(status, "The app's request cannot be followed", "invalid_request", text, pages::ASK_THE_APP, &id)
+    app.pages.error(status, "The app's request cannot be followed", "invalid_request", &text, pages::ASK_THE_APP, &id)
 }
 
 /// Whether a browser says that the form was sent from a page of ours: a second line behind the sealed fields. A

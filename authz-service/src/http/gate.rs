@@ -3,10 +3,13 @@
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CACHE_CONTROL, HOST, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
+};
 use actix_web::http::{ConnectionType, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::web::{Data, Payload};
@@ -14,16 +17,11 @@ use actix_web::{Error, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 use shared::oauth::error::ErrorCode;
 use shared::uri::Parts;
+use tracing::Instrument;
 
-use super::app::App;
+use super::app::{App, REQUEST_ID};
 use super::routes::OpenToAll;
 use super::{body, reply};
-
-/// The longest request target (contract C9: request line 16 KiB).
-const MAX_TARGET: usize = 16 * 1024;
-
-/// The largest header block (contract C9).
-const MAX_HEADERS: usize = 32 * 1024;
 
 /// The gate.
 ///
@@ -37,28 +35,54 @@ pub async fn gate(
         return Ok(request.into_response(HttpResponse::InternalServerError()));
     };
     let _counted = InFlight::count(&app.in_flight);
+    let id = request_id(&app, &request);
+    let begun = Instant::now();
+    let method = request.method().clone();
+    let count = |endpoint, status: StatusCode| {
+        if let Some(metrics) = &app.metrics {
+            metrics.answered(endpoint, method.as_str(), status.as_u16(), begun.elapsed());
+        }
+    };
     if let Err((status, text)) = check(&app, &request) {
         // Read the body all the same: the next request on this connection begins behind it.
         if let Ok(mut payload) = request.extract::<Payload>().await {
             drop(body::read(request.request(), &mut payload).await);
         }
         let mut response = reply::error(status, ErrorCode::InvalidRequest, text);
-        finish(response.headers_mut(), false);
+        finish(response.headers_mut(), None);
+        name(response.headers_mut(), &id);
+        count(None, status);
         return Ok(request.into_response(response));
     }
     // The request may not be kept: the router needs it for itself. So a failure is an error that knows its answer.
     let path = reply::escaped(request.path(), 100);
-    let mut response = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+    let span = tracing::info_span!("request", id);
+    let answer = REQUEST_ID.scope(id.clone(), next.call(request)).instrument(span);
+    let mut response = match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(Ok(response)) => response.map_into_boxed_body(),
-        Ok(Err(error)) => return Err(Broken::unreadable(&error).into()),
-        Err(_) => return Err(Broken::panicked(&app, &path).into()),
+        Ok(Err(error)) => {
+            let broken = Broken::unreadable(&error, id);
+            count(None, broken.status);
+            return Err(broken.into());
+        }
+        Err(_) => {
+            count(None, StatusCode::INTERNAL_SERVER_ERROR);
+            return Err(Broken::panicked(id, &path).into());
+        }
     };
     if app.stopping.load(Ordering::Relaxed) {
         // A busy connection would keep us until it is cut in the middle of an answer (F-20).
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
+    count(response.request().match_pattern(), response.status());
     let open = response.request().app_data::<OpenToAll>().is_some();
-    finish(response.headers_mut(), open);
+    let origin = response.request().headers().get(ORIGIN).cloned();
+    finish(response.headers_mut(), open.then(|| Open { allowed: app.cors.as_deref(), origin }));
+    if app.is_public_https {
+        let forever = HeaderValue::from_static("max-age=31536000");
+        response.headers_mut().insert(HeaderName::from_static("strict-transport-security"), forever);
+    }
+    name(response.headers_mut(), &id);
     Ok(response)
 }
 
@@ -68,21 +92,21 @@ struct Broken {
     status: StatusCode,
     word: ErrorCode,
     text: String,
+    id: String,
 }
 
 impl Broken {
-    fn unreadable(error: &Error) -> Self {
+    fn unreadable(error: &Error, id: String) -> Self {
         let status = error.as_response_error().status_code();
         let word = if status.is_server_error() { ErrorCode::ServerError } else { ErrorCode::InvalidRequest };
-        Self { status, word, text: "the request cannot be read".to_owned() }
+        Self { status, word, text: "the request cannot be read".to_owned(), id }
     }
 
     /// HTP-07: the process lives, and the log knows which request it was.
-    fn panicked(app: &App, path: &str) -> Self {
-        let id = app.next_request_id();
+    fn panicked(id: String, path: &str) -> Self {
         tracing::error!(id, path, "an endpoint panicked");
         let text = format!("the service failed; its log says more (request {id})");
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, word: ErrorCode::ServerError, text }
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, word: ErrorCode::ServerError, text, id }
     }
 }
 
@@ -99,20 +123,32 @@ impl ResponseError for Broken {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = reply::error(self.status, self.word, &self.text);
-        finish(response.headers_mut(), false);
+        finish(response.headers_mut(), None);
+        name(response.headers_mut(), &self.id);
         response
     }
 }
 
 /// Checks what no endpoint should have to look at.
 fn check(app: &App, request: &ServiceRequest) -> Result<(), (StatusCode, &'static str)> {
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    if app.proxies_only && !peer.is_some_and(|peer| peer.is_loopback() || app.proxies.trusts(peer)) {
+        // Health is asked by those who watch, and tells nothing.
+        if !["/health", "/ready"].contains(&request.path()) {
+            return Err((StatusCode::FORBIDDEN, "this service is reached through its proxy only"));
+        }
+    }
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    if target > MAX_TARGET {
-        return Err((StatusCode::URI_TOO_LONG, "the request line is longer than 16 KiB"));
+    let bounds = &app.policy.bounds;
+    if target > bounds.request_line {
+        return Err((StatusCode::URI_TOO_LONG, "the request line is too long"));
     }
     let headers: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if headers > MAX_HEADERS {
-        return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are larger than 32 KiB"));
+    if headers > bounds.headers {
+        return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are too large"));
+    }
+    if request.query_string().len() > 1 && bounds.check_form(request.query_string().as_bytes()).is_err() {
+        return Err((StatusCode::BAD_REQUEST, "the query has too many parameters, or one that is too long"));
     }
     let mut hosts = request.headers().get_all(HOST);
     let (host, second) = (hosts.next(), hosts.next());
@@ -155,8 +191,55 @@ fn is_allowed(allowed: &[String], host: &str) -> bool {
     allowed.iter().any(|one| one.eq_ignore_ascii_case(name))
 }
 
+/// The name of a request: a proxy of ours may give it, so that its log and ours agree; else we draw one.
+fn request_id(app: &App, request: &ServiceRequest) -> String {
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    let given = request.headers().get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    match given {
+        Some(id) if peer.is_some_and(|peer| app.proxies.trusts(peer)) && is_short(id) && id.bytes().all(plain) => {
+            id.to_owned()
+        }
+        _ => app.next_request_id(),
+    }
+}
+
+fn is_short(id: &str) -> bool {
+    (1..=64).contains(&id.len())
+}
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Tells the caller how the request is called in our log.
+fn name(headers: &mut HeaderMap, id: &str) {
+    if let Ok(value) = HeaderValue::from_str(id) {
+        headers.insert(X_REQUEST_ID, value);
+    }
+}
+
+/// An answer that pages of other origins may read: of all, or of those that the operator allows.
+struct Open<'a> {
+    allowed: Option<&'a [String]>,
+    origin: Option<HeaderValue>,
+}
+
+impl Open<'_> {
+    fn allow(&self, headers: &mut HeaderMap) {
+        let Some(allowed) = self.allowed else {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            return;
+        };
+        headers.append(VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) =
+            self.origin.as_ref().filter(|one| allowed.iter().any(|known| known.as_bytes() == one.as_bytes()))
+        {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        }
+    }
+}
+
 /// Headers that every answer has (contract C2). Whoever wants to be kept says so itself.
-fn finish(headers: &mut HeaderMap, open_to_all: bool) {
+fn finish(headers: &mut HeaderMap, open: Option<Open<'_>>) {
     let put = |headers: &mut HeaderMap, name: &'static str, value: &'static str| {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     };
@@ -164,9 +247,9 @@ fn finish(headers: &mut HeaderMap, open_to_all: bool) {
     if !headers.contains_key(CACHE_CONTROL) {
         put(headers, "cache-control", "no-store");
     }
-    if open_to_all {
-        put(headers, "access-control-allow-origin", "*");
-        put(headers, "access-control-expose-headers", "WWW-Authenticate, Retry-After");
+    if let Some(open) = open {
+        open.allow(headers);
+        put(headers, "access-control-expose-headers", "WWW-Authenticate, Retry-After, X-Request-Id");
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Endpoint {
     pub url: String,
 }
 
-const ENDPOINTS: [(&str, &str); 9] = [
+const ENDPOINTS: [(&str, &str); 11] = [
     ("metadata", "/.well-known/oauth-authorization-server"),
     ("registration", "/register"),
     ("authorization", "/oauth/authorize"),
@@ -28,6 +28,8 @@ const ENDPOINTS: [(&str, &str); 9] = [
     ("keys", "/oauth/jwks"),
     ("openid_configuration", "/.well-known/openid-configuration"),
     ("health", "/health"),
+    ("documentation", "/docs"),
+    ("openapi", "/openapi.json"),
 ];
 
 /// The index.

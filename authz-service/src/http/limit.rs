@@ -3,32 +3,52 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use actix_web::HttpRequest;
+use actix_web::web::Data;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use shared::secret::TokenHash;
 use shared::time::Timestamp;
 
-/// Registrations that one address may make in a minute (RFC 7591 section 5, REG-17).
-const REGISTRATIONS: NonZeroU32 = NonZeroU32::new(120).unwrap();
+use super::app::App;
+use super::live::Live;
 
-/// Failed logins per minute from one address to one account (OAuth 2.1 section 7.7; NIST SP 800-63B section 3.2.2).
-const FAILED_LOGINS: u32 = 10;
+/// How often one address may do what, in a minute.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rates {
+    /// Registrations (RFC 7591 section 5, REG-17).
+    pub registrations: NonZeroU32,
+    /// Failed logins to one account (OAuth 2.1 section 7.7; NIST SP 800-63B section 3.2.2).
+    pub failed_logins: NonZeroU32,
+    /// Failed logins to whatever accounts: each costs us tens of milliseconds.
+    pub failed_logins_in_all: NonZeroU32,
+    /// Failed client authentications for one client (TOK-19).
+    pub failed_clients: NonZeroU32,
+}
 
-/// Failed logins per minute from one address to whatever accounts: each costs us tens of milliseconds.
-const FAILED_LOGINS_IN_ALL: u32 = 60;
-
-/// Failed client authentications per minute from one address for one client (TOK-19).
-const FAILED_CLIENTS: u32 = 60;
+impl Default for Rates {
+    fn default() -> Self {
+        const fn per_minute(n: u32) -> NonZeroU32 {
+            NonZeroU32::new(n).unwrap()
+        }
+        Self {
+            registrations: per_minute(120),
+            failed_logins: per_minute(10),
+            failed_logins_in_all: per_minute(60),
+            failed_clients: per_minute(60),
+        }
+    }
+}
 
 /// Keys that are remembered before the old ones are swept out.
 const MOST_KEYS: usize = 50_000;
 
 /// The limiters.
 pub struct Limits {
-    registrations: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    registrations: Live<Option<DefaultKeyedRateLimiter<IpAddr>>>,
     clock: DefaultClock,
     /// By account.
     logins: Failures,
@@ -39,16 +59,25 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits; none with `on` false, for tests and measurements on loopback.
-    pub fn new(on: bool) -> Self {
-        let quota = Quota::per_minute(REGISTRATIONS);
-        Self {
-            registrations: on.then(|| RateLimiter::dashmap(quota)),
+    /// The limits; none without `rates`, for tests and measurements on loopback.
+    pub fn new(rates: Option<&Rates>) -> Self {
+        let limits = Self {
+            registrations: Live::new(None),
             clock: DefaultClock::default(),
-            logins: Failures::new(on.then_some(FAILED_LOGINS)),
-            all_logins: Failures::new(on.then_some(FAILED_LOGINS_IN_ALL)),
-            clients: Failures::new(on.then_some(FAILED_CLIENTS)),
-        }
+            logins: Failures::new(None),
+            all_logins: Failures::new(None),
+            clients: Failures::new(None),
+        };
+        limits.set(rates);
+        limits
+    }
+
+    /// Other rates from now on. Failures of this minute stay counted; registrations are counted anew.
+    pub fn set(&self, rates: Option<&Rates>) {
+        self.registrations.set(rates.map(|rates| RateLimiter::dashmap(Quota::per_minute(rates.registrations))));
+        self.logins.set(rates.map(|rates| rates.failed_logins));
+        self.all_logins.set(rates.map(|rates| rates.failed_logins_in_all));
+        self.clients.set(rates.map(|rates| rates.failed_clients));
     }
 
     /// Counts a registration; the seconds to wait when it is one too many.
@@ -56,7 +85,7 @@ impl Limits {
     /// # Errors
     /// The seconds.
     pub fn register(&self, source: IpAddr) -> Result<(), u64> {
-        let Some(limiter) = &self.registrations else { return Ok(()) };
+        let Some(limiter) = &*self.registrations else { return Ok(()) };
         if limiter.len() > MOST_KEYS {
             limiter.retain_recent();
         }
@@ -84,7 +113,7 @@ impl Limits {
 
     /// Forgets addresses that have been quiet.
     pub fn sweep(&self, now: Timestamp) {
-        if let Some(limiter) = &self.registrations {
+        if let Some(limiter) = &*self.registrations {
             limiter.retain_recent();
         }
         self.logins.sweep(now);
@@ -96,7 +125,8 @@ impl Limits {
 /// Counts failures per minute. Unlike a permit, which is spent by asking, a failure is known only afterwards: so one
 /// looks first, and counts later.
 pub struct Failures {
-    most: Option<u32>,
+    /// 0 for as many as one likes.
+    most: AtomicU32,
     counts: Mutex<HashMap<(IpAddr, TokenHash), Count>>,
 }
 
@@ -107,8 +137,16 @@ struct Count {
 }
 
 impl Failures {
-    fn new(most: Option<u32>) -> Self {
-        Self { most, counts: Mutex::default() }
+    fn new(most: Option<NonZeroU32>) -> Self {
+        Self { most: AtomicU32::new(most.map_or(0, NonZeroU32::get)), counts: Mutex::default() }
+    }
+
+    fn set(&self, most: Option<NonZeroU32>) {
+        self.most.store(most.map_or(0, NonZeroU32::get), Ordering::Relaxed);
+    }
+
+    fn most(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.most.load(Ordering::Relaxed))
     }
 
     /// Whether `source` has failed too often with `name` in this minute: the seconds to wait.
@@ -116,18 +154,18 @@ impl Failures {
     /// # Errors
     /// The seconds.
     pub fn check(&self, source: IpAddr, name: &str, now: Timestamp) -> Result<(), u64> {
-        let Some(most) = self.most else { return Ok(()) };
+        let Some(most) = self.most() else { return Ok(()) };
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let found = counts.get(&(source, key(name)));
         match found {
-            Some(count) if count.minute == now.0 / 60 && count.failures >= most => Err(60 - now.0 % 60),
+            Some(count) if count.minute == now.0 / 60 && count.failures >= most.get() => Err(60 - now.0 % 60),
             _ => Ok(()),
         }
     }
 
     /// Counts a failure.
     pub fn count(&self, source: IpAddr, name: &str, now: Timestamp) {
-        if self.most.is_none() {
+        if self.most().is_none() {
             return;
         }
         let minute = now.0 / 60;
@@ -165,9 +203,12 @@ fn key(name: &str) -> TokenHash {
     TokenHash::of(name.as_bytes())
 }
 
-/// The address that a request comes from; of IPv6 the network, since one household has 2^64 addresses.
+/// The address that a request comes from, or the one that a proxy of ours says it does; of IPv6 the network, since one household has 2^64 addresses.
 pub fn source(request: &HttpRequest) -> IpAddr {
-    match request.peer_addr().map(|peer| peer.ip().to_canonical()) {
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    let app = request.app_data::<Data<App>>();
+    let client = peer.map(|peer| app.map_or(peer, |app| app.proxies.client(peer, request.headers())));
+    match client {
         Some(IpAddr::V6(address)) if !address.is_loopback() => {
             let [a, b, c, d, ..] = address.segments();
             IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
@@ -183,7 +224,7 @@ mod tests {
 
     #[test]
     fn tok_19_failures_block_one_source_and_name_until_the_minute_is_over() {
-        let failures = Failures::new(Some(2));
+        let failures = Failures::new(NonZeroU32::new(2));
         let (here, there) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
         let now = Timestamp(600);
         failures.count(here, "a", now);
@@ -197,9 +238,9 @@ mod tests {
 
     #[test]
     fn ui_08_an_address_that_tries_many_accounts_waits_too() {
-        let limits = Limits::new(true);
+        let limits = Limits::new(Some(&Rates::default()));
         let (here, now) = (IpAddr::from([127, 0, 0, 1]), Timestamp(600));
-        for n in 0..FAILED_LOGINS_IN_ALL {
+        for n in 0..Rates::default().failed_logins_in_all.get() {
             assert_eq!(limits.log_in(here, &n.to_string(), now), Ok(()));
         }
         assert_eq!(limits.log_in(here, "another", now), Err(60));
@@ -210,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let failures = Failures::new(Some(2));
+        let failures = Failures::new(NonZeroU32::new(2));
         let here = IpAddr::from([127, 0, 0, 1]);
         for n in 0..MOST_KEYS + 10 {
             failures.count(here, &n.to_string(), Timestamp(600));
@@ -220,13 +261,27 @@ mod tests {
 
     #[test]
     fn reg_17_one_address_registers_so_often_in_a_minute() {
-        let limits = Limits::new(true);
+        let limits = Limits::new(Some(&Rates::default()));
         let (here, there) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
-        for _ in 0..REGISTRATIONS.get() {
+        for _ in 0..Rates::default().registrations.get() {
             assert_eq!(limits.register(here), Ok(()));
         }
         assert!((1..=2).contains(&limits.register(here).unwrap_err()));
         assert_eq!(limits.register(there), Ok(()));
-        assert_eq!(Limits::new(false).register(here), Ok(()));
+        assert_eq!(Limits::new(None).register(here), Ok(()));
+    }
+
+    #[test]
+    fn rates_change_while_it_runs() {
+        let limits = Limits::new(None);
+        let (here, now) = (IpAddr::from([127, 0, 0, 1]), Timestamp(600));
+        let one = NonZeroU32::MIN;
+        limits.set(Some(&Rates { registrations: one, failed_clients: one, ..Rates::default() }));
+        assert_eq!(limits.register(here), Ok(()));
+        assert!(limits.register(here).is_err());
+        limits.clients.count(here, "a", now);
+        assert!(limits.clients.check(here, "a", now).is_err());
+        limits.set(None);
+        assert_eq!((limits.register(here), limits.clients.check(here, "a", now)), (Ok(()), Ok(())));
     }
 }

@@ -41,7 +41,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         Ok(transaction) => transaction,
         Err(refusal) => return pages::refused(&app, ENDPOINT, &refusal),
     };
-    if let Err(refusal) = transaction.in_time(app.now()) {
+    if let Err(refusal) = transaction.in_time(&app.policy, app.now()) {
         return pages::refused(&app, ENDPOINT, &refusal);
     }
     let typed = form.take("username").unwrap_or_default().trim().to_owned();
@@ -83,7 +83,7 @@ async fn log_in(app: &App, typed: &str, form: &mut Parameters) -> Result<Secret,
     let decide = |facts: &shared::state::Facts, now| {
         // The password may have been changed while we compared.
         let unchanged = facts.user.as_ref().is_some_and(|user| user.password == stored);
-        interact::log_in(&name, right && unchanged, facts, &fresh, now)
+        interact::log_in(&name, right && unchanged, facts, &app.policy, &fresh, now)
     };
     app.settle(&wanted, decide).await?;
     Ok(fresh)

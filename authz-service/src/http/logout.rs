@@ -35,7 +35,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         return pages::failed_alone(&app, ENDPOINT, &failure);
     }
     tracing::info!(endpoint = ENDPOINT, "logged out");
-    let answer = if transaction.query.is_empty() || transaction.in_time(app.now()).is_err() {
+    let answer = if transaction.query.is_empty() || transaction.in_time(&app.policy, app.now()).is_err() {
         app.pages.message("Signed out", "You are signed out. You can close this page.")
     } else {
         reply::redirect(true, &format!("{}{}", app.prefix, transaction.target()))

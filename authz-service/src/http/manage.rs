@@ -24,11 +24,11 @@ pub async fn get(app: Data<App>, http: HttpRequest) -> HttpResponse {
 
 /// Replaces it.
 pub async fn put(app: Data<App>, http: HttpRequest, mut payload: Payload) -> HttpResponse {
-    let body = match body::read(&http, &mut payload).await {
+    let body = match body::read_at_most(&http, &mut payload, app.policy.bounds.registration_body).await {
         Ok(body) => body,
         Err(why) => return body::refused(ErrorCode::InvalidClientMetadata, why),
     };
-    let replacement = Replacement::parse(body::form(&http) == Some(BodyForm::Json), &body);
+    let replacement = Replacement::parse(body::form(&http) == Some(BodyForm::Json), &body, &app.policy.bounds);
     answer(&app, &http, Wish::Replace(Box::new(replacement))).await
 }
 

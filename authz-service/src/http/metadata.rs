@@ -1,10 +1,12 @@
 //! The well-known documents and the public keys (RFC 8414, RFC 7517).
 
-use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::json;
 
-use super::app::App;
+use super::app::{App, Failure};
 use super::reply;
 use crate::protocol::metadata;
 
@@ -25,6 +27,24 @@ pub async fn oauth(app: Data<App>) -> HttpResponse {
 pub async fn openid(app: Data<App>) -> HttpResponse {
     document(app.documents.openid.clone())
 }
+
+/// `GET /.well-known/oauth-protected-resource` and the same with a resource's path behind it (RFC 9728 section 3.1).
+pub async fn resource(app: Data<App>, http: HttpRequest) -> HttpResponse {
+    let path = http.path().strip_prefix(RESOURCE).unwrap_or_default();
+    match metadata::resource_document(&app.policy, path) {
+        Some(found) => match serde_json::to_vec(&found) {
+            Ok(bytes) => document(Bytes::from(bytes)),
+            Err(error) => reply::failed(&app, "resource metadata", &Failure::Internal(error.to_string())),
+        },
+        None => {
+            let body = json!({ "error": "not_found", "error_description": "no resource of this server has that path" });
+            reply::json(StatusCode::NOT_FOUND, &body)
+        }
+    }
+}
+
+/// Where resources are described.
+pub const RESOURCE: &str = "/.well-known/oauth-protected-resource";
 
 /// `GET /oauth/jwks`.
 pub async fn jwks(app: Data<App>) -> HttpResponse {

@@ -15,7 +15,7 @@ const ENDPOINT: &str = "register";
 
 /// The endpoint.
 pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> HttpResponse {
-    let body = match body::read(&http, &mut payload).await {
+    let body = match body::read_at_most(&http, &mut payload, app.policy.bounds.registration_body).await {
         Ok(body) => body,
         Err(why) => return body::refused(ErrorCode::InvalidClientMetadata, why),
     };
@@ -28,7 +28,8 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         Ok(initial) => initial,
         Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
     };
-    let request = Registering { sent: register::parse(body::form(&http) == Some(BodyForm::Json), &body), initial };
+    let is_json = body::form(&http) == Some(BodyForm::Json);
+    let request = Registering { sent: register::parse(is_json, &body, &app.policy.bounds), initial };
     let fresh = FreshClient { id: random_uuid(), secret: Secret::random(), token: Secret::random() };
     let decide = |facts: &_, now| register::decide(&request, facts, &app.policy, &fresh, now);
     match app.settle(&request.wants(), decide).await {

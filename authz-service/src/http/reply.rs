@@ -10,7 +10,6 @@ use shared::oauth::error::{ErrorBody, ErrorCode};
 use super::app::{App, Failure};
 use crate::protocol::Refusal;
 use crate::protocol::cimd::DocumentFault;
-use crate::protocol::policy::MAX_STATE;
 
 /// How long to wait when the store does not answer, in seconds.
 pub const TRY_AGAIN: u64 = 5;
@@ -38,10 +37,18 @@ pub fn error(status: StatusCode, code: ErrorCode, description: &str) -> HttpResp
 pub fn failed(app: &App, endpoint: &'static str, failure: &Failure) -> HttpResponse {
     match failure {
         Failure::Refused(refusal) => {
+            counted(app, endpoint, refusal);
             tracing::info!(endpoint, error = refusal.code().as_str(), cause = %logged(refusal), "refused");
             refused(refusal)
         }
         Failure::Store(_) | Failure::Busy | Failure::Internal(_) => broken(app, endpoint, failure),
+    }
+}
+
+/// Counts a refusal, when somebody wants to know.
+pub fn counted(app: &App, endpoint: &'static str, refusal: &Refusal) {
+    if let Some(metrics) = &app.metrics {
+        metrics.refused(endpoint, refusal);
     }
 }
 
@@ -119,7 +126,7 @@ pub fn status(refusal: &Refusal) -> StatusCode {
 }
 
 /// The longest Location that we send: the longest redirect URI and state, both percent-encoded, and the code.
-const MAX_LOCATION: usize = 3 * (2048 + MAX_STATE) + 8192;
+const MAX_LOCATION: usize = 3 * (2048 + 16 * 1024) + 8192;
 
 /// Sends a browser on: 302 after a GET, 303 after a POST, so that a form is never posted on (RFC 9700 section 4.12).
 pub fn redirect(after_post: bool, location: &str) -> HttpResponse {

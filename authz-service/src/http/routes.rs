@@ -8,8 +8,8 @@ use shared::oauth::error::ErrorCode;
 
 use super::app::App;
 use super::{
-    account, authorize, body, consent, health, index, introspect, login, logout, manage, metadata, published, register,
-    reply, revoke, setup, token,
+    account, authorize, body, consent, health, index, introspect, login, logout, manage, metadata, openapi, published,
+    register, reply, revoke, setup, token,
 };
 
 /// One endpoint.
@@ -52,7 +52,7 @@ macro_rules! get_put_and_delete {
     };
 }
 
-const TABLE: &[Row] = &[
+static TABLE: &[Row] = &[
     Row { paths: &["/register", "/oauth/register"], routes: post!(register::post), cors: true },
     Row {
         paths: &["/register/{client}", "/oauth/register/{client}"],
@@ -76,17 +76,47 @@ const TABLE: &[Row] = &[
     Row { paths: &["/oauth/jwks"], routes: get!(metadata::jwks), cors: true },
     Row { paths: &["/.well-known/openid-configuration"], routes: get!(metadata::openid), cors: true },
     Row { paths: &["/assets/style.css"], routes: get!(setup::style), cors: false },
+    Row { paths: &["/openapi.json"], routes: get!(openapi::json), cors: true },
+    Row { paths: &["/docs"], routes: get!(openapi::docs), cors: false },
     Row { paths: &["/"], routes: get!(index::get), cors: false },
 ];
 
 /// Reached without the issuer's path too, by load balancers.
-const HEALTH: Row = Row { paths: &["/health"], routes: get!(health::get), cors: false };
+static HEALTH: [Row; 2] = [
+    Row { paths: &["/health"], routes: get!(health::get), cors: false },
+    Row { paths: &["/ready"], routes: get!(health::ready), cors: false },
+];
 
 /// The documents whose name goes between host and path (RFC 8414 section 3.1).
-const INSERTED: [(&str, Row); 2] = [
+static INSERTED: [(&str, Row); 2] = [
     ("/.well-known/oauth-authorization-server", Row { paths: &[], routes: get!(metadata::oauth), cors: true }),
     ("/.well-known/openid-configuration", Row { paths: &[], routes: get!(metadata::openid), cors: true }),
 ];
+
+/// Resources on our origin, each described under its own path (RFC 9728 section 3.1).
+static RESOURCE: Row = Row { paths: &[metadata::RESOURCE], routes: get!(metadata::resource), cors: true };
+
+/// Every endpoint: its paths, the main one first, below the issuer or below the host, and its methods.
+pub fn listed() -> impl Iterator<Item = Listed> {
+    let below = TABLE.iter().map(|row| (row, true));
+    let fixed = HEALTH.iter().chain([&RESOURCE]).map(|row| (row, false));
+    let row = |(row, below_issuer): (&'static Row, bool)| {
+        let methods = (row.routes)().into_iter().map(|(method, _)| method).collect();
+        Listed { paths: row.paths.to_vec(), below_issuer, methods }
+    };
+    let inserted = Listed { paths: vec![INSERTED[0].0], below_issuer: false, methods: vec![Method::GET] };
+    below.chain(fixed).map(row).chain([inserted])
+}
+
+/// One endpoint, to be described.
+pub struct Listed {
+    /// Its paths, the main one first.
+    pub paths: Vec<&'static str>,
+    /// Whether they begin with the issuer's path.
+    pub below_issuer: bool,
+    /// What it takes.
+    pub methods: Vec<Method>,
+}
 
 /// Mounts every endpoint. `prefix` is the issuer's path: empty, or `/tenant`.
 pub fn mount(prefix: &str) -> impl FnOnce(&mut ServiceConfig) {
@@ -98,7 +128,11 @@ pub fn mount(prefix: &str) -> impl FnOnce(&mut ServiceConfig) {
                 config.service(resource(&format!("{prefix}{path}"), row));
             }
         }
-        config.service(resource("/health", &HEALTH));
+        for row in &HEALTH {
+            config.service(resource(row.paths[0], row));
+        }
+        config.service(resource(metadata::RESOURCE, &RESOURCE));
+        config.service(resource(&format!("{}/{{path:.*}}", metadata::RESOURCE), &RESOURCE));
         for (name, row) in &INSERTED {
             // Without a path the OpenID document is in the table already.
             if !prefix.is_empty() || *name != "/.well-known/openid-configuration" {

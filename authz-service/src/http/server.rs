@@ -10,15 +10,10 @@ use actix_web::middleware::from_fn;
 use actix_web::rt::time::{Instant, sleep};
 use actix_web::web::Data;
 use actix_web::{App as Actix, HttpServer};
+use rustls::ServerConfig;
 
 use super::app::App;
 use super::{gate, routes};
-
-/// How long headers may take to arrive (contract C9).
-const HEADER_TIME: Duration = Duration::from_secs(10);
-
-/// How long a connection may wait for its next request.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// How long requests in flight may take to finish after SIGTERM (F-20).
 const STOP_TIME: Duration = Duration::from_millis(9_500);
@@ -27,18 +22,27 @@ const STOP_TIME: Duration = Duration::from_millis(9_500);
 ///
 /// # Errors
 /// When a listener cannot be used.
-pub fn start(app: Data<App>, listeners: Vec<TcpListener>, workers: usize) -> io::Result<Server> {
+pub fn start(
+    app: Data<App>,
+    listeners: Vec<TcpListener>,
+    workers: usize,
+    tls: Option<&ServerConfig>,
+) -> io::Result<Server> {
+    let times = app.times;
     let factory =
         move || Actix::new().app_data(app.clone()).wrap(from_fn(gate::gate)).configure(routes::mount(&app.prefix));
     let mut server = HttpServer::new(factory)
         .workers(workers)
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEADER_TIME)
+        .keep_alive(times.idle)
+        .client_request_timeout(times.headers)
         .tcp_nodelay(true)
         .disable_signals()
         .shutdown_timeout(1);
     for listener in listeners {
-        server = server.listen(listener)?;
+        server = match tls {
+            Some(tls) => server.listen_rustls_0_23(listener, tls.clone())?,
+            None => server.listen(listener)?,
+        };
     }
     Ok(server.run())
 }

@@ -1,10 +1,11 @@
 //! Cookies: who is logged in, and which browser a page was made for (UI-07).
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use actix_web::HttpRequest;
 use actix_web::http::header::COOKIE;
 use shared::secret::{Secret, TokenHash};
-
-use crate::protocol::policy::SESSION_LIFETIME;
+use shared::time::Seconds;
 
 /// How our cookies are called: with `__Host-` a sibling domain cannot set them (RFC 6265bis section 4.1.3.2), which
 /// only works over https.
@@ -12,6 +13,7 @@ pub struct Cookies {
     session: &'static str,
     browser: &'static str,
     secure: &'static str,
+    lifetime: AtomicU64,
 }
 
 /// What a request's cookies say.
@@ -31,13 +33,19 @@ impl Jar {
 }
 
 impl Cookies {
-    /// The names for an issuer with or without https.
-    pub fn new(https: bool) -> Self {
+    /// The names for an issuer with or without https, and how long a browser keeps them.
+    pub fn new(https: bool, lifetime: Seconds) -> Self {
+        let lifetime = AtomicU64::new(lifetime.0);
         if https {
-            Self { session: "__Host-authz_session", browser: "__Host-authz_browser", secure: "; Secure" }
+            Self { session: "__Host-authz_session", browser: "__Host-authz_browser", secure: "; Secure", lifetime }
         } else {
-            Self { session: "authz_session", browser: "authz_browser", secure: "" }
+            Self { session: "authz_session", browser: "authz_browser", secure: "", lifetime }
         }
+    }
+
+    /// How long browsers keep them from now on.
+    pub fn set_lifetime(&self, lifetime: Seconds) {
+        self.lifetime.store(lifetime.0, Ordering::Relaxed);
     }
 
     /// Reads our cookies. A name that stands twice is no cookie of ours: one of the two was planted.
@@ -62,12 +70,12 @@ impl Cookies {
 
     /// Logs a browser in.
     pub fn set_session(&self, secret: &Secret) -> String {
-        self.set(self.session, secret.expose(), SESSION_LIFETIME.0)
+        self.set(self.session, secret.expose(), self.lifetime.load(Ordering::Relaxed))
     }
 
     /// Names a browser.
     pub fn set_browser(&self, secret: &Secret) -> String {
-        self.set(self.browser, secret.expose(), SESSION_LIFETIME.0)
+        self.set(self.browser, secret.expose(), self.lifetime.load(Ordering::Relaxed))
     }
 
     /// Logs a browser out.
@@ -94,14 +102,14 @@ mod tests {
     #[test]
     fn ui_07_cookies_are_closed_to_scripts_and_sites() {
         let secret = Secret::random();
-        let plain = Cookies::new(false).set_session(&secret);
+        let plain = Cookies::new(false, Seconds(43_200)).set_session(&secret);
         assert!(
             plain.starts_with(&format!(
                 "authz_session={}; Path=/; Max-Age=43200; HttpOnly; SameSite=Lax",
                 secret.expose()
             ))
         );
-        let https = Cookies::new(true).set_session(&secret);
+        let https = Cookies::new(true, Seconds(43_200)).set_session(&secret);
         assert!(https.starts_with("__Host-authz_session=") && https.ends_with("; Secure"));
     }
 
@@ -117,7 +125,7 @@ mod tests {
             (String::new(), None),
         ] {
             let request = TestRequest::default().insert_header((COOKIE, header.clone())).to_http_request();
-            let jar = Cookies::new(false).read(&request);
+            let jar = Cookies::new(false, Seconds(43_200)).read(&request);
             assert_eq!(jar.session.as_ref().map(Secret::expose), session.map(String::as_str), "{header}");
         }
     }

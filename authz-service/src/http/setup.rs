@@ -63,7 +63,7 @@ async fn create(app: &App, token: &Secret, form: &mut Parameters) -> Result<Secr
     let name = setup::chosen(form.get("username"), password.expose())?;
     let hash = app.passwords.hash(password).await.ok_or(Failure::Busy)?.map_err(Failure::Internal)?;
     let session = Secret::random();
-    let decide = |facts: &_, now| setup::decide(token, &name, &hash, facts, &session, now);
+    let decide = |facts: &_, now| setup::decide(token, &name, &hash, facts, &app.policy, &session, now);
     app.settle(&Wanted::default(), decide).await?;
     Ok(session)
 }

@@ -10,6 +10,7 @@ use shared::time::Timestamp;
 use super::Verdict;
 use super::authorize::live_session;
 use super::interact;
+use super::policy::Policy;
 use super::refusal::Refusal;
 
 /// An app with access, as its person sees it.
@@ -134,7 +135,7 @@ impl Done {
 }
 
 /// Decides on a button.
-pub fn decide(action: &Action, facts: &Facts, now: Timestamp) -> Verdict<Done> {
+pub fn decide(action: &Action, facts: &Facts, policy: &Policy, now: Timestamp) -> Verdict<Done> {
     let Some(session) = live_session(facts, now) else { return Verdict::unchanged(Err(Refusal::NotLoggedIn)) };
     let user = session.user.clone();
     let revoked = |client| Change::GrantsRevoked { user: user.clone(), client, cause: RevocationCause::User };
@@ -144,7 +145,7 @@ pub fn decide(action: &Action, facts: &Facts, now: Timestamp) -> Verdict<Done> {
         Action::SignOutEverywhere => (vec![Change::SessionsClosed(user)], Done::SignedOut),
         Action::NewPassword { right: false, .. } => return Verdict::unchanged(Err(Refusal::WrongLogin)),
         Action::NewPassword { hash, session, .. } => {
-            let opened = Change::SessionOpened(interact::session(&user, session, now));
+            let opened = Change::SessionOpened(interact::session(&user, session, policy, now));
             (vec![Change::PasswordChanged { user, password: hash.clone() }, opened], Done::PasswordChanged)
         }
     };
@@ -156,7 +157,7 @@ mod tests {
     use shared::state::UserStage;
 
     use super::*;
-    use crate::protocol::sample::{NOW, client, with_session};
+    use crate::protocol::sample::{NOW, client, policy, with_session};
 
     fn new_password(right: bool) -> Action {
         Action::NewPassword { right, hash: "$argon2id$x".into(), session: Secret::new("fresh".into()) }
@@ -166,7 +167,7 @@ mod tests {
     fn check(action: &Action, change: impl FnOnce(&mut Facts), reply: Result<Done, Refusal>, changes: usize) {
         let mut facts = with_session();
         change(&mut facts);
-        let verdict = decide(action, &facts, NOW);
+        let verdict = decide(action, &facts, &policy(), NOW);
         assert_eq!(verdict.reply, reply);
         assert_eq!(verdict.changes.len(), changes);
     }

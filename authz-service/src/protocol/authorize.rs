@@ -10,12 +10,12 @@ use shared::secret::{Secret, TokenHash};
 use shared::state::{
     Change, Client, ClientOrigin, Code, CodeStage, Facts, Grant, GrantStage, Session, UserStage, Wanted,
 };
-use shared::time::Timestamp;
+use shared::time::{Seconds, Timestamp};
 use shared::uri::{ExactRedirect, Issuer, NoRedirect, Resource};
 
 use super::Verdict;
 use super::cimd;
-use super::policy::{CODE_LIFETIME, FRESH_LOGIN, MAX_STATE, Policy};
+use super::policy::{FRESH_LOGIN, Policy};
 use super::refusal::Refusal;
 
 /// An authorization request, read but not believed.
@@ -66,6 +66,7 @@ pub struct Asked {
     /// For which resource, in our spelling.
     pub resource: Resource,
     challenge: Challenge,
+    code_lifetime: Seconds,
 }
 
 /// What to do next.
@@ -219,7 +220,8 @@ pub fn check(request: &AuthorizeRequest, facts: &Facts, policy: &Policy, now: Ti
             NoRedirect::Unregistered => Refusal::RedirectUnregistered,
         })
     })?;
-    let reply_to = ReplyTo { redirect, state: request.state.clone().filter(|state| state.len() <= MAX_STATE) };
+    let reply_to =
+        ReplyTo { redirect, state: request.state.clone().filter(|state| state.len() <= policy.bounds.state) };
     // Anybody can register a client, or publish a document. Until somebody has logged in, an error must not send a browser where a
     // stranger wants it (RFC 9700 section 4.11.2).
     let client_may_know =
@@ -235,7 +237,7 @@ fn what_is_asked(
     policy: &Policy,
 ) -> Result<Asked, Refusal> {
     let rest = request.rest.as_ref().map_err(|error| Refusal::Form(error.clone()))?;
-    if request.state.as_ref().is_some_and(|state| state.len() > MAX_STATE) {
+    if request.state.as_ref().is_some_and(|state| state.len() > policy.bounds.state) {
         return Err(Refusal::Malformed("state"));
     }
     match rest.get("response_type") {
@@ -250,7 +252,8 @@ fn what_is_asked(
         .map_err(Refusal::Challenge)?;
     let resource = policy.resource(request.resources.iter().map(String::as_str))?;
     let scopes = scopes(rest.get("scope"), client, policy)?;
-    Ok(Asked { client: client.clone(), reply_to: reply_to.clone(), scopes, resource, challenge })
+    let code_lifetime = policy.lifetimes.code;
+    Ok(Asked { client: client.clone(), reply_to: reply_to.clone(), scopes, resource, challenge, code_lifetime })
 }
 
 /// What is asked for, without what nobody here knows (AUZ-12: the person sees the smaller list). A client's
@@ -332,7 +335,7 @@ impl Asked {
             grant: fresh.grant,
             redirect_uri: self.reply_to.redirect.to_uri(),
             challenge: self.challenge,
-            expires: now + CODE_LIFETIME,
+            expires: now + self.code_lifetime,
             stage: CodeStage::Issued,
         };
         described.into_iter().chain([Change::Approved { grant, code }]).collect()
@@ -542,7 +545,10 @@ mod tests {
         let [Change::Approved { grant, code }] = &verdict.changes[..] else { panic!("{:?}", verdict.changes) };
         assert_eq!((grant.client.clone(), grant.user.as_str()), (client().id, "demo"));
         assert_eq!(code.redirect_uri.as_str(), "http://127.0.0.1:49152/cb");
-        assert_eq!((code.challenge.text().as_str(), code.expires), (CHALLENGE, NOW + CODE_LIFETIME));
+        assert_eq!(
+            (code.challenge.text().as_str(), code.expires),
+            (CHALLENGE, NOW + crate::protocol::policy::CODE_LIFETIME)
+        );
         assert_eq!(code.hash, fresh_code().code.hash());
     }
 }

@@ -154,7 +154,7 @@ fn client(url: &DocumentUrl, body: &[u8], policy: &Policy, now: Timestamp) -> Re
     if value.get("client_secret").is_some() || value.get("client_secret_expires_at").is_some() {
         return Err(wrong("it holds a client_secret, which everybody can read"));
     }
-    let sent = register::from_value(value)?;
+    let sent = register::from_value(value, &policy.bounds)?;
     if sent.client_name.as_ref().is_none_or(|name| name.trim().is_empty()) {
         return Err(wrong("client_name is required"));
     }

@@ -12,7 +12,7 @@ use shared::uri::Resource;
 use super::Verdict;
 use super::authorize::{self, Asked, AuthorizeRequest, FreshCode, Refused, ReplyTo};
 use super::cimd;
-use super::policy::{PAGE_LIFETIME, Policy, SESSION_LIFETIME};
+use super::policy::Policy;
 use super::refusal::Refusal;
 
 /// What a login or consent page carries through the browser, under a seal of ours.
@@ -92,8 +92,8 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Refusal::PageExpired`].
-    pub fn in_time(&self, now: Timestamp) -> Result<(), Refusal> {
-        if self.issued + PAGE_LIFETIME < now { Err(Refusal::PageExpired) } else { Ok(()) }
+    pub fn in_time(&self, policy: &Policy, now: Timestamp) -> Result<(), Refusal> {
+        if self.issued + policy.lifetimes.page < now { Err(Refusal::PageExpired) } else { Ok(()) }
     }
 }
 
@@ -196,7 +196,7 @@ fn consented(
     now: Timestamp,
 ) -> Result<(Asked, UserName), Refused> {
     let session = authorize::live_session(facts, now).ok_or(Refused::Page(Refusal::NotLoggedIn))?;
-    answer.transaction.in_time(now).map_err(Refused::Page)?;
+    answer.transaction.in_time(policy, now).map_err(Refused::Page)?;
     if facts.grant.is_some() {
         return Err(Refused::Page(Refusal::PageAnswered));
     }
@@ -212,17 +212,24 @@ fn consented(
 }
 
 /// Decides on a login, after the password was compared: `right` says how that ended.
-pub fn log_in(name: &UserName, right: bool, facts: &Facts, fresh: &Secret, now: Timestamp) -> Verdict<()> {
+pub fn log_in(
+    name: &UserName,
+    right: bool,
+    facts: &Facts,
+    policy: &Policy,
+    fresh: &Secret,
+    now: Timestamp,
+) -> Verdict<()> {
     let enabled = facts.user.as_ref().is_some_and(|user| user.name == *name && user.stage == UserStage::Enabled);
     if !right || !enabled {
         return Verdict::unchanged(Err(Refusal::WrongLogin));
     }
-    Verdict { changes: vec![Change::SessionOpened(session(name, fresh, now))], reply: Ok(()) }
+    Verdict { changes: vec![Change::SessionOpened(session(name, fresh, policy, now))], reply: Ok(()) }
 }
 
 /// A session that starts now.
-pub(super) fn session(name: &UserName, fresh: &Secret, now: Timestamp) -> Session {
-    Session { hash: fresh.hash(), user: name.clone(), created: now, expires: now + SESSION_LIFETIME }
+pub(super) fn session(name: &UserName, fresh: &Secret, policy: &Policy, now: Timestamp) -> Session {
+    Session { hash: fresh.hash(), user: name.clone(), created: now, expires: now + policy.lifetimes.session }
 }
 
 #[cfg(test)]
@@ -272,7 +279,7 @@ mod tests {
         use Decision::{Allow, Deny};
         check(Allow, |_, _| {}, NOW, Ok(()), 1);
         check(Deny, |_, _| {}, NOW, Err(Refusal::Denied), 1);
-        check(Allow, |_, _| {}, NOW + PAGE_LIFETIME, Ok(()), 1);
+        check(Allow, |_, _| {}, NOW + policy().lifetimes.page, Ok(()), 1);
         check(Allow, |_, _| {}, Timestamp(NOW.0 + 601), Err(Refusal::PageExpired), 0);
         check(Allow, |_, facts| facts.grant = Some(grant()), NOW, Err(Refusal::PageAnswered), 0);
         check(Deny, |_, facts| facts.grant = Some(grant()), NOW, Err(Refusal::PageAnswered), 0);
@@ -320,7 +327,7 @@ mod tests {
     fn ui_08_a_login_needs_the_right_password_and_an_enabled_account() {
         let name = user().name;
         let secret = Secret::new("cookie".into());
-        let ask = |right: bool, facts: &Facts| log_in(&name, right, facts, &secret, NOW).reply;
+        let ask = |right: bool, facts: &Facts| log_in(&name, right, facts, &policy(), &secret, NOW).reply;
         assert_eq!(ask(true, &with_grant(GrantStage::Live)), Ok(()));
         assert_eq!(ask(false, &with_grant(GrantStage::Live)), Err(Refusal::WrongLogin));
         assert_eq!(ask(true, &Facts::default()), Err(Refusal::WrongLogin));

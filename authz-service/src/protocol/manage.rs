@@ -9,6 +9,7 @@ use shared::state::{Change, Client, ClientOrigin, ClientSecret, Facts, Wanted};
 use shared::time::Timestamp;
 
 use super::Verdict;
+use super::bounds::Bounds;
 use super::policy::{Policy, SECRET_GRACE};
 use super::refusal::Refusal;
 use super::register;
@@ -68,7 +69,7 @@ impl Replacement {
     ///
     /// # Errors
     /// When it is no JSON object, or has a member that does not belong there.
-    pub fn parse(is_json: bool, body: &[u8]) -> Result<Self, Refusal> {
+    pub fn parse(is_json: bool, body: &[u8], bounds: &Bounds) -> Result<Self, Refusal> {
         let wrong = |why: &str| Refusal::Body(why.to_owned());
         if !is_json {
             return Err(wrong("Content-Type must be application/json"));
@@ -86,7 +87,7 @@ impl Replacement {
             Some(Value::String(secret)) => Some(Secret::new(secret)),
             Some(_) => return Err(wrong("client_secret is not a text")),
         };
-        Ok(Self { client_id, secret, metadata: register::from_value(value)? })
+        Ok(Self { client_id, secret, metadata: register::from_value(value, bounds)? })
     }
 }
 
@@ -200,7 +201,7 @@ mod tests {
     }
 
     fn replace(body: &Value) -> Wish {
-        Wish::Replace(Box::new(Replacement::parse(true, body.to_string().as_bytes())))
+        Wish::Replace(Box::new(Replacement::parse(true, body.to_string().as_bytes(), &policy().bounds)))
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What we say about ourselves (RFC 8414, and what a reader of OpenID Connect Discovery needs). Only what works is
 //! advertised, and it follows from the enums.
 
-use shared::oauth::metadata::AuthorizationServer;
+use shared::oauth::metadata::{AuthorizationServer, ProtectedResource};
 use shared::oauth::pkce::S256;
 use shared::oauth::register::{AuthMethod, GrantType};
 use shared::state::PublicKey;
+use shared::uri::Parts;
 
 use super::policy::{Policy, Registration};
 
@@ -49,6 +50,28 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
+/// What we say about a resource on our own origin (RFC 9728), for a server that is reached through the same name and
+/// says nothing itself. `path` is what follows the well-known name: the resource's own path, or nothing.
+pub fn resource_document(policy: &Policy, path: &str) -> Option<ProtectedResource> {
+    let ours = policy.issuer.parts();
+    let resource = policy.resources.iter().find(|resource| {
+        let Some(parts) = Parts::of(resource.as_str()) else { return false };
+        let root = |path: &str| path.is_empty() || path == "/";
+        let same_path = parts.path == path || (root(parts.path) && root(path));
+        (parts.scheme, parts.authority) == (ours.scheme, ours.authority) && same_path && parts.query.is_none()
+    })?;
+    let scopes = policy.catalogue.all();
+    let supported = scopes.iter();
+    Some(ProtectedResource {
+        resource: resource.to_string(),
+        authorization_servers: vec![policy.issuer.to_string()],
+        // A resource asks for what its tools need; whether a client may refresh is between it and us.
+        scopes_supported: supported.map(ToString::to_string).filter(|scope| scope != "offline_access").collect(),
+        bearer_methods_supported: words(&["header"]),
+        ..ProtectedResource::default()
+    })
+}
+
 /// The public keys as a JWK Set (RFC 7517 section 5), current and retiring ones.
 pub fn jwks(keys: &[PublicKey]) -> serde_json::Value {
     let one = |key: &PublicKey| {
@@ -65,6 +88,23 @@ pub fn jwks(keys: &[PublicKey]) -> serde_json::Value {
 mod tests {
     use super::*;
     use crate::protocol::sample::policy;
+
+    #[test]
+    fn met_03_a_resource_on_our_origin_is_described_under_its_own_path_and_no_other() {
+        let mut policy = policy();
+        let resources = ["http://localhost:3000/mcp", "https://other.example/mcp2", "http://localhost:3000/a?b"];
+        policy.resources = resources.map(|text| text.parse().unwrap()).to_vec();
+        let found = |policy: &Policy, path: &str| resource_document(policy, path).map(|document| document.resource);
+        assert_eq!(found(&policy, "/mcp").as_deref(), Some("http://localhost:3000/mcp"));
+        for path in ["", "/", "/mcp/", "/mcp2", "/a", "/MCP", "mcp"] {
+            assert_eq!(found(&policy, path), None, "{path}");
+        }
+        let document = resource_document(&policy, "/mcp").unwrap();
+        assert_eq!(document.authorization_servers, ["http://localhost:3000"]);
+        assert!(!document.scopes_supported.iter().any(|scope| scope == "offline_access"));
+        policy.resources = vec!["http://localhost:3000".parse().unwrap()];
+        assert_eq!(found(&policy, "").as_deref(), Some("http://localhost:3000"));
+    }
 
     #[test]
     fn met_01_06_the_issuer_is_exact_and_s256_the_only_method() {

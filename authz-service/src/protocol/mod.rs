@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod authorize;
+pub mod bounds;
 pub mod cimd;
 pub mod client_auth;
 pub mod interact;

@@ -43,7 +43,7 @@ pub fn read(mut value: Value) -> Result<Wish, Refusal> {
         Some(Value::String(secret)) => Some(Secret::new(secret)),
         Some(_) => return Err(wrong("client_secret is not a text")),
     };
-    Ok(Wish { id, secret, metadata: register::from_value(value)? })
+    Ok(Wish { id, secret, metadata: register::from_value(value, &super::bounds::Bounds::default())? })
 }
 
 /// The record of a client that the operator describes.

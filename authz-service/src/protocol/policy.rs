@@ -5,6 +5,7 @@ use shared::scope::Catalogue;
 use shared::time::Seconds;
 use shared::uri::{HOST_SCHEMES, Issuer, Resource};
 
+use super::bounds::Bounds;
 use super::refusal::Refusal;
 
 /// How long an authorization code stays good.
@@ -38,20 +39,16 @@ pub const FRESH_LOGIN: Seconds = Seconds(60);
 /// How long the link for making the first account works.
 pub const SETUP_LIFETIME: Seconds = Seconds(DAY);
 
-/// The longest `state` that is carried back, in bytes (contract C9).
-pub const MAX_STATE: usize = 4 * 1024;
+/// How old a signing key gets before the next one is made: what it signed in that time is what a thief of it could
+/// have signed (NIST SP 800-57 part 1, section 5.3.6, allows far more).
+pub const KEY_LIFETIME: Seconds = Seconds(90 * DAY);
+
+/// How long a new key is published before it signs: whoever keeps our key set for as long as we say, and a while longer,
+/// knows it by then (MET-08).
+pub const KEY_AHEAD: Seconds = Seconds(3600);
 
 /// The longest token, code or secret that is looked at, in bytes (contract C9).
 pub const MAX_TOKEN: usize = 8 * 1024;
-
-/// How many redirect URIs one client may register (contract C9).
-pub const MAX_REDIRECT_URIS: usize = 10;
-
-/// The longest string member of a registration, in bytes (contract C9).
-pub const MAX_STRING: usize = 1024;
-
-/// The longest `client_name`, in characters (contract C9).
-pub const MAX_CLIENT_NAME: usize = 128;
 
 /// How many contacts one client may register.
 pub const MAX_CONTACTS: usize = 10;
@@ -82,6 +79,45 @@ const DAY: u64 = 24 * 3600;
 /// What is meant when a request names no resource.
 pub const DEFAULT_RESOURCE: &str = "urn:mcp:stdio:default";
 
+/// How long things live.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lifetimes {
+    /// An authorization code: [`CODE_LIFETIME`].
+    pub code: Seconds,
+    /// An access token: [`ACCESS_LIFETIME`].
+    pub access: Seconds,
+    /// A refresh token that is not used: [`REFRESH_IDLE`].
+    pub refresh_idle: Seconds,
+    /// A consent, however often it is used: [`REFRESH_ABSOLUTE`].
+    pub refresh_absolute: Seconds,
+    /// An exchanged refresh token whose answer may be lost: [`REFRESH_GRACE`].
+    pub refresh_grace: Seconds,
+    /// A login: [`SESSION_LIFETIME`].
+    pub session: Seconds,
+    /// A login or consent page: [`PAGE_LIFETIME`].
+    pub page: Seconds,
+    /// The link for the first account: [`SETUP_LIFETIME`].
+    pub setup: Seconds,
+    /// A signing key, before the next one is made: [`KEY_LIFETIME`].
+    pub key: Seconds,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            code: CODE_LIFETIME,
+            access: ACCESS_LIFETIME,
+            refresh_idle: REFRESH_IDLE,
+            refresh_absolute: REFRESH_ABSOLUTE,
+            refresh_grace: REFRESH_GRACE,
+            session: SESSION_LIFETIME,
+            page: PAGE_LIFETIME,
+            setup: SETUP_LIFETIME,
+            key: KEY_LIFETIME,
+        }
+    }
+}
+
 /// What the operator chose, checked once at the start.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -101,6 +137,10 @@ pub struct Policy {
     pub cimd: Cimd,
     /// Development only: nobody is asked, and this person consents to everything.
     pub auto_approve: Option<UserName>,
+    /// How long things live.
+    pub lifetimes: Lifetimes,
+    /// How large things from outside may be.
+    pub bounds: Bounds,
 }
 
 /// Who may register a client at the registration endpoint (RFC 7591 section 3).
@@ -146,6 +186,8 @@ impl Policy {
             registration: Registration::Open,
             cimd: Cimd::default(),
             auto_approve: None,
+            lifetimes: Lifetimes::default(),
+            bounds: Bounds::default(),
         })
     }
 

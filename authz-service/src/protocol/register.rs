@@ -13,7 +13,8 @@ use shared::uri::{Issuer, Parts, RedirectUri};
 use uuid::Uuid;
 
 use super::Verdict;
-use super::policy::{MAX_CLIENT_NAME, MAX_CONTACTS, MAX_REDIRECT_URIS, MAX_STRING, Policy, Registration};
+use super::bounds::Bounds;
+use super::policy::{MAX_CONTACTS, Policy, Registration};
 use super::refusal::Refusal;
 
 /// What the shell draws for a client.
@@ -47,35 +48,32 @@ impl Registering {
 ///
 /// # Errors
 /// When it is no JSON object, or a member is of the wrong type.
-pub fn parse(is_json: bool, body: &[u8]) -> Result<ClientMetadata, Refusal> {
+pub fn parse(is_json: bool, body: &[u8], bounds: &Bounds) -> Result<ClientMetadata, Refusal> {
     if !is_json {
         // A form on somebody's page can send anything but this type across origins.
         return Err(metadata("Content-Type must be application/json"));
     }
-    from_value(json::parse(body).map_err(|error| metadata(&error.to_string()))?)
+    from_value(json::parse(body).map_err(|error| metadata(&error.to_string()))?, bounds)
 }
 
 /// Reads metadata out of a JSON value, of a body or of a document.
 ///
 /// # Errors
 /// When it is no object, or a member is of the wrong type or too long.
-pub(super) fn from_value(value: Value) -> Result<ClientMetadata, Refusal> {
+pub(super) fn from_value(value: Value, bounds: &Bounds) -> Result<ClientMetadata, Refusal> {
     let Value::Object(mut members) = value else { return Err(metadata("the body must be a JSON object")) };
     members.retain(|_, value| !value.is_null());
     if members.get("redirect_uris").is_some_and(|uris| !is_list_of_text(uris)) {
         return Err(Refusal::RedirectUris);
     }
     let is_long = |(name, value): (&String, &Value)| {
-        !["redirect_uris", "software_statement"].contains(&name.as_str()) && longest_text(value) > MAX_TEXT
+        !["redirect_uris", "software_statement"].contains(&name.as_str()) && longest_text(value) > bounds.text
     };
     if members.iter().any(is_long) {
-        return Err(metadata("a member is longer than 1024 bytes"));
+        return Err(metadata(&format!("a member is longer than {} bytes", bounds.text)));
     }
     serde_json::from_value(Value::Object(members)).map_err(|_| metadata("a member has the wrong type"))
 }
-
-/// The longest string member (contract C9).
-const MAX_TEXT: usize = 1024;
 
 /// The length of the longest text within a value.
 fn longest_text(value: &Value) -> usize {
@@ -165,7 +163,7 @@ pub(super) fn client(
     let grant_types = grant_types(sent.grant_types.as_deref())?;
     response_types(sent.response_types.as_deref())?;
     let auth_method = auth_method(sent.token_endpoint_auth_method.as_deref())?;
-    check_texts(sent)?;
+    check_texts(sent, &policy.bounds)?;
     check_keys(sent)?;
     Ok(Client {
         id,
@@ -186,7 +184,7 @@ pub(super) fn client(
 }
 
 fn redirect_uris(sent: &[String], policy: &Policy) -> Result<Vec<RedirectUri>, Refusal> {
-    if sent.is_empty() || sent.len() > MAX_REDIRECT_URIS {
+    if sent.is_empty() || sent.len() > policy.bounds.redirect_uris {
         return Err(Refusal::RedirectUris);
     }
     sent.iter()
@@ -237,16 +235,16 @@ fn scope(sent: Option<&str>) -> Result<Scopes, Refusal> {
     sent.unwrap_or_default().parse().map_err(|error: shared::scope::NotAScope| metadata(&error.to_string()))
 }
 
-fn check_texts(sent: &ClientMetadata) -> Result<(), Refusal> {
-    if sent.client_name.as_ref().is_some_and(|name| name.chars().count() > MAX_CLIENT_NAME) {
-        return Err(metadata("client_name may have 128 characters at most"));
+fn check_texts(sent: &ClientMetadata, bounds: &Bounds) -> Result<(), Refusal> {
+    if sent.client_name.as_ref().is_some_and(|name| name.chars().count() > bounds.client_name) {
+        return Err(metadata(&format!("client_name may have {} characters at most", bounds.client_name)));
     }
     let plain = [&sent.client_name, &sent.software_id, &sent.software_version, &sent.application_type];
     let links = [&sent.client_uri, &sent.logo_uri, &sent.tos_uri, &sent.policy_uri, &sent.jwks_uri];
     let contacts = sent.contacts.iter().flatten();
-    let too_long = plain.into_iter().chain(links).flatten().chain(contacts).any(|text| text.len() > MAX_STRING);
+    let too_long = plain.into_iter().chain(links).flatten().chain(contacts).any(|text| text.len() > bounds.text);
     if too_long || sent.contacts.as_ref().is_some_and(|contacts| contacts.len() > MAX_CONTACTS) {
-        return Err(metadata("a member is too long: 1024 bytes at most, and 10 contacts"));
+        return Err(metadata(&format!("a member is too long: {} bytes at most, and 10 contacts", bounds.text)));
     }
     if links.into_iter().flatten().any(|link| !is_web_link(link)) {
         return Err(metadata("client_uri, logo_uri, tos_uri, policy_uri and jwks_uri must be https URLs"));
@@ -351,7 +349,7 @@ mod tests {
     fn register(body: &Value) -> Result<Client, Refusal> {
         let fresh =
             FreshClient { id: Uuid::from_u128(7), secret: Secret::new("s".into()), token: Secret::new("t".into()) };
-        let request = Registering { sent: parse(true, body.to_string().as_bytes()), initial: None };
+        let request = Registering { sent: parse(true, body.to_string().as_bytes(), &policy().bounds), initial: None };
         let verdict = decide(&request, &Facts::default(), &policy(), &fresh, NOW);
         assert_eq!(verdict.changes.len(), usize::from(verdict.reply.is_ok()));
         verdict.reply
@@ -378,9 +376,13 @@ mod tests {
     fn reg_01_02_19_what_is_no_registration_is_refused() {
         for body in ["", "{", "redirect_uris=x", "<html>", "[]", "\"x\"", r#"{"redirect_uris":[],"redirect_uris":[]}"#]
         {
-            assert_eq!(parse(true, body.as_bytes()).unwrap_err().code().as_str(), "invalid_client_metadata", "{body}");
+            assert_eq!(
+                parse(true, body.as_bytes(), &policy().bounds).unwrap_err().code().as_str(),
+                "invalid_client_metadata",
+                "{body}"
+            );
         }
-        assert!(parse(false, br#"{"redirect_uris":["https://a.example/cb"]}"#).is_err());
+        assert!(parse(false, br#"{"redirect_uris":["https://a.example/cb"]}"#, &policy().bounds).is_err());
         let folded = register(&json!({ "Redirect_URIs": ["https://a.example/cb"] }));
         assert_eq!(folded.unwrap_err(), Refusal::RedirectUris);
     }
@@ -487,7 +489,7 @@ mod tests {
             let mut policy = policy();
             policy.registration = registration;
             let initial = presented.map(|text| Secret::new(text.into()));
-            let request = Registering { sent: parse(true, body.as_bytes()), initial };
+            let request = Registering { sent: parse(true, body.as_bytes(), &policy.bounds), initial };
             let hash = Secret::new("i".into()).hash();
             let token = InitialToken { hash, note: None, created: NOW, expires: Timestamp(NOW.0 + 1), uses: 1 };
             let facts = Facts { initial: request.wants().initial.and(Some(token)), ..Facts::default() };

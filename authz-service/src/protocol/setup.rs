@@ -7,12 +7,12 @@ use shared::time::Timestamp;
 
 use super::Verdict;
 use super::interact;
-use super::policy::{MAX_PASSWORD, MIN_PASSWORD, SETUP_LIFETIME};
+use super::policy::{MAX_PASSWORD, MIN_PASSWORD, Policy};
 use super::refusal::Refusal;
 
 /// The change that puts a link out. It replaces an earlier one.
-pub fn offer(fresh: &Secret, now: Timestamp) -> Change {
-    Change::SetupOffered(SetupLink { hash: fresh.hash(), expires: now + SETUP_LIFETIME })
+pub fn offer(fresh: &Secret, policy: &Policy, now: Timestamp) -> Change {
+    Change::SetupOffered(SetupLink { hash: fresh.hash(), expires: now + policy.lifetimes.setup })
 }
 
 /// Checks a link.
@@ -47,6 +47,7 @@ pub fn decide(
     name: &UserName,
     password_hash: &str,
     facts: &Facts,
+    policy: &Policy,
     session: &Secret,
     now: Timestamp,
 ) -> Verdict<()> {
@@ -61,19 +62,20 @@ pub fn decide(
         stage: UserStage::Enabled,
     };
     let made = Change::OwnerCreated { user, setup: token.hash() };
-    let logged_in = Change::SessionOpened(interact::session(name, session, now));
+    let logged_in = Change::SessionOpened(interact::session(name, session, policy, now));
     Verdict { changes: vec![made, logged_in], reply: Ok(()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::sample::NOW;
+    use crate::protocol::policy::SETUP_LIFETIME;
+    use crate::protocol::sample::{NOW, policy};
 
     #[test]
     fn a_link_works_once_for_a_day_and_only_without_accounts() {
         let link = Secret::new("link".into());
-        let Change::SetupOffered(offered) = offer(&link, NOW) else { panic!() };
+        let Change::SetupOffered(offered) = offer(&link, &policy(), NOW) else { panic!() };
         let facts = Facts { setup: Some(offered), ..Facts::default() };
         let last = NOW + SETUP_LIFETIME;
         assert_eq!(check(&link, &facts, last), Ok(()));

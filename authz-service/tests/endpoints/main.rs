@@ -10,6 +10,7 @@ mod clients;
 mod commands;
 mod http;
 mod metadata;
+mod operate;
 mod pages;
 mod process;
 mod refresh;

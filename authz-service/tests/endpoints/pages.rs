@@ -261,7 +261,7 @@ fn the_one_time_link_makes_the_owner_and_nobody_else() {
     let service = Service::with(&Options { empty: true, ..Options::default() });
     let link = Secret::random();
     let now = shared::time::Clock::now(service.clock.as_ref());
-    service.commit(authz_service::protocol::setup::offer(&link, now));
+    service.commit(authz_service::protocol::setup::offer(&link, &service.app.policy, now));
     let url = format!("/setup?token={}", link.expose());
     let mut ada = Person::new(&service);
     ada.get("/setup?token=wrong").is_page(400);

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use authz_service::http::app::App;
-use authz_service::http::limit::Limits;
+use authz_service::http::limit::{Limits, Rates};
 use authz_service::http::{password, server};
 use authz_service::protocol::Policy;
 use serde_json::{Value, json};
@@ -83,7 +83,7 @@ impl Service {
             keys,
             Arc::clone(&clock) as Arc<dyn Clock>,
             policy,
-            Limits::new(options.limits),
+            Limits::new(options.limits.then(Rates::default).as_ref()),
             Some(hosts),
         );
         let (tell, told) = mpsc::channel();
@@ -91,7 +91,7 @@ impl Service {
         let served = app.clone();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
-                let running = server::start(served, vec![listener], 2).unwrap();
+                let running = server::start(served, vec![listener], 2, None).unwrap();
                 tell.send(running.handle()).unwrap();
                 running.await.unwrap();
             });

@@ -52,6 +52,26 @@ fn write_synced(path: PathBuf, contents: &[u8]) -> io::Result<()> {
     file.sync()
 }
 
+/// Asks the system whether a folder may be written to: not on a file system that is read-only, also as root.
+///
+/// # Errors
+/// Why not.
+#[cfg(unix)]
+pub fn check_writable(folder: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, access};
+
+    access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)
+}
+
+/// Other systems tell when one tries.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn check_writable(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
 /// What makes a file or folder unsafe to keep secrets in, in words for a person; `None` when nothing does.
 ///
 /// # Errors

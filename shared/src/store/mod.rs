@@ -28,6 +28,14 @@ pub trait Store: Send + Sync {
     /// When the store cannot be read.
     fn read(&self, reader: &mut dyn FnMut(&State)) -> Result<(), StoreError>;
 
+    /// Whether commits can be written, as far as can be told without one.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    fn writable(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Counts up whenever the state may have changed, by any process.
     fn changed(&self) -> tokio::sync::watch::Receiver<u64>;
 }

@@ -3,5 +3,5 @@
 mod keys;
 mod verify;
 
-pub use keys::{KeyError, KeySet};
+pub use keys::{KeyError, KeySet, SignerInfo};
 pub use verify::{Expected, KeyRing, TokenError, VerifiedToken};

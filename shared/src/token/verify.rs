@@ -190,6 +190,21 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_000_000);
 
+    #[test]
+    fn jwt_12_a_key_is_for_one_algorithm_and_one_that_we_do_not_know_verifies_nothing() {
+        let keys = KeySet::generate(NOW).unwrap();
+        let token = keys.mint(&claims()).unwrap();
+        let expected = Expected { issuers: vec![claims().iss], resource: resource() };
+        let verify = |key: PublicKey| KeyRing::new(&[key]).verify(token.expose(), &expected, NOW).map(drop);
+        assert_eq!(verify(keys.public()), Ok(()));
+        for alg in ["ES384", "EdDSA", "RS256", "HS256", "none", "es256", ""] {
+            assert_eq!(verify(PublicKey { alg: alg.into(), ..keys.public() }), Err(TokenError::Key), "{alg}");
+        }
+        let mut other = keys.public();
+        other.jwk.insert("kty".into(), "oct".into());
+        assert_eq!(verify(other), Err(TokenError::Key));
+    }
+
     fn resource() -> Resource {
         Resource::stdio("a").unwrap()
     }

@@ -30,13 +30,14 @@ macro_rules! template {
     };
 }
 
-const TEMPLATES: [(&str, &str); 6] = [
+const TEMPLATES: [(&str, &str); 7] = [
     ("login.html", template!("login.html")),
     ("consent.html", template!("consent.html")),
     ("setup.html", template!("setup.html")),
     ("message.html", template!("message.html")),
     ("index.html", template!("index.html")),
     ("account.html", template!("account.html")),
+    ("docs.html", template!("docs.html")),
 ];
 
 /// The templates, compiled once.
@@ -149,6 +150,15 @@ impl Pages {
         self.render(StatusCode::OK, "index.html", values, "")
     }
 
+    /// The endpoints for developers, from the OpenAPI document.
+    pub fn docs(&self, operations: &[super::openapi::Shown]) -> HttpResponse {
+        let line = |one: &super::openapi::Shown| {
+            context! { method => &one.method, path => &one.path, summary => &one.summary, answers => &one.answers }
+        };
+        let operations: Vec<Value> = operations.iter().map(line).collect();
+        self.render(StatusCode::OK, "docs.html", context! { title => "Endpoints", operations }, "")
+    }
+
     /// A page that says one thing.
     pub fn message(&self, title: &str, text: &str) -> HttpResponse {
         self.render(StatusCode::OK, "message.html", context! { title, text }, "")
@@ -215,6 +225,7 @@ pub fn is_unseen(c: char) -> bool {
 /// A refusal that only the person may know: a page.
 pub fn refused(app: &App, endpoint: &'static str, refusal: &Refusal) -> HttpResponse {
     let id = app.next_request_id();
+    reply::counted(app, endpoint, refusal);
     let word = refusal.code().as_str();
     tracing::info!(endpoint, id, error = word, cause = %reply::logged(refusal), "refused");
     let (title, advice) = in_words(refusal);
@@ -226,6 +237,7 @@ pub fn failed(app: &App, endpoint: &'static str, after_post: bool, failure: &Fai
     match failure {
         Failure::Refused(Refused::Page(refusal)) => refused(app, endpoint, refusal),
         Failure::Refused(Refused::Client(to, refusal)) => {
+            reply::counted(app, endpoint, refusal);
             tracing::info!(endpoint, error = refusal.code().as_str(), cause = %reply::logged(refusal), "refused");
             reply::redirect(after_post, &to.with_error(refusal, &app.policy.issuer))
         }

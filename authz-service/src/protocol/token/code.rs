@@ -10,7 +10,7 @@ use shared::time::Timestamp;
 use super::{FreshTokens, Granted, access, is_revoked, person_is_enabled, registered, same_resource, secret};
 use crate::protocol::Verdict;
 use crate::protocol::client_auth::AuthenticatedClient;
-use crate::protocol::policy::{Policy, REFRESH_ABSOLUTE};
+use crate::protocol::policy::Policy;
 use crate::protocol::refusal::Refusal;
 
 /// What the body says about a code.
@@ -109,7 +109,8 @@ fn tokens(
     now: Timestamp,
 ) -> Verdict<Granted> {
     let grant = valid.grant;
-    let (access, claims) = access(grant, grant.scopes.clone(), fresh.token, &policy.issuer, REFRESH_ABSOLUTE, now);
+    let longest = policy.lifetimes.refresh_absolute;
+    let (access, claims) = access(grant, grant.scopes.clone(), fresh.token, policy, longest, now);
     let gives_refresh = client.record().grant_types.contains(&GrantType::RefreshToken);
     let family = gives_refresh.then(|| Family {
         grant: grant.id,
@@ -117,7 +118,7 @@ fn tokens(
         previous: None,
         spent: Vec::new(),
         used: now,
-        expires: now + REFRESH_ABSOLUTE,
+        expires: now + longest,
         stage: FamilyStage::Live,
     });
     Verdict {

@@ -12,11 +12,10 @@ use shared::scope::Scopes;
 use shared::secret::Secret;
 use shared::state::{Access, Facts, Grant, GrantStage, UserStage, Wanted};
 use shared::time::{Seconds, Timestamp};
-use shared::uri::Issuer;
 
 use super::Verdict;
 use super::client_auth::{AuthenticatedClient, Presented};
-use super::policy::{ACCESS_LIFETIME, MAX_TOKEN, Policy};
+use super::policy::{MAX_TOKEN, Policy};
 use super::refusal::Refusal;
 
 /// How a body is written.
@@ -182,14 +181,14 @@ fn access(
     grant: &Grant,
     scopes: Scopes,
     token: TokenId,
-    issuer: &Issuer,
+    policy: &Policy,
     lifetime_left: Seconds,
     now: Timestamp,
 ) -> (Access, AccessClaims) {
-    let expires = now + ACCESS_LIFETIME.min(lifetime_left);
+    let expires = now + policy.lifetimes.access.min(lifetime_left);
     let record = Access { id: token, grant: grant.id, scopes: scopes.clone(), issued: now, expires };
     let claims = AccessClaims {
-        iss: issuer.clone(),
+        iss: policy.issuer.clone(),
         sub: grant.user.to_string(),
         aud: Audience::One(grant.resource.clone()),
         client_id: grant.client.clone(),

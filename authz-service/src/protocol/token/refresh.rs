@@ -10,7 +10,7 @@ use shared::time::Timestamp;
 use super::{FreshTokens, Granted, access, person_is_enabled, registered, same_resource, secret};
 use crate::protocol::Verdict;
 use crate::protocol::client_auth::AuthenticatedClient;
-use crate::protocol::policy::{Policy, REFRESH_GRACE, REFRESH_IDLE};
+use crate::protocol::policy::Policy;
 use crate::protocol::refusal::Refusal;
 
 /// What the body says about a refresh token.
@@ -51,7 +51,7 @@ pub(super) fn decide(
     fresh: &FreshTokens,
     now: Timestamp,
 ) -> Verdict<Granted> {
-    let found = match find(request, &client, facts, now) {
+    let found = match find(request, &client, facts, policy, now) {
         Ok(found) => found,
         // RFC 9700 section 4.14.2: whoever comes second, thief or owner, ends it for both.
         Err(refusal @ Refusal::ReplayedRefresh(grant)) => {
@@ -79,6 +79,7 @@ fn find<'a>(
     request: &'a RefreshRequest,
     client: &AuthenticatedClient,
     facts: &'a Facts,
+    policy: &Policy,
     now: Timestamp,
 ) -> Result<Found<'a>, Refusal> {
     registered(client, GrantType::RefreshToken)?;
@@ -94,20 +95,21 @@ fn find<'a>(
     if grant.stage != GrantStage::Live || family.stage != FamilyStage::Live || !person_is_enabled(facts) {
         return Err(Refusal::DeadGrant);
     }
-    if family.expires < now || family.used + REFRESH_IDLE < now {
+    if family.expires < now || family.used + policy.lifetimes.refresh_idle < now {
         return Err(Refusal::ExpiredRefresh);
     }
-    Ok(Found { presented, grant, family, usage: usage(presented, family, now)? })
+    Ok(Found { presented, grant, family, usage: usage(presented, family, policy, now)? })
 }
 
 /// Contract C7: a spent token is forgiven while its successor is unused and its answer may still be under way.
-fn usage(presented: &Secret, family: &Family, now: Timestamp) -> Result<Use, Refusal> {
+fn usage(presented: &Secret, family: &Family, policy: &Policy, now: Timestamp) -> Result<Use, Refusal> {
+    let grace = policy.lifetimes.refresh_grace;
     let hash = presented.hash();
     if hash == family.current {
         return Ok(Use::Rotation);
     }
     match family.previous {
-        Some(previous) if previous.hash == hash && now.0.abs_diff(previous.at.0) <= REFRESH_GRACE.0 => Ok(Use::Repeat),
+        Some(previous) if previous.hash == hash && now.0.abs_diff(previous.at.0) <= grace.0 => Ok(Use::Repeat),
         // The clock went back: nobody can tell a repeat from a replay, so nobody loses anything (F-16).
         Some(previous) if previous.hash == hash && previous.at > now => Err(Refusal::UnknownRefresh),
         _ => Err(Refusal::ReplayedRefresh(family.grant)),
@@ -131,7 +133,7 @@ fn tokens(
     now: Timestamp,
 ) -> Verdict<Granted> {
     let left = found.family.expires - now;
-    let (access, claims) = access(found.grant, scopes, fresh.token, &policy.issuer, left, now);
+    let (access, claims) = access(found.grant, scopes, fresh.token, policy, left, now);
     let (grant, presented) = (found.grant.id, found.presented.hash());
     let change = match found.usage {
         Use::Rotation => Change::RefreshRotated { grant, presented, successor: fresh.refresh.hash(), access },
@@ -150,7 +152,7 @@ mod tests {
     use shared::state::{Rotated, UserStage};
 
     use super::*;
-    use crate::protocol::policy::REFRESH_ABSOLUTE;
+    use crate::protocol::policy::{REFRESH_ABSOLUTE, REFRESH_IDLE};
     use crate::protocol::sample::{NOW, client, fresh_tokens, grant, policy, with_family};
     use crate::protocol::token::{TokenRequest, decide};
 

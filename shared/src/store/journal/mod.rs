@@ -30,12 +30,17 @@ use self::lock::StoreLock;
 use self::tail::{Progress, Tail};
 use super::{Answer, CommitError, Store, StoreError};
 use crate::files;
-use crate::state::{Change, Facts, State, Wanted};
-use crate::time::Clock;
+use crate::id::KeyId;
+use crate::state::{Change, Facts, PublicKey, State, Wanted};
+use crate::time::{Clock, Seconds, Timestamp};
 use crate::token::KeySet;
 
 /// How often a question makes sure that the journal was not moved away: one more system call.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long after its last signature a key may still be needed: the longest life that an access token can be given, and
+/// five minutes for clocks that differ.
+pub const LONGEST_TOKEN: Seconds = Seconds(24 * 3600 + 300);
 
 /// A store in a folder.
 pub struct JournalStore {
@@ -108,17 +113,59 @@ impl JournalStore {
     /// When `keys.json` cannot be read or made, or the public key cannot be published.
     pub fn keys(&self) -> Result<KeySet, StoreError> {
         let keys = keyfile::load_or_create(&self.core.folder, self.core.clock.now())?;
-        let public = keys.public();
-        let mut published = false;
-        self.read(&mut |state| published = state.keys().iter().any(|key| key.id == public.id))?;
-        if !published {
-            match self.commit_blocking(vec![Change::KeyPublished(public)]) {
-                // A service that started beside us has published it.
-                Ok(()) | Err(CommitError::Conflict(_)) => {}
-                Err(CommitError::Unavailable(error)) => return Err(error),
-            }
-        }
+        self.publish(&keys)?;
         Ok(keys)
+    }
+
+    /// The private keys as the folder has them now: another process may have rotated them. Changes nothing.
+    ///
+    /// # Errors
+    /// When `keys.json` cannot be read.
+    pub fn read_keys(&self) -> Result<Option<KeySet>, StoreError> {
+        keyfile::read(&self.core.folder)
+    }
+
+    /// Adds a signing key, which is published now and signs after `ahead`; the ones before it are retired when
+    /// nothing that they signed can be valid any more. With `age`, only when the newest key is as old as that: of several
+    /// services that look at the same time, one does it. Blocks. The keys, and whether there is a new one.
+    ///
+    /// # Errors
+    /// When `keys.json` cannot be written, or the key cannot be published.
+    pub fn rotate_keys(&self, ahead: Seconds, age: Option<Seconds>) -> Result<(KeySet, bool), StoreError> {
+        let (keys, is_new) = keyfile::rotate(&self.core.folder, self.core.clock.now(), ahead, age)?;
+        self.publish(&keys)?;
+        Ok((keys, is_new))
+    }
+
+    /// Makes the store's public keys what the private ones are: each is there, and those before another one are
+    /// retired. What a crash between file and store left undone is done here.
+    fn publish(&self, keys: &KeySet) -> Result<(), StoreError> {
+        let mut known = Vec::new();
+        self.read(&mut |state| known = state.keys())?;
+        let signing = keys.signing();
+        let missing = |key: &PublicKey| !known.iter().any(|one| one.id == key.id);
+        let mut changes: Vec<_> = keys.all_public().into_iter().filter(missing).map(Change::KeyPublished).collect();
+        let mut retire = |id: &KeyId, last: Timestamp| {
+            if !known.iter().any(|key| key.id == *id && key.retires.is_some()) {
+                changes.push(Change::KeyRetired { id: id.clone(), retires: last + LONGEST_TOKEN });
+            }
+        };
+        for pair in signing.windows(2) {
+            retire(&pair[0].kid, pair[1].signs_from);
+        }
+        // Older keys that are in the file no more sign no more. A newer one is a rotation that we have not read yet.
+        let oldest = signing.first().map_or(Timestamp(0), |key| key.created);
+        for key in known.iter().filter(|key| key.published < oldest) {
+            retire(&key.id, self.core.clock.now());
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        match self.commit_blocking(changes) {
+            // A service beside us has done it.
+            Ok(()) | Err(CommitError::Conflict(_)) => Ok(()),
+            Err(CommitError::Unavailable(error)) => Err(error),
+        }
     }
 
     /// Commits from a thread that may block, such as a command's.
@@ -173,6 +220,11 @@ impl Store for JournalStore {
         self.core.refresh()?;
         reader(&self.core.state());
         Ok(())
+    }
+
+    fn writable(&self) -> Result<(), StoreError> {
+        let folder = &self.core.folder;
+        files::check_writable(folder).map_err(io_error("write to", folder))
     }
 
     fn changed(&self) -> watch::Receiver<u64> {

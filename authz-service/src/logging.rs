@@ -1,0 +1,70 @@
+//! What the service says while it runs: lines on stderr, as text or as JSON.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::Handle;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+use crate::cli::ServeArgs;
+
+/// What is logged when nobody says.
+const USUAL: &str = "info,actix_server=warn";
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+/// Changes what is logged while the service runs.
+pub struct Log(Option<Handle<EnvFilter, Registry>>);
+
+impl Log {
+    /// Begins to log. A line that cannot be written is no reason to stop (F-36).
+    pub fn start(args: &ServeArgs) -> Self {
+        let (filter, handle) = reload::Layer::new(filter(args));
+        let colours =
+            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours).log_internal_errors(false);
+        let lines = match args.log_format {
+            LogFormat::Text => lines.boxed(),
+            LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        };
+        // A second logger in one process, as in a test, is no error.
+        let started = tracing_subscriber::registry().with(filter).with(lines).try_init();
+        Self(started.ok().map(|()| handle))
+    }
+
+    /// Logs what `args` say from now on.
+    pub fn set(&self, args: &ServeArgs) {
+        if let Some(handle) = &self.0 {
+            let _ = handle.reload(filter(args));
+        }
+    }
+}
+
+/// A directive that names no level is no reason not to start: it was checked when the settings were read.
+fn filter(args: &ServeArgs) -> EnvFilter {
+    match &args.log_level {
+        Some(directives) => EnvFilter::try_new(directives).ok(),
+        None => EnvFilter::try_from_default_env().ok(),
+    }
+    .unwrap_or_else(|| EnvFilter::new(USUAL))
+}
+
+/// Checks a level or a list of directives, such as `debug` or `info,authz_service::http=trace`.
+///
+/// # Errors
+/// In words.
+pub fn level(text: &str) -> Result<String, String> {
+    match EnvFilter::try_new(text) {
+        Ok(_) if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err("it takes error, warn, info, debug or trace, or directives as RUST_LOG does".to_owned()),
+    }
+}
