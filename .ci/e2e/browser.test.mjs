@@ -10,9 +10,10 @@ import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
 import { pkce, redeem, register, request } from "./lib/flow.mjs";
 import { form } from "./lib/http.mjs";
-import { tempFolder } from "./lib/programs.mjs";
+import { runToEnd, tempFolder } from "./lib/programs.mjs";
 import { remember } from "./lib/secrets.mjs";
 import { PASSWORD, service } from "./lib/service.mjs";
+import { stdioServer } from "./lib/stdio.mjs";
 import { until } from "./lib/wait.mjs";
 
 const axePath = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
@@ -148,6 +149,31 @@ test("login (wrong password first), consent, allow: the callback gets code, stat
   assert.equal(searchParams.get("iss"), s.issuer);
   const got = await redeem(s, client, { code: remember("code", searchParams.get("code")), verifier: proof.verifier, redirect_uri: callback.uri });
   assert.equal(got.status, 200, got.text);
+  assert.deepEqual(faults, []);
+});
+test("consent that speaks tools: boxes unticked by keyboard, wide and narrow, hostile titles", async () => {
+  const announcing = stdioServer(s.data, { args: ["--samples", "--name", "tools"] });
+  await until("the announcement", () => runToEnd("authz-service", ["audit", "tail", "--data", s.data]).stdout.includes("urn:mcp:stdio:tools"));
+  await announcing.end();
+  const client = await clientNamed(HOSTILE);
+  const proof = pkce();
+  const { page, faults } = await visitor();
+  await page.goto(authorizeUrl(client, proof, { state: "boxes", resource: "urn:mcp:stdio:tools", scope: "mcp:tools:read mcp:tools:execute offline_access" }));
+  await logIn(page);
+  await shoot(page, "consent-tools");
+  await reach(page, "input[name='tool:whoami']");
+  await page.keyboard.press("Space");
+  await reach(page, "input[name=lasting]");
+  await page.keyboard.press("ArrowDown");
+  assert.equal(await page.locator("input[name=lasting]:checked").getAttribute("value"), "hour");
+  await shoot(page, "consent-tools-unticked");
+  await button(page, /^allow/i).click();
+  const code = (await callback.next("boxes")).searchParams.get("code");
+  const got = await redeem(s, client, { code: remember("code", code), verifier: proof.verifier, redirect_uri: callback.uri, resource: "urn:mcp:stdio:tools" });
+  assert.equal(got.status, 200, got.text);
+  await page.goto(s.at("/account"));
+  await shoot(page, "account-tools");
+  assert.match(await page.locator("body").innerText(), /Only these tools:/);
   assert.deepEqual(faults, []);
 });
 test("deny: the callback gets access_denied and no code", async () => {

@@ -208,6 +208,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "on|off", default_value = "on", hide_default_value = true)]
     pub rate_limits: Switch,
 
+    /// Whether a person is not asked again when the same app asks for the same or less, for the same server, and neither
+    /// the app nor the tools have changed. Never when a web site's page sent the browser here.
+    #[arg(long, value_name = "on|off", default_value = "off", hide_default_value = true)]
+    pub remember_consent: Switch,
+
     /// Serve plain HTTP to other machines: passwords and tokens can be read on the way, unless something else
     /// encrypts them.
     #[arg(long)]

@@ -283,6 +283,7 @@ fn policy(args: &ServeArgs, issuer: Issuer) -> Result<Policy, ConfigError> {
         Cimd { on: args.cimd == Switch::On, trusted: args.cimd_trust.clone(), local: args.cimd_allow_private };
     policy.lifetimes = Lifetimes::from(&args.lifetimes);
     policy.bounds = Bounds::from(&args.bounds);
+    policy.remember_consent = args.remember_consent == Switch::On;
     Ok(policy)
 }
 

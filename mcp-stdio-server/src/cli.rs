@@ -17,7 +17,7 @@ use crate::framing::streams;
 use crate::handler::{Handler, Parts};
 use crate::tools::Catalog;
 use crate::verify::local::Local;
-use crate::{logging, server};
+use crate::{announce, logging, server};
 
 /// An MCP server on stdio whose tools need a grant that a person gave.
 ///
@@ -50,6 +50,10 @@ pub struct Arguments {
     /// Whether tools take a token as the argument access_token, for hosts that have nothing better
     #[arg(long, value_name = "WHETHER", default_value = "on")]
     token_argument: Switch,
+
+    /// Whether to tell the store which tools there are, so that people see them when they consent
+    #[arg(long, value_name = "WHETHER", default_value = "on")]
+    announce: Switch,
 
     /// The access token of calls that bring none. Only from the environment: a command line is no place for it
     #[arg(skip = std::env::var(VARIABLE).ok().filter(|token| !token.is_empty()).map(Secret::new))]
@@ -123,7 +127,12 @@ fn run(arguments: Arguments) -> io::Result<()> {
                 () = left => {}
             }
         };
-        let handler = handler(arguments);
+        let (store, clock) = followed(&arguments);
+        let (resource, announces) = (arguments.name.clone(), arguments.announce == Switch::On);
+        let handler = handler(arguments, store.clone(), clock.clone());
+        if announces {
+            tokio::spawn(announce::announce(store, resource, announce::tools(handler.catalog()), clock));
+        }
         let ending = server::serve(handler, streams::stdin(), streams::stdout(), stop).await;
         tracing::info!(?ending, "the server ends");
         io::Result::Ok(())
@@ -133,10 +142,14 @@ fn run(arguments: Arguments) -> io::Result<()> {
     Ok(())
 }
 
-fn handler(arguments: Arguments) -> Handler {
+/// The store, followed, and the clock.
+fn followed(arguments: &Arguments) -> (Arc<JournalStore>, Arc<SystemClock>) {
     let clock = Arc::new(SystemClock);
-    let folder = arguments.data.unwrap_or_else(default_folder);
-    let store = Arc::new(JournalStore::follow(&folder, clock.clone()));
+    let folder = arguments.data.clone().unwrap_or_else(default_folder);
+    (Arc::new(JournalStore::follow(&folder, clock.clone())), clock)
+}
+
+fn handler(arguments: Arguments, store: Arc<JournalStore>, clock: Arc<SystemClock>) -> Handler {
     let resource = arguments.name;
     let mut tools = Catalog::standard(&resource);
     if arguments.samples {

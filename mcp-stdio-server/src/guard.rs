@@ -61,6 +61,8 @@ pub enum Challenge {
     InvalidToken(TokenError),
     /// The token lives and opens something else.
     InsufficientScope,
+    /// The scopes would do, but the person left this tool out.
+    ToolLeftOut,
 }
 
 impl Challenge {
@@ -70,17 +72,17 @@ impl Challenge {
             // RFC 6750 section 3.1: without a credential there is no error to name; MCP hosts need a word.
             Self::Unauthorized => "unauthorized",
             Self::InvalidToken(_) => ErrorCode::InvalidToken.as_str(),
-            Self::InsufficientScope => ErrorCode::InsufficientScope.as_str(),
+            Self::InsufficientScope | Self::ToolLeftOut => ErrorCode::InsufficientScope.as_str(),
         }
     }
 }
 
-/// Decides whether a call may run a tool that needs `needed`. Pure: the same token, facts and second give the same
+/// Decides whether a call may run `tool`, which needs `needed`. Pure: the same token, facts and second give the same
 /// answer.
 ///
 /// # Errors
 /// The first thing that is missing.
-pub fn admit(needed: &Scopes, shown: Shown<'_>, now: Timestamp) -> Result<Caller, Challenge> {
+pub fn admit(tool: &str, needed: &Scopes, shown: Shown<'_>, now: Timestamp) -> Result<Caller, Challenge> {
     let (token, facts) = match shown {
         Shown::Nothing => return Err(Challenge::Unauthorized),
         Shown::Bad(cause) => return Err(Challenge::InvalidToken(cause)),
@@ -90,6 +92,9 @@ pub fn admit(needed: &Scopes, shown: Shown<'_>, now: Timestamp) -> Result<Caller
     let held = &token.claims().scope;
     if !needed.within(held) && !needed.within(&expand(held)) {
         return Err(Challenge::InsufficientScope);
+    }
+    if !facts.grant.as_ref().is_some_and(|grant| grant.allows(tool)) {
+        return Err(Challenge::ToolLeftOut);
     }
     Ok(Caller {
         token: token.clone(),
@@ -102,7 +107,7 @@ pub fn admit(needed: &Scopes, shown: Shown<'_>, now: Timestamp) -> Result<Caller
 mod tests {
     use shared::id::{GrantId, TokenId};
     use shared::oauth::jwt::Audience;
-    use shared::state::{Access as Record, Grant, GrantStage, UserStage};
+    use shared::state::{Access as Record, Grant, GrantStage, Terms, UserStage};
     use shared::time::Seconds;
     use shared::token::{Expected, KeyRing, KeySet};
     use shared::uri::Resource;
@@ -144,6 +149,7 @@ mod tests {
                 scopes: claims.scope.clone(),
                 created: NOW,
                 stage: GrantStage::Live,
+                terms: None,
             }),
             grant_user: Some(User {
                 name: "ada".parse().unwrap(),
@@ -172,7 +178,7 @@ mod tests {
         let wanted = Expected { issuers: vec![claims.iss.clone()], resource: Resource::stdio("a").unwrap() };
         let secret = keys.mint(&claims).unwrap();
         let token = KeyRing::new(&[keys.public()]).verify(secret.expose(), &wanted, NOW).unwrap();
-        let admitted = admit(&needed.parse().unwrap(), Shown::Token(&token, &facts), NOW + Seconds(later));
+        let admitted = admit("look", &needed.parse().unwrap(), Shown::Token(&token, &facts), NOW + Seconds(later));
         assert_eq!(admitted.map(|caller| assert_eq!(caller.claims(), &claims)), expected);
     }
 
@@ -183,6 +189,19 @@ mod tests {
         check("mcp:tools:execute", |_, _| {}, 0, Err(Challenge::InsufficientScope));
         check("mcp:tools:read mcp:tools:execute", |_, _| {}, 0, Err(Challenge::InsufficientScope));
         check("mcp:tools:READ", |_, _| {}, 0, Err(Challenge::InsufficientScope));
+        let only = |tools: &[&str]| {
+            let tools = Some(tools.iter().map(|name| name.parse().unwrap()).collect());
+            Some(Box::new(Terms { tools, ..Terms::default() }))
+        };
+        check("x", |_, facts| facts.grant.as_mut().unwrap().terms = only(&["look", "run"]), 0, Ok(()));
+        let left_out = |tools| {
+            move |_: &mut AccessClaims, facts: &mut Facts| {
+                facts.grant.as_mut().unwrap().terms = only(tools);
+            }
+        };
+        check("x", left_out(&["run"]), 0, Err(Challenge::ToolLeftOut));
+        check("x", left_out(&[]), 0, Err(Challenge::ToolLeftOut));
+        check("mcp:tools:execute", left_out(&["look"]), 0, Err(Challenge::InsufficientScope));
         let broad = |claims: &mut AccessClaims, facts: &mut Facts| {
             claims.scope = "mcp:tools".parse().unwrap();
             facts.access.as_mut().unwrap().scopes = claims.scope.clone();
@@ -210,11 +229,12 @@ mod tests {
     #[test]
     fn what_is_no_token_is_challenged_in_few_words() {
         let needed = "x".parse().unwrap();
-        let refused = |shown| admit(&needed, shown, NOW).map(|_| ()).unwrap_err();
+        let refused = |shown| admit("look", &needed, shown, NOW).map(|_| ()).unwrap_err();
         assert_eq!(refused(Shown::Nothing).code(), "unauthorized");
         for cause in [TokenError::Form, TokenError::Signature, TokenError::Audience, TokenError::Expired] {
             assert_eq!(refused(Shown::Bad(cause)).code(), "invalid_token");
         }
         assert_eq!(Challenge::InsufficientScope.code(), "insufficient_scope");
+        assert_eq!(Challenge::ToolLeftOut.code(), "insufficient_scope");
     }
 }

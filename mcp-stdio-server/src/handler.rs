@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ClientNotification, ClientRequest, ContentBlock,
@@ -29,6 +30,9 @@ use crate::verify::{Unavailable, Unverified, Verify};
 
 /// The `_meta` member under which a result names its server (MCP 2026-07-28, "Per-response protocol fields").
 const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+
+/// How long a list of tools waits for a store that is still being read; then it is the whole list.
+const LIST_PATIENCE: Duration = Duration::from_millis(200);
 
 /// What a server is made of.
 pub struct Parts {
@@ -66,6 +70,31 @@ impl Handler {
         config.server_info = server;
         config.protocol_version = ProtocolVersion::LATEST_WITH_INITIALIZE;
         Self { parts, config, listing, identity }
+    }
+
+    /// The tools.
+    pub fn catalog(&self) -> &Catalog {
+        &self.parts.catalog
+    }
+
+    /// The tools as `tools/list` shows them to whoever asks: without those that the person behind the token left out.
+    /// Without a good token it is the whole list, so that a person can be asked for it.
+    async fn listing_for(&self, presented: &Presented) -> Vec<rmcp::model::Tool> {
+        let mut listing = self.listing.clone();
+        let (environment, argument) = (self.parts.environment.as_ref(), self.parts.token_argument);
+        if let Ok(Some(token)) = credential::choose(presented, environment, argument) {
+            let now = self.parts.clock.now();
+            let checked = tokio::time::timeout(LIST_PATIENCE, self.parts.verify.check(token, now)).await;
+            let checked = checked.ok().and_then(Result::ok);
+            let alive = checked.as_ref().filter(|checked| checked.token.alive(&checked.facts, now).is_ok());
+            if let Some(grant) = alive.and_then(|checked| checked.facts.grant.as_ref()) {
+                let is_open = |name: &str| {
+                    self.parts.catalog.get(name).is_some_and(|entry| entry.definition.access == Access::Open)
+                };
+                listing.retain(|tool| is_open(&tool.name) || grant.allows(&tool.name));
+            }
+        }
+        listing
     }
 
     /// Names this server in a result, for clients of the era that asks for it.
@@ -114,11 +143,12 @@ impl Handler {
         let Access::Scopes(needed) = &entry.definition.access else { return Ok(None) };
         let token = credential::choose(presented, self.parts.environment.as_ref(), self.parts.token_argument)
             .map_err(Refused::Place)?;
+        let tool = entry.definition.name.as_ref();
         let admitted = match token {
-            None => admit(needed, Shown::Nothing, now),
+            None => admit(tool, needed, Shown::Nothing, now),
             Some(token) => match self.parts.verify.check(token, now).await {
-                Ok(checked) => admit(needed, Shown::Token(&checked.token, &checked.facts), now),
-                Err(Unverified::Token(cause)) => admit(needed, Shown::Bad(cause), now),
+                Ok(checked) => admit(tool, needed, Shown::Token(&checked.token, &checked.facts), now),
+                Err(Unverified::Token(cause)) => admit(tool, needed, Shown::Bad(cause), now),
                 Err(Unverified::Unavailable(why)) => return Err(Refused::Unavailable(why)),
             },
         };
@@ -169,6 +199,7 @@ fn words(challenge: &Challenge, needed: &Scopes, resource: &Resource, issuers: &
             "The access token was refused: it is expired, revoked, unknown, or not for this server."
         }
         Challenge::InsufficientScope => "The access token is good, but does not have the scope that this tool needs.",
+        Challenge::ToolLeftOut => "The access token is good, but the person who gave it left this tool out.",
     };
     let from = match issuers {
         [] => "the authorization service (start authz-service first)".to_owned(),
@@ -298,15 +329,17 @@ impl ServerHandler for Handler {
     async fn list_tools(
         &self,
         request: Option<PaginatedRequestParams>,
-        context: RequestContext<RoleServer>,
+        mut context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         // There is one page, and no cursor leads to another (MCP "Pagination").
         if request.is_some_and(|request| request.cursor.is_some_and(|cursor| !cursor.is_empty())) {
             return Err(ErrorData::invalid_params("Invalid params: unknown cursor", None));
         }
-        // Private: what a host sees may come to depend on its grants.
-        let mut result = ListToolsResult::with_all_items(self.listing.clone());
-        if let Some(identity) = self.identity(Era::of(&context)?) {
+        let era = Era::of(&context)?;
+        let presented = presented(&mut context, None);
+        // Private: what a host sees depends on its grant.
+        let mut result = ListToolsResult::with_all_items(self.listing_for(&presented).await);
+        if let Some(identity) = self.identity(era) {
             result = result.with_ttl_ms(0).with_cache_scope(rmcp::model::CacheScope::Private);
             result.meta = Some(identity);
         }
@@ -319,7 +352,7 @@ impl ServerHandler for Handler {
         mut context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let era = Era::of(&context)?;
-        let presented = presented(&mut context, &mut request);
+        let presented = presented(&mut context, request.arguments.as_mut());
         self.answer(request, presented, era).await.map(Into::into)
     }
 
@@ -358,7 +391,7 @@ impl Front {
         let ClientRequest::CallToolRequest(mut call) = request else {
             return Ok(Box::pin(Service::<RoleServer>::handle_request(&self.0, request, context)));
         };
-        let presented = presented(&mut context, &mut call.params);
+        let presented = presented(&mut context, call.params.arguments.as_mut());
         let under_way = context.extensions;
         Ok(Box::pin(async move {
             let result = self.0.answer(call.params, presented, era).await;
@@ -369,11 +402,11 @@ impl Front {
     }
 }
 
-/// The tokens of a call.
-fn presented(context: &mut RequestContext<RoleServer>, call: &mut CallToolRequestParams) -> Arc<Presented> {
+/// The tokens of a request.
+fn presented(context: &mut RequestContext<RoleServer>, arguments: Option<&mut Map<String, Value>>) -> Arc<Presented> {
     context.extensions.remove::<Arc<Presented>>().unwrap_or_else(|| {
         // Another transport than ours: the tokens are still where they were.
-        Arc::new(credential::take(Some(&mut context.meta.0.0), call.arguments.as_mut()))
+        Arc::new(credential::take(Some(&mut context.meta.0.0), arguments))
     })
 }
 

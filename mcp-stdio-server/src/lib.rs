@@ -4,6 +4,7 @@
 //! [`credential`] finds the token, [`verify`] checks it against the followed store, [`guard`] compares scopes, and
 //! a tool of the [`tools::Catalog`] runs.
 
+pub mod announce;
 pub mod cli;
 pub mod credential;
 pub mod era;

@@ -9,6 +9,7 @@ use shared::time::{Clock, SystemClock};
 
 use super::lists::{self, Line, ListArgs};
 use crate::cli::StoreArgs;
+use crate::protocol::account::only_tools;
 
 /// What to do with grants.
 #[derive(Debug, Subcommand)]
@@ -88,6 +89,7 @@ fn line(live: &LiveGrant<'_>) -> Line {
         "client_name": live.client.name,
         "resource": grant.resource,
         "scopes": grant.scopes,
+        "tools": only_tools(grant),
         "since": since,
         "last_used": used,
         "ends": live.expires.map(rfc3339),

@@ -55,7 +55,7 @@ fn as_query(body: &str) -> String {
 
 async fn answer(app: &Data<App>, http: &HttpRequest, query: &str, after_post: bool) -> HttpResponse {
     let request = match AuthorizeRequest::parse(query) {
-        Ok(request) => request,
+        Ok(request) => request.opened_by_the_person(!after_post && body::is_opened_by_the_person(http)),
         Err(refusal) => return pages::refused(app, ENDPOINT, &refusal),
     };
     let document = match cimd::described(app, request.client_id(), limit::source(http)).await {

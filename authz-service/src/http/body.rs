@@ -110,6 +110,12 @@ fn is_from_here(app: &App, request: &HttpRequest) -> bool {
     origin && text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"))
 }
 
+/// Whether the browser says that no page of any site led here (Fetch Metadata, `Sec-Fetch-Site: none`): the person typed
+/// the address, or a program of theirs opened it.
+pub fn is_opened_by_the_person(request: &HttpRequest) -> bool {
+    request.headers().get("sec-fetch-site").is_some_and(|site| site == "none")
+}
+
 /// Reads a page's form.
 ///
 /// # Errors

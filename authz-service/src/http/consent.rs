@@ -10,6 +10,7 @@ use super::seal::{self, Purpose};
 use super::{body, cimd, limit, pages, reply};
 use crate::protocol::Refusal;
 use crate::protocol::authorize::FreshCode;
+use crate::protocol::choice::Choice;
 use crate::protocol::cimd::with_document;
 use crate::protocol::interact::{self, ConsentAnswer, Decision};
 
@@ -22,8 +23,9 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         Err(page) => return page,
     };
     let jar = app.cookies.read(&http);
-    let answer = seal::open(&app.keys, Purpose::Consent, jar.session.as_ref(), &form)
-        .and_then(|transaction| ConsentAnswer::new(transaction, Decision::parse(form.get("decision"))?));
+    let answer = seal::open(&app.keys, Purpose::Consent, jar.session.as_ref(), &form).and_then(|transaction| {
+        ConsentAnswer::new(transaction, Decision::parse(form.get("decision"))?, Choice::read(&form)?)
+    });
     let (answer, session) = match (answer, jar.session_hash()) {
         (Ok(answer), Some(session)) => (answer, session),
         (Err(refusal), _) => return pages::refused(&app, ENDPOINT, &refusal),

@@ -4,7 +4,7 @@ use shared::date;
 use shared::id::{ClientId, UserName};
 use shared::scope::{Catalogue, Scope};
 use shared::secret::Secret;
-use shared::state::{Change, Client, ClientOrigin, Facts, LiveGrant, RevocationCause, State};
+use shared::state::{Change, Client, ClientOrigin, Facts, Grant, LiveGrant, RevocationCause, State};
 use shared::time::Timestamp;
 
 use super::Verdict;
@@ -35,6 +35,8 @@ pub struct AppAccess {
     pub resource: String,
     /// What it may do: the scope, and its meaning in words.
     pub scopes: Vec<(Scope, String)>,
+    /// The tools that it may call, when some were left out.
+    pub tools: Option<Vec<String>>,
     /// Since when.
     pub since: Timestamp,
     /// When tokens were last given out.
@@ -80,10 +82,17 @@ fn access(live: &LiveGrant<'_>, catalogue: &Catalogue) -> AppAccess {
     AppAccess {
         resource: live.grant.resource.to_string(),
         scopes: live.grant.scopes.iter().map(|scope| (scope.clone(), meaning(scope).to_owned())).collect(),
+        tools: only_tools(live.grant),
         since: live.grant.created,
         used: live.used,
         expires: live.expires,
     }
+}
+
+/// The tools that a grant may call, when its person left some out.
+pub fn only_tools(grant: &Grant) -> Option<Vec<String>> {
+    let tools = grant.terms.as_ref()?.tools.as_ref()?;
+    Some(tools.iter().map(|name| name.as_str().to_owned()).collect())
 }
 
 /// A moment as people read it, to the minute: `2026-07-28 09:05 UTC`.

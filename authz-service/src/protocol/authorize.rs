@@ -8,15 +8,17 @@ use shared::oauth::pkce::Challenge;
 use shared::scope::{self, Scopes};
 use shared::secret::{Secret, TokenHash};
 use shared::state::{
-    Change, Client, ClientOrigin, Code, CodeStage, Facts, Grant, GrantStage, Session, UserStage, Wanted,
+    Change, Client, ClientOrigin, Code, CodeStage, Facts, Grant, GrantStage, Session, Terms, Tool, UserStage, Wanted,
 };
 use shared::time::{Seconds, Timestamp};
 use shared::uri::{ExactRedirect, Issuer, NoRedirect, Resource};
 
 use super::Verdict;
+use super::choice::Chosen;
 use super::cimd;
 use super::policy::{FRESH_LOGIN, Policy};
 use super::refusal::Refusal;
+use super::remembered;
 
 /// An authorization request, read but not believed.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct AuthorizeRequest {
     rest: Result<Parameters, BadForm>,
     resources: Vec<String>,
     state: Option<String>,
+    /// Whether the browser says that no page of any site sent it here.
+    by_the_person: bool,
 }
 
 /// Where an answer goes, and what ties it to the request.
@@ -65,6 +69,8 @@ pub struct Asked {
     pub scopes: Scopes,
     /// For which resource, in our spelling.
     pub resource: Resource,
+    /// The tools that the scopes open there, as far as their server announced them.
+    pub tools: Vec<Tool>,
     challenge: Challenge,
     code_lifetime: Seconds,
 }
@@ -100,7 +106,13 @@ impl AuthorizeRequest {
         let redirect_uri = pairs.once("redirect_uri")?;
         let state = pairs.once("state").ok().flatten();
         let resources = pairs.take_all("resource");
-        Ok(Self { client, redirect_uri, rest: pairs.into_parameters(), resources, state })
+        Ok(Self { client, redirect_uri, rest: pairs.into_parameters(), resources, state, by_the_person: false })
+    }
+
+    /// Says whether the person, or a program of theirs, opened the address: then no site's page did (UI-16).
+    #[must_use]
+    pub fn opened_by_the_person(self, by_the_person: bool) -> Self {
+        Self { by_the_person, ..self }
     }
 
     /// The client, as it names itself.
@@ -114,6 +126,8 @@ impl AuthorizeRequest {
             client: self.client.parse::<ClientId>().ok(),
             session,
             user: policy.auto_approve.clone(),
+            consents: policy.remember_consent && self.by_the_person,
+            tools_of: policy.resource(self.resources.iter().map(String::as_str)).ok(),
             ..Wanted::default()
         }
     }
@@ -226,7 +240,7 @@ pub fn check(request: &AuthorizeRequest, facts: &Facts, policy: &Policy, now: Ti
     // stranger wants it (RFC 9700 section 4.11.2).
     let client_may_know =
         client.origin.is_vouched_for() || live_session(facts, now).is_some() || policy.auto_approve.is_some();
-    what_is_asked(request, client, &reply_to, policy)
+    what_is_asked(request, client, &reply_to, facts, policy)
         .map_err(|cause| if client_may_know { Refused::Client(reply_to.clone(), cause) } else { Refused::Page(cause) })
 }
 
@@ -234,6 +248,7 @@ fn what_is_asked(
     request: &AuthorizeRequest,
     client: &Client,
     reply_to: &ReplyTo,
+    facts: &Facts,
     policy: &Policy,
 ) -> Result<Asked, Refusal> {
     let rest = request.rest.as_ref().map_err(|error| Refusal::Form(error.clone()))?;
@@ -252,8 +267,10 @@ fn what_is_asked(
         .map_err(Refusal::Challenge)?;
     let resource = policy.resource(request.resources.iter().map(String::as_str))?;
     let scopes = scopes(rest.get("scope"), client, policy)?;
-    let code_lifetime = policy.lifetimes.code;
-    Ok(Asked { client: client.clone(), reply_to: reply_to.clone(), scopes, resource, challenge, code_lifetime })
+    let announced = facts.tools.iter().filter(|announced| announced.resource == resource);
+    let tools = announced.flat_map(|announced| announced.opened_by(&scopes)).cloned().collect();
+    let (client, reply_to) = (client.clone(), reply_to.clone());
+    Ok(Asked { client, reply_to, scopes, resource, tools, challenge, code_lifetime: policy.lifetimes.code })
 }
 
 /// What is asked for, without what nobody here knows (AUZ-12: the person sees the smaller list). A client's
@@ -290,10 +307,19 @@ pub fn decide(
     };
     if let Some(user) = &policy.auto_approve {
         let reply_to = asked.reply_to.clone();
-        return Verdict { changes: asked.approved_by(user, fresh, now), reply: Ok(Step::Answer(reply_to)) };
+        let everything = Chosen { scopes: asked.scopes.clone(), terms: Terms::default(), session: None };
+        let approved = asked.approved_by(user, everything, fresh, now);
+        return Verdict { changes: approved, reply: Ok(Step::Answer(reply_to)) };
     }
     let prompt = Prompt::of(request);
     let session = live_session(facts, now).filter(|session| !prompt.login || session.created + FRESH_LOGIN >= now);
+    if let Some(session) = session.filter(|_| policy.remember_consent && request.by_the_person && !prompt.consent)
+        && let Some(chosen) = remembered::find(&asked, facts, session)
+    {
+        let reply_to = asked.reply_to.clone();
+        let approved = asked.approved_by(&session.user, chosen, fresh, now);
+        return Verdict { changes: approved, reply: Ok(Step::Answer(reply_to)) };
+    }
     Verdict::unchanged(match (session, prompt.none) {
         (Some(session), false) => Ok(Step::Consent(asked, session.user.clone())),
         (None, false) => Ok(Step::Login(asked)),
@@ -303,32 +329,35 @@ pub fn decide(
     })
 }
 
-/// What `prompt` asks for (OpenID Connect Core section 3.1.2.1). `consent` is what we do anyway.
+/// What `prompt` asks for (OpenID Connect Core section 3.1.2.1).
 struct Prompt {
     none: bool,
     login: bool,
+    /// A page is wanted in any case, also to choose another account there.
+    consent: bool,
 }
 
 impl Prompt {
     fn of(request: &AuthorizeRequest) -> Self {
         let words = request.rest.as_ref().ok().and_then(|rest| rest.get("prompt")).unwrap_or_default();
         let has = |word: &str| words.split(' ').any(|one| one == word);
-        Self { none: has("none"), login: has("login") }
+        Self { none: has("none"), login: has("login"), consent: has("consent") || has("select_account") }
     }
 }
 
 impl Asked {
     /// The changes that a yes leads to.
-    pub(super) fn approved_by(self, user: &UserName, fresh: &FreshCode, now: Timestamp) -> Vec<Change> {
+    pub(super) fn approved_by(self, user: &UserName, chosen: Chosen, fresh: &FreshCode, now: Timestamp) -> Vec<Change> {
         let described = cimd::change(&self.client);
         let grant = Grant {
             id: fresh.grant,
             user: user.clone(),
             client: self.client.id,
             resource: self.resource,
-            scopes: self.scopes,
+            scopes: chosen.scopes,
             created: now,
             stage: GrantStage::Consented,
+            terms: (chosen.terms != Terms::default()).then(|| Box::new(chosen.terms)),
         };
         let code = Code {
             hash: fresh.code.hash(),
@@ -338,7 +367,8 @@ impl Asked {
             expires: now + self.code_lifetime,
             stage: CodeStage::Issued,
         };
-        described.into_iter().chain([Change::Approved { grant, code }]).collect()
+        let approved = Change::Approved { grant, code, session: chosen.session };
+        described.into_iter().chain([approved]).collect()
     }
 }
 
@@ -542,7 +572,7 @@ mod tests {
         let mut auto = policy();
         auto.auto_approve = Some("demo".parse().unwrap());
         let verdict = decide(&request, &facts(), &auto, &fresh_code(), NOW);
-        let [Change::Approved { grant, code }] = &verdict.changes[..] else { panic!("{:?}", verdict.changes) };
+        let [Change::Approved { grant, code, .. }] = &verdict.changes[..] else { panic!("{:?}", verdict.changes) };
         assert_eq!((grant.client.clone(), grant.user.as_str()), (client().id, "demo"));
         assert_eq!(code.redirect_uri.as_str(), "http://127.0.0.1:49152/cb");
         assert_eq!(

@@ -11,9 +11,11 @@ use shared::uri::Resource;
 
 use super::Verdict;
 use super::authorize::{self, Asked, AuthorizeRequest, FreshCode, Refused, ReplyTo};
+use super::choice::{self, Choice};
 use super::cimd;
 use super::policy::Policy;
 use super::refusal::Refusal;
+use super::remembered;
 
 /// What a login or consent page carries through the browser, under a seal of ours.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -62,6 +64,8 @@ pub struct Shown {
     pub resource: Resource,
     /// What the client said about itself: another document is another client (N15).
     pub client: TokenHash,
+    /// The tools behind the scopes, as one hash.
+    pub tools: TokenHash,
 }
 
 impl Transaction {
@@ -83,8 +87,9 @@ impl Transaction {
 
     /// For a consent page.
     pub fn consent(query: String, asked: &Asked, grant: GrantId, now: Timestamp) -> Self {
-        let client = cimd::fingerprint(&asked.client);
-        let shown = Shown { grant, scopes: asked.scopes.clone(), resource: asked.resource.clone(), client };
+        let (client, tools) = (cimd::fingerprint(&asked.client), choice::print_of(&asked.tools));
+        let (scopes, resource) = (asked.scopes.clone(), asked.resource.clone());
+        let shown = Shown { grant, scopes, resource, client, tools };
         Self { query, issued: now, shown: Some(shown), to: Destination::Authorize }
     }
 
@@ -127,6 +132,7 @@ pub struct ConsentAnswer {
     transaction: Transaction,
     shown: Shown,
     decision: Decision,
+    choice: Choice,
 }
 
 /// The evidence that a person consented to what the client asked for. Only [`decide`] makes one.
@@ -143,10 +149,10 @@ impl ConsentAnswer {
     ///
     /// # Errors
     /// When the transaction is not a consent page's.
-    pub fn new(transaction: Transaction, decision: Decision) -> Result<Self, Refusal> {
+    pub fn new(transaction: Transaction, decision: Decision, choice: Choice) -> Result<Self, Refusal> {
         let request = AuthorizeRequest::parse(&transaction.query)?;
         let shown = transaction.shown.clone().ok_or(Refusal::Forged)?;
-        Ok(Self { request, transaction, shown, decision })
+        Ok(Self { request, transaction, shown, decision, choice })
     }
 
     /// The client, as it names itself.
@@ -173,15 +179,22 @@ pub fn decide(
     fresh: &FreshCode,
     now: Timestamp,
 ) -> Verdict<Consented, Refused> {
-    let (asked, user) = match consented(answer, facts, policy, now) {
+    let (asked, session) = match consented(answer, facts, policy, now) {
         Ok(found) => found,
         Err(refused) => return Verdict::unchanged(Err(refused)),
     };
-    let reply_to = asked.reply_to.clone();
+    let (reply_to, user) = (asked.reply_to.clone(), session.user.clone());
     match answer.decision {
-        Decision::Allow => {
-            Verdict { changes: asked.approved_by(&user, fresh, now), reply: Ok(Consented { reply_to, user }) }
-        }
+        Decision::Allow => match answer.choice.apply(&asked, session, now) {
+            Ok(mut chosen) => {
+                if policy.remember_consent {
+                    remembered::note(&mut chosen, &asked);
+                }
+                let approved = asked.approved_by(&user, chosen, fresh, now);
+                Verdict { changes: approved, reply: Ok(Consented { reply_to, user }) }
+            }
+            Err(refusal) => Verdict::unchanged(Err(Refused::Page(refusal))),
+        },
         Decision::Deny => Verdict {
             changes: vec![Change::Denied { user, client: asked.client.id }],
             reply: Err(Refused::Client(reply_to, Refusal::Denied)),
@@ -189,12 +202,12 @@ pub fn decide(
     }
 }
 
-fn consented(
+fn consented<'a>(
     answer: &ConsentAnswer,
-    facts: &Facts,
+    facts: &'a Facts,
     policy: &Policy,
     now: Timestamp,
-) -> Result<(Asked, UserName), Refused> {
+) -> Result<(Asked, &'a Session), Refused> {
     let session = authorize::live_session(facts, now).ok_or(Refused::Page(Refusal::NotLoggedIn))?;
     answer.transaction.in_time(policy, now).map_err(Refused::Page)?;
     if facts.grant.is_some() {
@@ -204,11 +217,12 @@ fn consented(
     let asked = authorize::check(&answer.request, facts, policy, now)?;
     let same = asked.scopes == answer.shown.scopes
         && asked.resource == answer.shown.resource
-        && cimd::fingerprint(&asked.client) == answer.shown.client;
+        && cimd::fingerprint(&asked.client) == answer.shown.client
+        && choice::print_of(&asked.tools) == answer.shown.tools;
     if !same {
         return Err(Refused::Page(Refusal::PageExpired));
     }
-    Ok((asked, session.user.clone()))
+    Ok((asked, session))
 }
 
 /// Decides on a login, after the password was compared: `right` says how that ended.
@@ -229,13 +243,14 @@ pub fn log_in(
 
 /// A session that starts now.
 pub(super) fn session(name: &UserName, fresh: &Secret, policy: &Policy, now: Timestamp) -> Session {
-    Session { hash: fresh.hash(), user: name.clone(), created: now, expires: now + policy.lifetimes.session }
+    let (user, expires) = (name.clone(), now + policy.lifetimes.session);
+    Session { hash: fresh.hash(), user, created: now, expires, grants: Vec::new() }
 }
 
 #[cfg(test)]
 mod tests {
     use shared::oauth::form;
-    use shared::state::GrantStage;
+    use shared::state::{Announcement, Effect, GrantStage, Tool};
 
     use super::*;
     use crate::protocol::sample::{CHALLENGE, NOW, client, fresh_code, grant, policy, user, with_grant, with_session};
@@ -268,7 +283,7 @@ mod tests {
         let (mut transaction, mut facts) = (transaction(), with_session());
         facts.session.as_mut().unwrap().expires = Timestamp(NOW.0 + 3600);
         change(&mut transaction, &mut facts);
-        let answer = ConsentAnswer::new(transaction, decision).unwrap();
+        let answer = ConsentAnswer::new(transaction, decision, Choice::EVERYTHING).unwrap();
         let verdict = decide(&answer, &facts, &policy(), &fresh_code(), at);
         assert_eq!(verdict.reply.map(|_| ()).map_err(|refused| refused.cause().clone()), reply);
         assert_eq!(verdict.changes.len(), changes);
@@ -313,6 +328,12 @@ mod tests {
             Err(Refusal::PageExpired),
             0,
         );
+        let other_tools = |_: &mut Transaction, facts: &mut Facts| {
+            let (name, scopes) = ("new".parse().unwrap(), "mcp:tools:read".parse().unwrap());
+            let tool = Tool { name, title: String::new(), effect: Effect::Destructive, scopes };
+            facts.tools = Some(Announcement { resource: policy().default_resource, tools: vec![(tool, NOW)] });
+        };
+        check(Allow, other_tools, NOW, Err(Refusal::PageExpired), 0);
     }
 
     #[test]
@@ -320,7 +341,7 @@ mod tests {
         for word in [None, Some(""), Some("yes"), Some("Allow")] {
             assert!(Decision::parse(word).is_err(), "{word:?}");
         }
-        assert!(ConsentAnswer::new(Transaction::login(query(), NOW), Decision::Allow).is_err());
+        assert!(ConsentAnswer::new(Transaction::login(query(), NOW), Decision::Allow, Choice::EVERYTHING).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod authorize;
 pub mod bounds;
+pub mod choice;
 pub mod cimd;
 pub mod client_auth;
 pub mod interact;
@@ -16,6 +17,7 @@ pub mod operator;
 pub mod policy;
 pub mod refusal;
 pub mod register;
+pub mod remembered;
 pub mod revoke;
 pub mod setup;
 pub mod token;

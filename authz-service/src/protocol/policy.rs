@@ -141,6 +141,8 @@ pub struct Policy {
     pub lifetimes: Lifetimes,
     /// How large things from outside may be.
     pub bounds: Bounds,
+    /// Whether a person is not asked again for what is not new (UI-16).
+    pub remember_consent: bool,
 }
 
 /// Who may register a client at the registration endpoint (RFC 7591 section 3).
@@ -188,6 +190,7 @@ impl Policy {
             auto_approve: None,
             lifetimes: Lifetimes::default(),
             bounds: Bounds::default(),
+            remember_consent: false,
         })
     }
 

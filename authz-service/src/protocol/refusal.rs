@@ -90,6 +90,9 @@ pub enum Refusal {
     /// The page was answered before.
     #[error("the page was answered already")]
     PageAnswered,
+    /// Everything was unticked.
+    #[error("nothing was ticked; go back and tick what the app may do, or say no")]
+    NothingChosen,
     /// Nobody is logged in any more.
     #[error("the login has ended")]
     NotLoggedIn,
@@ -175,6 +178,7 @@ impl Refusal {
             | Self::Forged
             | Self::PageExpired
             | Self::PageAnswered
+            | Self::NothingChosen
             | Self::SetupLink
             | Self::Account(_) => ErrorCode::InvalidRequest,
             Self::Document(DocumentFault::Busy) => ErrorCode::TemporarilyUnavailable,

@@ -59,6 +59,7 @@ pub fn with_session() -> Facts {
         user: user().name,
         created: Timestamp(NOW.0 - 30),
         expires: Timestamp(NOW.0 + 1),
+        grants: Vec::new(),
     };
     Facts { session: Some(session), user: Some(user()), ..facts() }
 }
@@ -80,6 +81,7 @@ pub fn grant() -> Grant {
         scopes: "mcp:tools:execute mcp:tools:read".parse().unwrap(),
         created: NOW,
         stage: GrantStage::Consented,
+        terms: None,
     }
 }
 

@@ -8,6 +8,7 @@ mod authorize;
 mod cimd;
 mod clients;
 mod commands;
+mod consent;
 mod http;
 mod metadata;
 mod operate;

@@ -171,6 +171,12 @@ impl Service {
         self.signed_in_as("ada")
     }
 
+    /// A browser of somebody whose account is new.
+    pub fn signed_in_as_new(&self, name: &str) -> Person<'_> {
+        self.commit(Change::UserCreated(user(name, None)));
+        self.signed_in_as(name)
+    }
+
     /// A browser in which somebody is signed in.
     pub fn signed_in_as(&self, name: &str) -> Person<'_> {
         let cookie = Secret::random();
@@ -180,6 +186,7 @@ impl Service {
             user: name.parse().unwrap(),
             created: now,
             expires: now + Seconds(12 * 3600),
+            grants: Vec::new(),
         }));
         let mut person = Person::new(self);
         person.cookies.push(("authz_session".into(), cookie.expose().into()));

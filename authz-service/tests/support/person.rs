@@ -66,6 +66,11 @@ impl<'a> Person<'a> {
         self.send("GET", target, &[], "")
     }
 
+    /// Opens an address that no site's page led to.
+    pub fn open(&mut self, target: &str) -> Answer {
+        self.send("GET", target, &[("Sec-Fetch-Site", "none")], "")
+    }
+
     pub fn submit(&mut self, form: &Form) -> Answer {
         self.submit_with(form, &[])
     }

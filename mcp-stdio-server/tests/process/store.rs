@@ -128,6 +128,7 @@ impl Fixture {
             scopes: claims.scope.clone(),
             created: now(),
             stage: GrantStage::Consented,
+            terms: None,
         };
         let issued = Code {
             hash: code,
@@ -145,7 +146,7 @@ impl Fixture {
             expires: claims.exp,
         };
         self.commit(vec![
-            Change::Approved { grant, code: issued },
+            Change::Approved { grant, code: issued, session: None },
             Change::CodeRedeemed { code, access, family: None },
         ]);
     }

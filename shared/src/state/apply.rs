@@ -10,10 +10,11 @@ use super::record::{
     Rotated, Session, SetupLink, User, UserStage,
 };
 use super::table::Table;
+use super::tools::Announcement;
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
 use crate::secret::TokenHash;
 use crate::time::Timestamp;
-use crate::uri::Issuer;
+use crate::uri::{Issuer, Resource};
 
 /// Why a change does not fit: somebody else was there first. Decide again on the new facts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -42,6 +43,7 @@ pub struct State {
     pub(super) setup: HashMap<(), SetupLink>,
     pub(super) issuers: HashMap<Issuer, Timestamp>,
     pub(super) initial: Table<InitialToken>,
+    pub(super) announcements: HashMap<Resource, Announcement>,
     /// Derived: which family a refresh token belongs to, the current one and the spent ones.
     pub(super) refresh: Table<RefreshEntry>,
 }
@@ -52,7 +54,7 @@ pub struct Undo(Vec<Replaced>);
 
 /// One entry of a table as it was before; between a revert and a redo, as it was after.
 #[derive(Debug)]
-enum Replaced {
+pub(super) enum Replaced {
     Client(ClientId, Option<ClientEntry>),
     User(UserName, Option<User>),
     Session(TokenHash, Option<Session>),
@@ -63,11 +65,12 @@ enum Replaced {
     Setup((), Option<SetupLink>),
     Issuer(Issuer, Option<Timestamp>),
     Initial(TokenHash, Option<InitialToken>),
+    Announcement(Resource, Option<Announcement>),
     Refresh(TokenHash, Option<RefreshEntry>),
 }
 
 /// Puts `value` (or nothing) at `key` and notes what was there.
-fn set<T: Entries>(
+pub(super) fn set<T: Entries>(
     table: &mut T,
     key: T::Key,
     value: Option<T::Value>,
@@ -118,6 +121,7 @@ impl State {
             Replaced::Issuer(key, value) => self.issuers.exchange(key, value),
             Replaced::Refresh(key, value) => self.refresh.exchange(key, value),
             Replaced::Initial(key, value) => self.initial.exchange(key, value),
+            Replaced::Announcement(key, value) => self.announcements.exchange(key, value),
         }
     }
 
@@ -138,21 +142,15 @@ impl State {
             Change::PasswordChanged { user, password } => self.change_password(&user, password, undo),
             Change::UserStageSet { user, stage } => self.set_user_stage(&user, stage, undo),
             Change::SessionOpened(session) => self.open_session(session, undo),
-            Change::SessionClosed(hash) => {
-                set(&mut self.sessions, hash, None, undo, Replaced::Session);
-                Ok(())
-            }
-            Change::SessionsClosed(user) => {
-                self.close_sessions(&user, undo);
-                Ok(())
-            }
+            Change::SessionClosed(hash) => self.close_session(hash, undo),
+            Change::SessionsClosed(user) => self.close_sessions(&user, undo),
             Change::ClientRegistered(client) => self.register_client(client, undo),
             Change::ClientUpdated(client) => self.update_client(client, undo),
             Change::InitialTokenIssued(token) => self.issue_initial_token(token, undo),
             Change::InitialTokenSpent(hash) => self.spend_initial_token(&hash, undo),
             Change::ClientDescribed(client) => self.describe_client(client, undo),
             Change::ClientRemoved(id) => self.remove_client(&id, undo),
-            Change::Approved { grant, code } => self.approve(grant, code, undo),
+            Change::Approved { grant, code, session } => self.approve(grant, code, session, undo),
             Change::Denied { .. } => Ok(()),
             Change::CodeRedeemed { code, access, family } => self.redeem(&code, access, family, undo),
             Change::RefreshRotated { grant, presented, successor, access } => {
@@ -166,6 +164,10 @@ impl State {
             Change::GrantsRevoked { user, client, .. } => self.revoke_all_of(&user, client.as_ref(), undo),
             Change::AccessRevoked(id) => {
                 self.forget_access(id, undo);
+                Ok(())
+            }
+            Change::ToolsAnnounced { resource, tools } => {
+                self.announce(resource, tools, at, undo);
                 Ok(())
             }
             Change::Swept { before, unused_clients } => {
@@ -233,16 +235,22 @@ impl State {
 
     /// Every session and every grant of a person.
     fn end_everything_of(&mut self, name: &UserName, undo: &mut Undo) -> Result<(), Conflict> {
-        self.close_sessions(name, undo);
+        self.close_sessions(name, undo)?;
         self.revoke_all_of(name, None, undo)
     }
 
-    fn close_sessions(&mut self, name: &UserName, undo: &mut Undo) {
-        // Sessions are as many as people who are logged in: they need no index.
-        let sessions: Vec<_> = self.sessions.values().filter(|session| session.user == *name).map(|s| s.hash).collect();
-        for hash in sessions {
-            set(&mut self.sessions, hash, None, undo, Replaced::Session);
-        }
+    fn close_sessions(&mut self, name: &UserName, undo: &mut Undo) -> Result<(), Conflict> {
+        let theirs = self.sessions.values().filter(|session| session.user == *name);
+        let sessions: Vec<_> = theirs.map(|session| session.hash).collect();
+        sessions.into_iter().try_for_each(|hash| self.close_session(hash, undo))
+    }
+
+    /// Grants for as long as the login end with it. To end one that has ended is no conflict.
+    fn close_session(&mut self, hash: TokenHash, undo: &mut Undo) -> Result<(), Conflict> {
+        let grants = self.sessions.get(&hash).map(|session| session.grants.clone()).unwrap_or_default();
+        set(&mut self.sessions, hash, None, undo, Replaced::Session);
+        let known: Vec<_> = grants.into_iter().filter(|grant| self.grants.contains_key(grant)).collect();
+        known.into_iter().try_for_each(|grant| self.revoke(grant, undo))
     }
 
     fn revoke_all_of(&mut self, name: &UserName, client: Option<&ClientId>, undo: &mut Undo) -> Result<(), Conflict> {
@@ -305,12 +313,23 @@ impl State {
         self.grants.of_client(id).into_iter().try_for_each(|grant| self.revoke(grant, undo))
     }
 
-    fn approve(&mut self, grant: Grant, code: Code, undo: &mut Undo) -> Result<(), Conflict> {
+    fn approve(
+        &mut self,
+        grant: Grant,
+        code: Code,
+        session: Option<TokenHash>,
+        undo: &mut Undo,
+    ) -> Result<(), Conflict> {
         vacant(&self.grants, &grant.id, "the grant")?;
         vacant(&self.codes, &code.hash, "the code")?;
         let mut client = known(&self.clients, &grant.client, "the client")?.client().clone();
         if known(&self.users, &grant.user, "the account")?.stage != UserStage::Enabled {
             return Err(Conflict::Stage("the account"));
+        }
+        if let Some(hash) = session {
+            let mut session = known(&self.sessions, &hash, "the session")?.clone();
+            session.grants.push(grant.id);
+            set(&mut self.sessions, hash, Some(session), undo, Replaced::Session);
         }
         client.approved_at = Some(grant.created);
         self.put_client(client, undo);

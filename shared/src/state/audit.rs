@@ -104,6 +104,9 @@ impl State {
                 Some(access) => self.under("token-revoked", access.grant),
                 None => Event::new("token-revoked"),
             },
+            Change::ToolsAnnounced { resource, tools } => {
+                Event::new("tools-announced").detail(format!("{resource}: {} tools", tools.len()))
+            }
             Change::Swept { .. } => Event::new("swept"),
         }
     }

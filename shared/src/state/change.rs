@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::record::{
     Access, Client, Code, Family, Grant, InitialToken, PublicKey, Session, SetupLink, User, UserStage,
 };
+use super::tools::Tool;
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
 use crate::secret::TokenHash;
 use crate::time::Timestamp;
-use crate::uri::Issuer;
+use crate::uri::{Issuer, Resource};
 
 /// One thing that happened. A commit is a list of them, applied whole or not at all.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -75,6 +76,9 @@ pub enum Change {
         grant: Grant,
         /// The code.
         code: Code,
+        /// The login with which the grant ends, if the person wanted it so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<TokenHash>,
     },
     /// A person said no. Nothing is stored; the line is for the audit trail.
     Denied {
@@ -132,6 +136,13 @@ pub enum Change {
     },
     /// One access token is dead.
     AccessRevoked(TokenId),
+    /// A server told which tools it has.
+    ToolsAnnounced {
+        /// The server's name.
+        resource: Resource,
+        /// Its tools.
+        tools: Vec<Tool>,
+    },
     /// What has ended is forgotten.
     Swept {
         /// Codes, sessions, tokens and keys that ended before this second.

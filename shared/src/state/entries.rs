@@ -416,7 +416,13 @@ mod tests {
             Event::LoggedIn => {
                 let user = sample.user.name.clone();
                 let hash = TokenHash::of(user.as_str().as_bytes());
-                vec![Change::SessionOpened(Session { hash, user, created: now, expires: now + Seconds(600) })]
+                vec![Change::SessionOpened(Session {
+                    hash,
+                    user,
+                    created: now,
+                    expires: now + Seconds(600),
+                    grants: Vec::new(),
+                })]
             }
             Event::Swept => vec![Change::Swept { before: now, unused_clients: Timestamp(now.0 - 3000) }],
         }

@@ -7,9 +7,10 @@ use super::record::{
     UserStage,
 };
 use super::table::NEVER;
+use super::tools::Announcement;
 use crate::id::{ClientId, GrantId, TokenId, UserName};
 use crate::secret::TokenHash;
-use crate::uri::Issuer;
+use crate::uri::{Issuer, Resource};
 
 /// The records that a decision wants. What hangs together comes together: a code brings its grant, the grant its
 /// user and family, a session its user.
@@ -31,6 +32,10 @@ pub struct Wanted {
     pub grant: Option<GrantId>,
     /// A token for registering by its hash.
     pub initial: Option<TokenHash>,
+    /// The tools of the server with this name.
+    pub tools_of: Option<Resource>,
+    /// Consents that the session's person gave to the client for that server before, if they are remembered.
+    pub consents: bool,
 }
 
 /// The records that were found.
@@ -56,6 +61,10 @@ pub struct Facts {
     pub access: Option<Access>,
     /// The token for registering that was wanted.
     pub initial: Option<InitialToken>,
+    /// The tools that were wanted.
+    pub tools: Option<Announcement>,
+    /// Live grants behind which a remembered consent stands, newest first.
+    pub consents: Vec<Grant>,
     /// The open set-up link, while nobody can log in.
     pub setup: Option<SetupLink>,
     /// Whether anybody can log in.
@@ -101,6 +110,12 @@ impl State {
             None => grant_client,
         };
         let has_users = self.someone_can_log_in();
+        let consents = match (&wanted.tools_of, session, client) {
+            (Some(resource), Some(session), Some(client)) if wanted.consents => {
+                self.consents(&session.user, &client.id, resource)
+            }
+            _ => Vec::new(),
+        };
         Facts {
             client: client.map(|entry| entry.client().clone()),
             user: user.cloned(),
@@ -112,9 +127,28 @@ impl State {
             family: entry.and_then(GrantEntry::family).cloned(),
             access: access.cloned(),
             initial: wanted.initial.and_then(|hash| self.initial.get(&hash)).cloned(),
+            tools: wanted.tools_of.as_ref().and_then(|resource| self.announcement(resource)).cloned(),
+            consents,
             setup: self.setup.get(&()).filter(|_| !has_users).cloned(),
             has_users,
         }
+    }
+
+    fn consents(&self, user: &UserName, client: &ClientId, resource: &Resource) -> Vec<Grant> {
+        let refreshable = |entry: &&GrantEntry| {
+            entry.grant.stage == GrantStage::Live
+                && entry.family().is_some_and(|family| family.stage == FamilyStage::Live)
+        };
+        let remembered = |grant: &&Grant| {
+            grant.client == *client
+                && grant.resource == *resource
+                && grant.terms.as_ref().is_some_and(|terms| terms.consent.is_some())
+        };
+        let theirs = self.grants.of_user(user);
+        let live = theirs.iter().filter_map(|id| self.grants.get(id)).filter(refreshable).map(|entry| &entry.grant);
+        let mut grants: Vec<_> = live.filter(remembered).cloned().collect();
+        grants.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
+        grants
     }
 
     /// Whether anybody has an account that a person can log in with; the one of `--auto-approve` is none.

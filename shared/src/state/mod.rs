@@ -10,6 +10,7 @@ mod record;
 mod records;
 mod sweep;
 mod table;
+mod tools;
 
 pub use apply::{Conflict, State, Undo};
 pub use audit::Event;
@@ -18,6 +19,7 @@ pub use facts::{Facts, Wanted};
 pub use people::LiveGrant;
 pub use record::{
     Access, Client, ClientOrigin, ClientSecret, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, InitialToken,
-    PublicKey, Rotated, Session, SetupLink, User, UserStage,
+    PublicKey, Rotated, Session, SetupLink, Terms, User, UserStage,
 };
 pub use records::{OwnedRecord, Record, Restoring};
+pub use tools::{Announcement, Effect, MAX_TOOLS, NotAToolName, Tool, ToolName};

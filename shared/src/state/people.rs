@@ -44,7 +44,12 @@ impl State {
                 expires: Some(family.expires),
             }),
             // Without refresh tokens there is the one access token; the sweep forgets the grant with it.
-            None => Some(LiveGrant { grant, client, used: grant.created, expires: None }),
+            None => grant.until().is_none_or(|until| until > now).then_some(LiveGrant {
+                grant,
+                client,
+                used: grant.created,
+                expires: grant.until(),
+            }),
         }
     }
 
@@ -70,7 +75,8 @@ mod tests {
     fn in_use(sample: &Sample) -> State {
         let mut state = State::default();
         let user = sample.user.name.clone();
-        let session = Session { hash: TokenHash::of(b"s"), user, created: NOW, expires: NOW + Seconds(9) };
+        let session =
+            Session { hash: TokenHash::of(b"s"), user, created: NOW, expires: NOW + Seconds(9), grants: Vec::new() };
         let mut changes = [sample.known(), sample.approved(), sample.redeemed()].concat();
         changes.push(Change::SessionOpened(session));
         state.apply_all(changes, NOW).unwrap();
@@ -124,6 +130,40 @@ mod tests {
         state.apply_all(stage(UserStage::Removed), NOW).unwrap();
         assert!(state.users()[0].password.is_none());
         assert!(state.apply_all(stage(UserStage::Enabled), NOW).is_err());
+    }
+
+    #[test]
+    fn a_grant_for_as_long_as_the_login_ends_with_it_however_that_ends() {
+        let sample = Sample::new(NOW);
+        let user = sample.user.name.clone();
+        let session = TokenHash::of(b"s");
+        for end in [
+            Change::SessionClosed(session),
+            Change::SessionsClosed(user.clone()),
+            Change::PasswordChanged { user: user.clone(), password: "x".into() },
+        ] {
+            let mut state = State::default();
+            let grants = Vec::new();
+            let opened = Session { hash: session, user: user.clone(), created: NOW, expires: NOW + Seconds(9), grants };
+            let approved = |session| {
+                let (grant, code) = (sample.grant.clone(), sample.code.clone());
+                vec![Change::Approved { grant, code, session }]
+            };
+            state.apply_all(sample.known(), NOW).unwrap();
+            assert!(state.apply_all(approved(Some(session)), NOW).is_err(), "there is no such login");
+            state.apply_all(vec![Change::SessionOpened(opened)], NOW).unwrap();
+            state.apply_all([approved(Some(session)), sample.redeemed()].concat(), NOW).unwrap();
+            let before = state.clone();
+            let mut undo = state.apply_all(vec![end], NOW).unwrap();
+            assert!(state.live_grants(None, NOW).is_empty());
+            state.revert(&mut undo);
+            assert_eq!(state, before);
+            // What was forgotten meanwhile is no hindrance.
+            let grants = vec![sample.grant.id, crate::id::GrantId(uuid::Uuid::nil())];
+            let opened = state.sessions.get(&session).unwrap().clone();
+            state.sessions.insert(Session { grants, ..opened });
+            state.apply_all(vec![Change::SessionClosed(session), Change::SessionClosed(session)], NOW).unwrap();
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Records: what the store holds of each thing. Stages are enums that move one way, in `apply` only.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use super::tools::ToolName;
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
 use crate::list::List;
 use crate::oauth::pkce::Challenge;
@@ -148,6 +151,9 @@ pub struct Session {
     pub created: Timestamp,
     /// Until when.
     pub expires: Timestamp,
+    /// Grants that end with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<GrantId>,
 }
 
 /// A consent of one person to one client for one resource.
@@ -167,6 +173,37 @@ pub struct Grant {
     pub created: Timestamp,
     /// Where it stands.
     pub stage: GrantStage,
+    /// What the person made of it: less than everything, or for less long. `None` for the usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Box<Terms>>,
+}
+
+impl Grant {
+    /// When it ends, whatever its tokens say; `None` when nobody said.
+    pub fn until(&self) -> Option<Timestamp> {
+        self.terms.as_ref().and_then(|terms| terms.until)
+    }
+
+    /// Whether its person lets it call this tool, if its scopes do.
+    pub fn allows(&self, tool: &str) -> bool {
+        let chosen = self.terms.as_ref().and_then(|terms| terms.tools.as_ref());
+        chosen.is_none_or(|tools| tools.iter().any(|name| name.as_str() == tool))
+    }
+}
+
+/// What a person made of a consent.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Terms {
+    /// The tools that may be called, when some were left out; `None` for all that the scopes open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<BTreeSet<ToolName>>,
+    /// When it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// What the consent was to, as one hash: where the answer went, what the client said of itself, the tools that were
+    /// shown. Kept where consent is remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<TokenHash>,
 }
 
 /// Where a grant stands: consented, live, revoked; never back.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::apply::State;
 use super::entries::{ClientEntry, GrantEntry, RefreshEntry};
 use super::record::{Access, Client, Code, Family, Grant, InitialToken, PublicKey, Session, SetupLink, User};
+use super::tools::Announcement;
 use crate::time::Timestamp;
 use crate::uri::Issuer;
 
@@ -36,6 +37,8 @@ pub enum Record<'a> {
     Issuer(&'a Issuer, Timestamp),
     /// A token for registering.
     Initial(&'a InitialToken),
+    /// The tools of a server.
+    Tools(&'a Announcement),
 }
 
 /// One record, read. The same names as [`Record`]'s; a test holds them together.
@@ -64,6 +67,8 @@ pub enum OwnedRecord {
     Issuer(Issuer, Timestamp),
     /// A token for registering.
     Initial(InitialToken),
+    /// The tools of a server.
+    Tools(Announcement),
 }
 
 impl State {
@@ -78,7 +83,9 @@ impl State {
         let keys = self.keys.values().map(Record::Key).chain(self.setup.values().map(Record::Setup));
         let issuers = self.issuers.iter().map(|(issuer, at)| Record::Issuer(issuer, *at));
         let issuers = issuers.chain(self.initial.values().map(Record::Initial));
-        people.chain(clients).chain(codes).chain(grants).chain(families).chain(access).chain(keys).chain(issuers)
+        let tools = self.announcements.values().map(Record::Tools);
+        let named = keys.chain(issuers).chain(tools);
+        people.chain(clients).chain(codes).chain(grants).chain(families).chain(access).chain(named)
     }
 
     /// A copy to write records from while this state goes on changing. It shares all that does not change.
@@ -112,6 +119,7 @@ impl Restoring {
             OwnedRecord::Setup(link) => state.setup.insert((), link).is_none(),
             OwnedRecord::Issuer(issuer, at) => state.issuers.insert(issuer, at).is_none(),
             OwnedRecord::Initial(token) => state.initial.insert(token).is_none(),
+            OwnedRecord::Tools(tools) => state.announcements.insert(tools.resource.clone(), tools).is_none(),
         }
     }
 
@@ -155,7 +163,7 @@ impl Restoring {
 mod tests {
     use super::*;
     use crate::secret::TokenHash;
-    use crate::state::Change;
+    use crate::state::{Change, Effect, Tool};
     use crate::store::conformance::Sample;
     use crate::token::KeySet;
 
@@ -163,7 +171,15 @@ mod tests {
     fn a_state_of_every_kind_of_record_survives_its_list() {
         let now = Timestamp(5);
         let sample = Sample::new(now);
-        let session = Session { hash: TokenHash::of(b"s"), user: sample.user.name.clone(), created: now, expires: now };
+        let session = Session {
+            hash: TokenHash::of(b"s"),
+            user: sample.user.name.clone(),
+            created: now,
+            expires: now,
+            grants: Vec::new(),
+        };
+        let (name, scopes) = ("whoami".parse().unwrap(), sample.grant.scopes.clone());
+        let tool = Tool { name, title: "Who am I".into(), effect: Effect::Read, scopes };
         let mut changes = sample.known();
         changes.extend(sample.approved());
         changes.extend(sample.redeemed());
@@ -180,6 +196,7 @@ mod tests {
                 expires: now,
                 uses: 2,
             }),
+            Change::ToolsAnnounced { resource: sample.grant.resource.clone(), tools: vec![tool] },
         ]);
         let mut state = State::default();
         state.apply_all(changes, now).unwrap();

@@ -84,6 +84,7 @@ impl Sample {
                 scopes: scopes.clone(),
                 created: now,
                 stage: GrantStage::Consented,
+                terms: None,
             },
             code: Code {
                 hash: Secret::random().hash(),
@@ -115,7 +116,7 @@ impl Sample {
     /// The commit of the consent.
     #[must_use]
     pub fn approved(&self) -> Vec<Change> {
-        vec![Change::Approved { grant: self.grant.clone(), code: self.code.clone() }]
+        vec![Change::Approved { grant: self.grant.clone(), code: self.code.clone(), session: None }]
     }
 
     /// The commit of the first tokens; each call draws a new access token.

@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use minijinja::{Value, context};
 use shared::id::UserName;
 
-use super::{Pages, shown_name};
+use super::{Pages, plain, shown_name};
 use crate::http::seal::Hidden;
 use crate::protocol::account::{AppAccess, ConnectedApp, moment};
 
@@ -81,6 +81,7 @@ fn access(access: &AppAccess) -> Value {
     context! {
         resource => &access.resource,
         scopes => scopes.map(|(scope, meaning)| context! { scope => scope.as_str(), meaning }).collect::<Vec<Value>>(),
+        tools => access.tools.as_ref().map(|tools| tools.iter().map(|name| plain(name)).collect::<Vec<_>>()),
         since => moment(access.since),
         used => moment(access.used),
         expires => access.expires.map(moment),

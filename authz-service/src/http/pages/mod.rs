@@ -1,14 +1,14 @@
 //! The HTML pages: plain, without scripts, everything from ourselves (UI-05, UI-06).
 
 pub mod account;
+mod consent;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use minijinja::{Environment, Value, context};
-use shared::oauth::register::GrantType;
-use shared::scope::Catalogue;
-use shared::state::{Client, ClientOrigin};
+use shared::state::Client;
+use shared::state::ClientOrigin;
 use shared::uri::{ExactRedirect, Parts};
 
 use super::app::{App, Failure};
@@ -92,43 +92,6 @@ impl Pages {
         self.render(status, "login.html", values, &target)
     }
 
-    /// The consent page (UI-11).
-    pub fn consent(
-        &self,
-        asked: &Asked,
-        catalogue: &Catalogue,
-        user: &str,
-        hidden: &Hidden,
-        logout: &Hidden,
-    ) -> HttpResponse {
-        let scopes: Vec<Value> = catalogue
-            .entries()
-            .iter()
-            .filter(|entry| asked.scopes.contains(entry.scope.as_str()))
-            .map(|entry| context! { scope => entry.scope.as_str(), meaning => &entry.meaning })
-            .collect();
-        let redirect = asked.reply_to.redirect().to_uri();
-        let values = context! {
-            title => "Allow access?",
-            client => shown_name(asked.client.name.as_deref()),
-            self_declared => !asked.client.origin.is_vouched_for(),
-            document_host => document_host(&asked.client),
-            loopback_only => asked.client.redirect_uris.iter().all(shared::uri::RedirectUri::is_loopback),
-            redirect_host => redirect.shown_host(),
-            loopback => redirect.is_loopback(),
-            resource => asked.resource.as_str(),
-            home => asked.client.client_uri.as_deref().and_then(|uri| Parts::of(uri)?.host()),
-            scopes => Value::from(scopes),
-            lasting => asked.client.grant_types.contains(&GrantType::RefreshToken),
-            user,
-            transaction => &hidden.transaction,
-            csrf => &hidden.csrf,
-            logout_transaction => &logout.transaction,
-            logout_csrf => &logout.csrf,
-        };
-        self.render(StatusCode::OK, "consent.html", values, &form_target(asked.reply_to.redirect()))
-    }
-
     /// The page behind the one-time link.
     pub fn setup(&self, token: &str, again: Option<(&str, &str)>) -> HttpResponse {
         let (username, error) = again.unwrap_or_default();
@@ -210,8 +173,13 @@ fn document_host(client: &Client) -> Option<&str> {
 
 /// What a client calls itself, without the characters that make text run backwards or vanish.
 fn shown_name(name: Option<&str>) -> String {
-    let shown: String = name.unwrap_or_default().chars().filter(|c| !is_unseen(*c)).collect();
+    let shown = plain(name.unwrap_or_default());
     if shown.trim().is_empty() { "an app without a name".to_owned() } else { shown }
+}
+
+/// A text without what cannot be seen.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !is_unseen(*c)).collect()
 }
 
 /// Characters that steer a terminal or the direction of text, or that show nothing.
@@ -292,6 +260,7 @@ fn in_words(refusal: &Refusal) -> (&'static str, &'static str) {
         Refusal::PageExpired => ("This page has expired", start_again),
         Refusal::PageAnswered => ("This page was answered already", start_again),
         Refusal::NotLoggedIn => ("You are not signed in any more", "Sign in, or go back to the app and start again."),
+        Refusal::NothingChosen => ("Nothing was ticked", "Go back, and tick what the app may do, or deny."),
         Refusal::Forged => ("This form cannot be accepted", start_again),
         Refusal::SetupLink => (
             "This link does not work",

@@ -98,6 +98,9 @@ fn redeem<'a>(
     if code.stage == CodeStage::Redeemed {
         return Err(Refusal::ReplayedCode(grant.id));
     }
+    if grant.until().is_some_and(|until| until <= now) {
+        return Err(Refusal::ExpiredCode);
+    }
     Ok(Valid { grant, code: code.hash, _pkce: pkce })
 }
 
@@ -110,7 +113,8 @@ fn tokens(
 ) -> Verdict<Granted> {
     let grant = valid.grant;
     let longest = policy.lifetimes.refresh_absolute;
-    let (access, claims) = access(grant, grant.scopes.clone(), fresh.token, policy, longest, now);
+    let left = grant.until().map_or(longest, |until| longest.min(until - now));
+    let (access, claims) = access(grant, grant.scopes.clone(), fresh.token, policy, left, now);
     let gives_refresh = client.record().grant_types.contains(&GrantType::RefreshToken);
     let family = gives_refresh.then(|| Family {
         grant: grant.id,
@@ -118,7 +122,7 @@ fn tokens(
         previous: None,
         spent: Vec::new(),
         used: now,
-        expires: now + longest,
+        expires: now + left,
         stage: FamilyStage::Live,
     });
     Verdict {

@@ -178,6 +178,24 @@ fn commit(core: &Core, lock: &StoreLock, batch: Vec<Vec<Change>>) -> Result<Vec<
     done
 }
 
+/// Commits the one word that a follower has to say, on the state that it holds anyway: no second copy of a large store
+/// is loaded, and no writing thread stays.
+pub(super) fn once(core: &Core, lock: &StoreLock, changes: Vec<Change>) -> Outcome {
+    let _held = lock.exclusive()?;
+    let mut tail = core.tail();
+    core.catch_up_locked(&mut tail)?;
+    let Some(reading) = tail.as_ref() else { return Err(stopped().into()) };
+    let before = reading.position();
+    let mut writing = reading.for_writing()?;
+    core.committing.store(true, Ordering::Release);
+    let done = write_batch(core, &mut writing, vec![changes]);
+    core.committing.store(false, Ordering::Release);
+    // On an error the follower reads the store anew.
+    *tail = done.is_ok().then_some(writing);
+    core.moved(tail.as_ref(), before);
+    done?.pop().unwrap_or_else(|| Err(stopped().into()))
+}
+
 fn write_batch(core: &Core, current: &mut Tail, batch: Vec<Vec<Change>>) -> Result<Vec<Outcome>, StoreError> {
     let at = current.second(core.clock.now());
     let (outcomes, mut tried) = check(core, &batch, at);

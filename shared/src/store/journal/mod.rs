@@ -181,6 +181,16 @@ impl JournalStore {
             .unwrap_or_else(|_| Err(stopped().into()))
     }
 
+    /// Commits one thing from a process that follows. Blocks: at most 5 seconds for the lock, then for the disk.
+    ///
+    /// # Errors
+    /// As [`Store::commit`]; and while there is no store, or it is still loading.
+    pub fn commit_once(&self, changes: Vec<Change>) -> Result<(), CommitError> {
+        self.core.refresh()?;
+        let lock = StoreLock::open(&self.core.folder)?;
+        commit::once(&self.core, &lock, changes)
+    }
+
     /// Writes the live records into a new generation and removes the old one. It happens by itself when the journal
     /// has grown; commits go on meanwhile. `Ok(false)` when another process was at it.
     ///

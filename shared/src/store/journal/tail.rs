@@ -169,6 +169,13 @@ impl Tail {
         files::replace(&path, &Header::first(random_uuid()).to_line()).map_err(io_error("create", &path))
     }
 
+    /// The same place in the same journal, to write there. For the holder of the exclusive lock.
+    pub(super) fn for_writing(&self) -> Result<Self, StoreError> {
+        checked_file(&self.path)?;
+        let file = File::options().read(true).write(true).open(&self.path).map_err(io_error("open", &self.path))?;
+        Ok(Self { file, path: self.path.clone(), header: self.header.clone(), ..*self })
+    }
+
     /// Whether nothing was committed since, and the file is still there: a read of three bytes and an `fstat`.
     pub(super) fn is_current(&self) -> bool {
         matches!(self.ahead(), Ok(Ahead::Nothing | Ahead::Unfinished))

@@ -1,0 +1,79 @@
+//! The consent page: who asks, what for, which tools that opens, and the boxes to make it less.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use minijinja::{Value, context};
+use shared::oauth::register::GrantType;
+use shared::scope::{Catalogue, Entry, OFFLINE_ACCESS};
+use shared::state::{Effect, Tool};
+use shared::uri::{Parts, RedirectUri};
+
+use super::{Pages, document_host, form_target, plain, shown_name};
+use crate::http::seal::Hidden;
+use crate::protocol::authorize::Asked;
+use crate::protocol::choice::{SCOPE_FIELD, TOOL_FIELD};
+
+/// Up to this many tools of a scope stand open on the page; more are folded.
+const SHOWN_OPEN: usize = 6;
+
+impl Pages {
+    /// The consent page (UI-11).
+    pub fn consent(
+        &self,
+        asked: &Asked,
+        catalogue: &Catalogue,
+        user: &str,
+        hidden: &Hidden,
+        logout: &Hidden,
+    ) -> HttpResponse {
+        let redirect = asked.reply_to.redirect().to_uri();
+        let values = context! {
+            title => "Allow access?",
+            client => shown_name(asked.client.name.as_deref()),
+            self_declared => !asked.client.origin.is_vouched_for(),
+            document_host => document_host(&asked.client),
+            loopback_only => asked.client.redirect_uris.iter().all(RedirectUri::is_loopback),
+            redirect_host => redirect.shown_host(),
+            loopback => redirect.is_loopback(),
+            resource => asked.resource.as_str(),
+            home => asked.client.client_uri.as_deref().and_then(|uri| Parts::of(uri)?.host()),
+            scopes => scopes(asked, catalogue),
+            lasting => asked.client.grant_types.contains(&GrantType::RefreshToken),
+            user,
+            transaction => &hidden.transaction,
+            csrf => &hidden.csrf,
+            logout_transaction => &logout.transaction,
+            logout_csrf => &logout.csrf,
+        };
+        self.render(StatusCode::OK, "consent.html", values, &form_target(asked.reply_to.redirect()))
+    }
+}
+
+/// Each scope with its tools. A tool that needs several stands once, under the first.
+fn scopes(asked: &Asked, catalogue: &Catalogue) -> Vec<Value> {
+    let entries: Vec<&Entry> =
+        catalogue.entries().iter().filter(|entry| asked.scopes.contains(entry.scope.as_str())).collect();
+    let place = |tool: &Tool| entries.iter().position(|entry| tool.scopes.contains(entry.scope.as_str()));
+    let scope = |(at, entry): (usize, &&Entry)| {
+        let tools: Vec<Value> = asked.tools.iter().filter(|tool| place(tool) == Some(at)).map(shown_tool).collect();
+        context! {
+            scope => entry.scope.as_str(),
+            meaning => &entry.meaning,
+            field => format!("{SCOPE_FIELD}{}", entry.scope),
+            fixed => entry.scope.as_str() == OFFLINE_ACCESS,
+            open => tools.len() <= SHOWN_OPEN,
+            tools,
+        }
+    };
+    entries.iter().enumerate().map(scope).collect()
+}
+
+fn shown_tool(tool: &Tool) -> Value {
+    let (name, title) = (plain(tool.name.as_str()), plain(&tool.title));
+    let (kind, effect) = match tool.effect {
+        Effect::Read => ("read", "only reads"),
+        Effect::Write => ("write", "changes things"),
+        Effect::Destructive => ("destructive", "can destroy things"),
+    };
+    context! { field => format!("{TOOL_FIELD}{}", tool.name.as_str()), name, title, kind, effect }
+}

@@ -1,0 +1,101 @@
+//! Tells the store which tools this server has, so that a person can be shown them on the consent page. Once, when they
+//! are not known there; never a reason not to start, and never waited for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::state::{Change, Effect, MAX_TOOLS, Tool};
+use shared::store::journal::JournalStore;
+use shared::store::{CommitError, Store, StoreError};
+use shared::time::Clock;
+use shared::uri::Resource;
+
+use crate::guard::Access;
+use crate::tools::{Catalog, Definition};
+
+/// How many tries a store that is busy or full gets.
+const TRIES: u32 = 5;
+
+/// How long after a failed try the next one comes.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// The tools that need a consent, as the store keeps them.
+pub fn tools(catalog: &Catalog) -> Vec<Tool> {
+    catalog.iter().filter_map(|entry| announced(&entry.definition)).take(MAX_TOOLS).collect()
+}
+
+/// `None` for an open tool, and for one whose name no page can carry.
+fn announced(definition: &Definition) -> Option<Tool> {
+    let Access::Scopes(scopes) = &definition.access else { return None };
+    Some(Tool {
+        name: definition.name.parse().ok()?,
+        title: definition.title.chars().filter(|c| !c.is_control()).take(Tool::MAX_TITLE).collect(),
+        effect: if definition.read_only { Effect::Read } else { Effect::Write },
+        scopes: scopes.clone(),
+    })
+}
+
+/// Waits until there is a store, compares, and commits what differs.
+pub async fn announce(store: Arc<JournalStore>, resource: Resource, tools: Vec<Tool>, clock: Arc<dyn Clock>) {
+    let mut changed = store.changed();
+    let mut tries = 0;
+    while tries < TRIES {
+        // Before the look: a change after it is then not missed.
+        changed.mark_unchanged();
+        let mut known = false;
+        let look = store.read(&mut |state| {
+            known = state.announcement(&resource).is_some_and(|announced| announced.says(&tools, clock.now()));
+        });
+        match look {
+            Ok(()) if known || tools.is_empty() => return,
+            Ok(()) => {}
+            Err(StoreError::Absent(_) | StoreError::Loading) => {
+                if changed.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the store cannot be told which tools there are");
+                return;
+            }
+        }
+        tries += 1;
+        let (writer, resource, tools) = (Arc::clone(&store), resource.clone(), tools.clone());
+        let commit = move || writer.commit_once(vec![Change::ToolsAnnounced { resource, tools }]);
+        match tokio::task::spawn_blocking(commit).await {
+            Ok(Ok(())) => return,
+            Ok(Err(CommitError::Unavailable(StoreError::Locked { holder }))) => {
+                tracing::debug!(%holder, "the store is busy; it will be told later which tools there are");
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the store was not told which tools there are");
+                return;
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_announced_is_what_needs_a_consent() {
+        let resource = Resource::stdio("t").unwrap();
+        let mut all = Catalog::standard(&resource);
+        all.extend(Catalog::samples(None));
+        let catalog = Catalog::new(all);
+        let tools = tools(&catalog);
+        let names: Vec<_> = tools.iter().map(|tool| tool.name.as_str()).collect();
+        assert_eq!(names, ["echo", "whoami", "get_time", "get_weather", "list_files", "get_user_profile"]);
+        for tool in &tools {
+            let definition = &catalog.get(tool.name.as_str()).unwrap().definition;
+            assert_eq!(definition.access, Access::Scopes(tool.scopes.clone()));
+            assert_eq!(definition.read_only, tool.effect == Effect::Read);
+            assert!(!tool.title.is_empty());
+        }
+    }
+}
