@@ -41,6 +41,14 @@ impl Add<Seconds> for Timestamp {
     }
 }
 
+impl Add for Seconds {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self(self.0.saturating_add(more.0))
+    }
+}
+
 impl Sub for Timestamp {
     type Output = Seconds;
 

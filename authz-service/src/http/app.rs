@@ -244,10 +244,13 @@ impl App {
     ) -> Result<T, Failure<E>> {
         for _ in 0..ROUNDS {
             let facts = self.store.load(wanted).await?;
-            let verdict = decide(&facts, self.now());
+            let now = self.now();
+            let mut verdict = decide(&facts, now);
             if verdict.changes.is_empty() {
+                self.note_expired(&facts, now).await;
                 return verdict.reply.map_err(Failure::Refused);
             }
+            verdict.changes.extend(facts.expired(now));
             match self.commit(verdict.changes).await {
                 Ok(()) => return verdict.reply.map_err(Failure::Refused),
                 Err(CommitError::Conflict(conflict)) => tracing::debug!(%conflict, "deciding again"),
@@ -255,6 +258,17 @@ impl App {
             }
         }
         Err(Failure::Busy)
+    }
+
+    /// Makes what was seen past its end stay so, whatever the clock says later. The answer does not depend on it: a
+    /// store that takes no writes still answers questions.
+    pub async fn note_expired(&self, facts: &Facts, now: Timestamp) {
+        let expired = facts.expired(now);
+        if !expired.is_empty()
+            && let Err(error) = self.commit(expired).await
+        {
+            tracing::debug!(%error, "what has ended could not be noted");
+        }
     }
 
     /// The public keys that verify our tokens: those of the store, and our own.

@@ -4,10 +4,11 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use shared::oauth::error::ErrorCode;
+use shared::state::Wanted;
 use shared::token::VerifiedToken;
 
 use super::app::{App, Failure};
-use super::revoke::{read, verified};
+use super::revoke::{claimed_id, read, verified};
 use super::token::{may_try, note_failure};
 use super::{body, reply};
 use crate::protocol::introspect::{self, Introspected};
@@ -40,5 +41,11 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
 async fn answer(app: &App, question: &TokenQuestion) -> Result<Introspected, Failure> {
     let token = verified(app, question.token())?;
     let facts = app.store.load(&question.wants(token.as_ref().map(VerifiedToken::claims))).await?;
-    Ok(introspect::decide(question, token.as_ref(), &facts, app.now())?)
+    let now = app.now();
+    if let (None, Some(id)) = (&token, claimed_id(question.token())) {
+        // Its claims say that it has ended, or it is none. Only a record that has ended is noted.
+        let claimed = app.store.load(&Wanted { access: Some(id), ..Wanted::default() }).await?;
+        app.note_expired(&claimed, now).await;
+    }
+    Ok(introspect::decide(question, token.as_ref(), &facts, now)?)
 }

@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use shared::id::TokenId;
 use shared::oauth::error::ErrorCode;
 use shared::secret::Secret;
 use shared::store::StoreError;
@@ -59,10 +60,21 @@ pub fn read(http: &HttpRequest, body: &Bytes) -> Result<TokenQuestion, Refusal> 
     TokenQuestion::parse(authorization(http)?, parameters(body::form(http), body)?)
 }
 
-/// The audience that a token claims, before anything is believed.
+/// What a token claims, before anything is believed.
 #[derive(Deserialize)]
 struct Claimed {
     aud: Resource,
+    jti: TokenId,
+}
+
+fn claimed(token: &Secret) -> Option<Claimed> {
+    let payload = token.expose().split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok())?;
+    serde_json::from_slice(&payload).ok()
+}
+
+/// The name of an access token, before anything is believed.
+pub fn claimed_id(token: &Secret) -> Option<TokenId> {
+    claimed(token).map(|claimed| claimed.jti)
 }
 
 /// The token, if it is an access token of ours with good signature and claims, for whatever resource.
@@ -70,10 +82,7 @@ struct Claimed {
 /// # Errors
 /// When the store's keys cannot be read.
 pub fn verified(app: &App, token: &Secret) -> Result<Option<VerifiedToken>, StoreError> {
-    let payload = token.expose().split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-    let Some(claimed) = payload.and_then(|bytes| serde_json::from_slice::<Claimed>(&bytes).ok()) else {
-        return Ok(None);
-    };
+    let Some(claimed) = claimed(token) else { return Ok(None) };
     let expected = Expected { issuers: vec![app.policy.issuer.clone()], resource: claimed.aud };
     Ok(app.key_ring()?.verify(token.expose(), &expected, app.now()).ok())
 }

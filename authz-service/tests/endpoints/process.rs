@@ -112,7 +112,11 @@ impl Running {
         self.child.wait().unwrap().code().unwrap()
     }
 
-    fn kill(mut self) {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

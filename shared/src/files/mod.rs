@@ -10,16 +10,24 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Makes a folder for the owner only (0700), and its parents. One that is there keeps its mode.
+/// Makes a folder for the owner only (0700), and its parents, durably. One that is there keeps its mode.
 ///
 /// # Errors
 /// Those of the operating system.
 pub fn create_private_folder(path: &Path) -> io::Result<()> {
+    let absent = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let made: Vec<_> = path.ancestors().take_while(absent).collect();
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    builder.create(path)?;
+    for folder in made {
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // A folder above may be closed to us; then its names become durable when its file system thinks so.
+        let _ = disk::sync_folder(parent);
+    }
+    Ok(())
 }
 
 /// Options that create files for the owner only (0600), whatever the umask allows.

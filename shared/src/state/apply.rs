@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::change::Change;
+use super::change::{Change, Expired};
 use super::entries::{ClientEntry, Entries, GrantEntry, Grants, RefreshEntry};
 use super::record::{
     Access, Client, ClientOrigin, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, InitialToken, PublicKey,
@@ -168,6 +168,14 @@ impl State {
             }
             Change::ToolsAnnounced { resource, tools } => {
                 self.announce(resource, tools, at, undo);
+                Ok(())
+            }
+            Change::Expired(what) => {
+                match what {
+                    Expired::Code(hash) => self.forget_code(hash, undo),
+                    Expired::Session(hash) => self.forget_session(hash, undo),
+                    Expired::Access(id) => self.forget_access(id, undo),
+                }
                 Ok(())
             }
             Change::Swept { before, unused_clients } => {

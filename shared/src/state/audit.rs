@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::apply::State;
-use super::change::{Change, RevocationCause};
+use super::change::{Change, Expired, RevocationCause};
 use super::record::{Access, Client, Grant, UserStage};
 use crate::id::{ClientId, GrantId, UserName};
 use crate::scope::Scopes;
@@ -107,6 +107,14 @@ impl State {
             Change::ToolsAnnounced { resource, tools } => {
                 Event::new("tools-announced").detail(format!("{resource}: {} tools", tools.len()))
             }
+            Change::Expired(what) => match what {
+                Expired::Code(_) => Event::new("code-expired"),
+                Expired::Session(hash) => Event { what: "session-expired", ..self.signed_out(hash) },
+                Expired::Access(id) => match self.access.get(id) {
+                    Some(access) => self.under("token-expired", access.grant),
+                    None => Event::new("token-expired"),
+                },
+            },
             Change::Swept { .. } => Event::new("swept"),
         }
     }
@@ -153,6 +161,7 @@ impl RevocationCause {
             Self::Client => "the client gave it back",
             Self::User => "the person took it back",
             Self::Operator => "the operator took it back",
+            Self::Expired => "it ran out",
         }
     }
 }

@@ -143,6 +143,8 @@ pub enum Change {
         /// Its tools.
         tools: Vec<Tool>,
     },
+    /// Something was seen past its end: it stays ended, also when the clock is set back (fault F-16).
+    Expired(Expired),
     /// What has ended is forgotten.
     Swept {
         /// Codes, sessions, tokens and keys that ended before this second.
@@ -150,6 +152,18 @@ pub enum Change {
         /// Self-registered clients from before this second that no grant needs.
         unused_clients: Timestamp,
     },
+}
+
+/// What was seen past its end.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expired {
+    /// A code that nobody redeemed.
+    Code(TokenHash),
+    /// A session.
+    Session(TokenHash),
+    /// An access token.
+    Access(TokenId),
 }
 
 /// Why a grant was revoked.
@@ -166,4 +180,6 @@ pub enum RevocationCause {
     User,
     /// The operator took it back.
     Operator,
+    /// Its refresh tokens were seen past their end.
+    Expired,
 }

@@ -1,15 +1,17 @@
 //! What a decision asks of the state, and what it is told.
 
 use super::apply::State;
+use super::change::{Change, Expired};
 use super::entries::{ClientEntry, GrantEntry};
 use super::record::{
-    Access, Client, Code, Family, FamilyStage, Grant, GrantStage, InitialToken, PublicKey, Session, SetupLink, User,
-    UserStage,
+    Access, Client, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, InitialToken, PublicKey, Session,
+    SetupLink, User, UserStage,
 };
 use super::table::NEVER;
 use super::tools::Announcement;
 use crate::id::{ClientId, GrantId, TokenId, UserName};
 use crate::secret::TokenHash;
+use crate::time::Timestamp;
 use crate::uri::{Issuer, Resource};
 
 /// The records that a decision wants. What hangs together comes together: a code brings its grant, the grant its
@@ -77,6 +79,17 @@ impl Facts {
         self.grant.as_ref().is_some_and(|grant| grant.stage == GrantStage::Live)
             && self.grant_client_exists
             && self.grant_user.as_ref().is_some_and(|user| user.stage == UserStage::Enabled)
+    }
+
+    /// What of it is past its end. To be committed: a clock that is set back must not wake it (fault F-16).
+    pub fn expired(&self, now: Timestamp) -> Vec<Change> {
+        let code = self.code.as_ref().filter(|code| code.stage == CodeStage::Issued && code.expires < now);
+        let session = self.session.as_ref().filter(|session| session.expires < now);
+        let access = self.access.as_ref().filter(|access| access.expires < now);
+        let code = code.map(|code| Expired::Code(code.hash));
+        let session = session.map(|session| Expired::Session(session.hash));
+        let access = access.map(|access| Expired::Access(access.id));
+        [code, session, access].into_iter().flatten().map(Change::Expired).collect()
     }
 
     /// The family, while it and its grant live.

@@ -14,7 +14,7 @@ mod tools;
 
 pub use apply::{Conflict, State, Undo};
 pub use audit::Event;
-pub use change::{Change, RevocationCause};
+pub use change::{Change, Expired, RevocationCause};
 pub use facts::{Facts, Wanted};
 pub use people::LiveGrant;
 pub use record::{

@@ -8,7 +8,7 @@ use shared::store::StoreError;
 use shared::store::conformance::Sample;
 use shared::store::journal::JournalStore;
 
-use crate::support::{NOW, clock, folder, journal, names, open};
+use crate::support::{NOW, clock, folder, follow, journal, live, lives, names, open};
 
 #[test]
 fn sto_01_folder_and_files_are_for_the_owner_only() {
@@ -84,4 +84,55 @@ fn a_newer_major_format_is_refused() {
     let text = fs::read_to_string(journal(&path)).unwrap().replace("\"version\":\"1.0\"", "\"version\":\"2.0\"");
     fs::write(journal(&path), text).unwrap();
     assert!(matches!(JournalStore::open(&path, clock()), Err(StoreError::Newer { .. })));
+}
+
+#[cfg(unix)]
+#[test]
+fn sto_03_what_belongs_to_somebody_else_is_refused() {
+    use std::os::unix::fs::chown;
+    let (_parent, path) = folder();
+    live(&open(&path));
+    for (what, theirs) in
+        [("the folder", path.clone()), ("the journal", journal(&path)), ("the lock", path.join("store.lock"))]
+    {
+        // Only root can give a file away.
+        if chown(&theirs, Some(65_534), None).is_err() {
+            return;
+        }
+        let refused = JournalStore::open(&path, clock()).map(|_| ()).unwrap_err();
+        assert!(
+            matches!(&refused, StoreError::Unsafe { .. }) && refused.to_string().contains("65534"),
+            "{what}: {refused}"
+        );
+        let follower = follow(&path);
+        if what != "the lock" {
+            assert!(matches!(lives(&follower, &Sample::new(NOW)), Err(StoreError::Unsafe { .. })), "{what}");
+        }
+        chown(&theirs, Some(0), None).unwrap();
+    }
+    live(&open(&path));
+}
+
+#[test]
+fn sto_04_a_gigabyte_of_anything_is_judged_at_once() {
+    let (_parent, path) = folder();
+    live(&open(&path));
+    let whole = fs::read(journal(&path)).unwrap();
+    let header = whole.split_inclusive(|byte| *byte == b'\n').next().unwrap();
+    let long_line = [header, &vec![b'x'; 40 << 20]].concat();
+    for (begin, grown) in
+        [(&b""[..], true), (header, true), (&whole[..], true), (&long_line, false), (&whole[..100], false)]
+    {
+        fs::write(journal(&path), begin).unwrap();
+        if grown {
+            // Sparse: a gigabyte of zeros.
+            fs::OpenOptions::new().write(true).open(journal(&path)).unwrap().set_len(1 << 30).unwrap();
+        }
+        match JournalStore::open(&path, clock()).map(|_| ()) {
+            // Zeros behind whole lines are what a power cut leaves: cut off.
+            Ok(()) => assert!(begin.ends_with(b"\n") && fs::metadata(journal(&path)).unwrap().len() < 1 << 20),
+            Err(StoreError::Damaged { .. }) => assert!(!begin.ends_with(b"\n")),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }

@@ -240,3 +240,38 @@ fn f_07_what_a_failed_sync_refused_is_nowhere_to_be_seen() {
         beside.commit_blocking(changes.clone()).unwrap();
     }
 }
+
+/// A disk that has become read-only.
+struct ReadOnly;
+
+impl Faults for ReadOnly {
+    fn meets(&self, operation: &Operation<'_>) -> Fault {
+        match operation {
+            Operation::Answer { .. } => Fault::None,
+            _ => Fault::Fails(io::ErrorKind::ReadOnlyFilesystem.into()),
+        }
+    }
+}
+
+#[test]
+fn f_08_on_a_disk_that_has_become_read_only_reads_go_on_and_commits_come_back_with_it() {
+    let (_parent, folder) = quick_folder();
+    let (store, history) = (open(&folder), history(2));
+    let states = states(&history);
+    let half = history.len() / 2;
+    history[..half].iter().for_each(|changes| store.commit_blocking(changes.clone()).unwrap());
+    let follower = crate::support::follow(&folder);
+    let injected = faults::inject(&folder, Arc::new(ReadOnly));
+    for _ in 0..3 {
+        let refused = store.commit_blocking(history[half].clone()).unwrap_err();
+        assert!(refused.to_string().contains("read-only"), "{refused}");
+        assert!(store.compact().is_err());
+        for reader in [&store, &follower] {
+            assert!(whole_state(reader) == states[half]);
+        }
+    }
+    assert!(JournalStore::open(&folder, clock()).is_err(), "nothing starts on it");
+    drop(injected);
+    history[half..].iter().for_each(|changes| store.commit_blocking(changes.clone()).unwrap());
+    assert!(whole_state(&follower) == states[history.len()]);
+}

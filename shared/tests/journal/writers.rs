@@ -11,9 +11,9 @@ use shared::state::Wanted;
 use shared::store::Store;
 use shared::store::conformance::Sample;
 use shared::store::journal::JournalStore;
-use shared::time::SystemClock;
+use shared::time::{SystemClock, Timestamp};
 
-use crate::support::{NOW, clock, folder, live, open, runtime, whole_state};
+use crate::support::{NOW, clock, folder, live, lives, open, runtime, whole_state};
 
 #[cfg(unix)]
 #[test]
@@ -166,4 +166,61 @@ fn f_06_a_full_disk_refuses_commits_keeps_what_was_acknowledged_and_heals() {
     let store = open(&path);
     assert_eq!(whole_state(&store).clients().len(), acknowledged.len(), "nothing more, nothing less");
     live(&store);
+}
+
+/// Commits 5 000 times, many at once.
+fn commit_5_000(folder: &Path) {
+    let (store, runtime) = (open(folder), runtime());
+    for _ in 0..50 {
+        let commits: Vec<_> = (0..100).map(|_| store.commit(Sample::new(NOW).known())).collect();
+        commits.into_iter().for_each(|commit| runtime.block_on(commit).unwrap());
+    }
+}
+
+/// The child of the next test; does nothing when it is run as a test itself.
+#[test]
+fn busy_child() {
+    let Some(folder) = std::env::var_os("JOURNAL_TEST_BUSY") else { return };
+    commit_5_000(Path::new(&folder));
+}
+
+#[test]
+fn f_14_of_10_000_commits_by_two_processes_none_is_lost_and_none_is_there_twice() {
+    let (_parent, path) = folder();
+    let store = open(&path);
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "writers::busy_child"])
+        .env("JOURNAL_TEST_BUSY", &path)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    commit_5_000(&path);
+    assert!(child.wait().unwrap().success());
+    for reader in [&store, &open(&path)] {
+        assert_eq!(whole_state(reader).clients().len(), 10_000);
+    }
+    let text = fs::read_to_string(path.join("journal.1.jsonl")).unwrap();
+    assert_eq!(text.lines().filter(|line| line.starts_with("{\"n\":")).count(), 10_000);
+}
+
+#[test]
+fn f_15_f_16_f_17_commits_never_go_back_in_time_whatever_the_clock_does() {
+    let (_parent, path) = folder();
+    let clock = clock();
+    let store = JournalStore::open(&path, Arc::clone(&clock) as _).unwrap();
+    let mut samples = Vec::new();
+    for now in [NOW.0, NOW.0 + 86_400, NOW.0, 0, NOW.0 + 60, u64::MAX / 2, NOW.0] {
+        clock.set(Timestamp(now));
+        samples.push(live(&store));
+    }
+    let text = fs::read_to_string(path.join("journal.1.jsonl")).unwrap();
+    let lines = text.lines().skip(1).filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let seconds: Vec<_> = lines.map(|line| line["t"].as_u64().unwrap()).collect();
+    assert!(seconds.is_sorted() && seconds.len() == 21, "{seconds:?}");
+    for sample in &samples {
+        assert!(lives(&open(&path), sample).unwrap(), "nothing is lost by it");
+    }
+    assert!(store.compact().unwrap());
+    live(&store);
+    assert_eq!(whole_state(&open(&path)).clients().len(), samples.len() + 1);
 }

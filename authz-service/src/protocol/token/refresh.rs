@@ -60,6 +60,12 @@ pub(super) fn decide(
                 reply: Err(refusal),
             };
         }
+        // It stays so when the clock is set back (fault F-16).
+        Err(Refusal::ExpiredRefresh) => {
+            let expired = |grant: &Grant| Change::GrantRevoked { grant: grant.id, cause: RevocationCause::Expired };
+            let changes = facts.grant.as_ref().map(expired).into_iter().collect();
+            return Verdict { changes, reply: Err(Refusal::ExpiredRefresh) };
+        }
         Err(refusal) => return Verdict::unchanged(Err(refusal)),
     };
     match scopes(request, found.grant, policy) {

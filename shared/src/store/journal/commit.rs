@@ -30,6 +30,16 @@ const MARGIN: Seconds = Seconds(60);
 /// How long a client that registered itself is kept although nobody ever said yes to it (RFC 7591 section 5).
 const UNUSED_CLIENT: Seconds = Seconds(30 * 86_400);
 
+/// A clock that leaps further than this between two looks is not believed at once: all that lives would be forgotten
+/// because of a clock that was wrong for a minute. No grant is meant to be over sooner.
+const LEAP: Seconds = Seconds(30 * 86_400);
+
+/// How long a clock must go on from a leap before what it ended is forgotten.
+const DOUBT: Duration = Duration::from_secs(3600);
+
+/// A clock behind the last commit by more than this was set back.
+const BACK: Seconds = Seconds(5);
+
 type Outcome = Result<(), CommitError>;
 
 /// Changes that wait for the disk, and who waits for them.
@@ -101,12 +111,17 @@ struct Housekeeping<'a> {
     swept: Instant,
     /// Whether there is more to forget now.
     sweeping: bool,
+    /// What the clock said when it was last looked at.
+    clock: (Timestamp, Instant),
+    /// Since the clock leapt, until it is believed.
+    doubt: Option<Instant>,
     compaction: Option<JoinHandle<()>>,
 }
 
 impl<'a> Housekeeping<'a> {
     fn new(core: &'a Arc<Core>) -> Self {
-        Self { core, swept: Instant::now(), sweeping: false, compaction: None }
+        let clock = (core.clock.now(), Instant::now());
+        Self { core, swept: clock.1, sweeping: false, clock, doubt: None, compaction: None }
     }
 
     /// How long to wait for commits before looking again.
@@ -117,7 +132,7 @@ impl<'a> Housekeeping<'a> {
     fn look(&mut self, lock: &StoreLock) {
         if self.sweeping || self.swept.elapsed() >= CARE {
             self.swept = Instant::now();
-            self.sweeping = self.sweep_part(lock);
+            self.sweeping = self.clock_is_believed() && self.sweep_part(lock);
         }
         let wanted = || self.core.tail().as_ref().is_some_and(|tail| self.core.wants_compaction(tail));
         if self.compaction.as_ref().is_none_or(JoinHandle::is_finished) && wanted() {
@@ -129,6 +144,18 @@ impl<'a> Housekeeping<'a> {
             };
             self.compaction = std::thread::Builder::new().name("store-compact".to_owned()).spawn(run).ok();
         }
+    }
+
+    /// Whether the clock has not leapt ahead lately. A machine that slept for a month forgets an hour later.
+    fn clock_is_believed(&mut self) -> bool {
+        let now = self.core.clock.now();
+        if leapt(self.clock.0, self.clock.1.elapsed(), now) {
+            tracing::warn!("the clock leapt by more than 30 days; what that has ended is forgotten in an hour");
+            self.doubt = Some(Instant::now());
+        }
+        self.clock = (now, Instant::now());
+        self.doubt = self.doubt.filter(|since| since.elapsed() < DOUBT);
+        self.doubt.is_none()
     }
 
     /// Forgets a part of what has ended; whether there is more. Commits that wait come in between.
@@ -156,6 +183,11 @@ impl Drop for Housekeeping<'_> {
             let _ = compaction.join();
         }
     }
+}
+
+/// Whether a clock that said `before` and says `now`, `elapsed` later, has leapt ahead.
+fn leapt(before: Timestamp, elapsed: Duration, now: Timestamp) -> bool {
+    now - before > Seconds(elapsed.as_secs()) + LEAP
 }
 
 /// Commits a batch: lock, read what others appended, check, append, sync, unlock. On an error nothing was committed.
@@ -197,7 +229,16 @@ pub(super) fn once(core: &Core, lock: &StoreLock, changes: Vec<Change>) -> Outco
 }
 
 fn write_batch(core: &Core, current: &mut Tail, batch: Vec<Vec<Change>>) -> Result<Vec<Outcome>, StoreError> {
-    let at = current.second(core.clock.now());
+    let now = core.clock.now();
+    let at = current.second(now);
+    let is_behind = at - now > BACK;
+    if is_behind && !core.behind.swap(is_behind, Ordering::AcqRel) {
+        tracing::warn!(
+            seconds = (at - now).0,
+            "the clock is behind the last commit: it was set back, or was ahead then"
+        );
+    }
+    core.behind.store(is_behind, Ordering::Release);
     let (outcomes, mut tried) = check(core, &batch, at);
     let accepted: Vec<_> =
         batch.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).map(|(changes, _)| changes).collect();
@@ -227,4 +268,25 @@ fn check(core: &Core, batch: &[Vec<Change>], at: Timestamp) -> (Vec<Outcome>, Ve
     }
     tried.iter_mut().rev().for_each(|undo| state.revert(undo));
     (outcomes, tried)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::leapt;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn f_17_a_clock_that_leaps_a_year_ahead_is_not_believed_at_once_and_one_that_goes_on_or_back_is() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        const NOW: u64 = 1_800_000_000;
+        for (later, leaps) in
+            [(60, false), (86_400, false), (30 * 86_400, false), (365 * 86_400, true), (u64::MAX - NOW, true)]
+        {
+            assert_eq!(leapt(Timestamp(NOW), MINUTE, Timestamp(NOW + later)), leaps, "{later}");
+        }
+        assert!(!leapt(Timestamp(NOW), MINUTE, Timestamp(NOW - 86_400)));
+        assert!(!leapt(Timestamp(NOW), Duration::from_secs(365 * 86_400), Timestamp(NOW + 365 * 86_400)));
+    }
 }

@@ -65,6 +65,8 @@ struct Core {
     looked: Mutex<Instant>,
     /// Whether the log knows on what kind of file system the store is.
     told: AtomicBool,
+    /// Whether the log knows that the clock is behind the last commit.
+    behind: AtomicBool,
     /// Whether this process compacts at the moment.
     compacting: AtomicBool,
     changed: watch::Sender<u64>,
@@ -254,6 +256,7 @@ impl Core {
             seen: Mutex::default(),
             looked: Mutex::new(Instant::now()),
             told: AtomicBool::new(false),
+            behind: AtomicBool::new(false),
             compacting: AtomicBool::new(false),
             changed: watch::Sender::new(0),
             writes,
