@@ -3,6 +3,9 @@
 //! `cargo run --release -p benches -- all` builds nothing but itself: build the binaries first with
 //! `cargo build --release --workspace`.
 
+mod compaction;
+mod follower;
+mod growth;
 mod http;
 mod memory;
 mod population;
@@ -16,6 +19,9 @@ use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+
+use crate::population::{Contents, Layout};
+use crate::stats::heading;
 
 /// Measures the programs on this machine, over loopback and pipes.
 #[derive(Parser)]
@@ -33,16 +39,54 @@ enum What {
     Service,
     /// The stdio server beside a bare line echo: round trip, throughput, start-up, memory.
     Stdio,
-    /// The store beside the bare disk: commits per second, loading, how late a follower is.
-    Store,
+    /// The store beside the bare disk and a file rewritten whole: commits per second, how late a follower is.
+    Store {
+        /// How many live grants.
+        #[arg(long, value_delimiter = ',', default_value = "1000,100000")]
+        sizes: Vec<u64>,
+    },
     /// What a store of a given size takes in memory, and to open.
     Memory {
         /// How many clients and grants.
         #[arg(long, value_delimiter = ',', default_value = "10000,100000")]
         sizes: Vec<u64>,
     },
+    /// Flows per second with many stored clients, beside an empty store.
+    Growth {
+        /// How many clients.
+        #[arg(long, value_delimiter = ',', default_value = "100000")]
+        sizes: Vec<u64>,
+    },
+    /// How long anybody waits while a store is compacted.
+    Compaction {
+        /// How many live grants.
+        #[arg(long, value_delimiter = ',', default_value = "100000")]
+        sizes: Vec<u64>,
+    },
     /// All of them.
     All,
+    /// Follows a store and says what it sees, for `store`.
+    #[command(hide = true)]
+    Follow {
+        /// Its folder.
+        store: PathBuf,
+        /// `woken` or `asked`.
+        way: String,
+    },
+    /// Writes a made-up store: live grants, or clients only.
+    MakeStore {
+        /// Its folder.
+        store: PathBuf,
+        /// How many.
+        #[arg(long, default_value_t = 100_000)]
+        count: u64,
+        /// Clients that registered themselves, and nothing else.
+        #[arg(long)]
+        clients: bool,
+        /// As it was committed, and not as after a compaction.
+        #[arg(long)]
+        journal: bool,
+    },
     /// Opens a store and says what it took, for `memory`.
     #[command(hide = true)]
     OpenStore {
@@ -59,12 +103,27 @@ fn main() -> io::Result<()> {
     match cli.what {
         What::Service => service::run(cli.seconds),
         What::Stdio => stdio::run(cli.seconds),
-        What::Store => store::run(cli.seconds),
+        What::Store { sizes } => store::run(&sizes, cli.seconds),
         What::Memory { sizes } => memory::run(&sizes),
         What::OpenStore { store } => memory::open_here(&store),
+        What::Growth { sizes } => growth::run(&sizes, cli.seconds),
+        What::Compaction { sizes } => {
+            heading("compaction");
+            sizes.into_iter().try_for_each(compaction::run)
+        }
+        What::Follow { store, way } => follower::follow(&store, &way),
+        What::MakeStore { store, count, clients, journal } => {
+            let contents = if clients { Contents::Clients } else { Contents::Grants };
+            let layout = if journal { Layout::Journal } else { Layout::Snapshot };
+            population::write(&store, contents, layout, count)
+        }
         What::All => {
-            store::run(cli.seconds)?;
+            store::run(&[1_000, 100_000], cli.seconds.min(1.0))?;
+            heading("compaction");
+            compaction::run(100_000)?;
+            memory::run(&[100_000])?;
             service::run(cli.seconds)?;
+            growth::run(&[100_000], cli.seconds)?;
             stdio::run(cli.seconds)
         }
         What::LineEcho => line_echo(),

@@ -2,13 +2,13 @@
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use shared::oauth::form;
 use shared::oauth::pkce::Verifier;
-use tempfile::TempDir;
 
 use crate::http::{self, Connection};
 use crate::process::{Guarded, command, cpu_seconds, resident_mb};
@@ -22,15 +22,15 @@ const PASSWORD: &str = "correct horse battery staple";
 pub fn run(seconds: f64) -> io::Result<()> {
     heading("authz-service");
     let folder = tempfile::tempdir()?;
-    add_user(&folder)?;
+    add_user(folder.path())?;
     let mut starts = Samples::default();
     for _ in 0..10 {
         let begun = Instant::now();
-        let _service = start(&folder)?;
+        let _service = start(folder.path())?;
         starts.add(begun.elapsed());
     }
     figure("start-up to the first 200, median of 10", starts.quantile(0.5) / 1000.0, "ms", "");
-    let (service, address) = start(&folder)?;
+    let (service, address) = start(folder.path())?;
     let pid = service.0.id();
     figure("resident memory at rest", resident_mb(pid), "MB", "");
     let disk = store::raw_syncs_per_second(seconds.min(1.0))?;
@@ -57,8 +57,8 @@ pub fn run(seconds: f64) -> io::Result<()> {
     Ok(())
 }
 
-fn add_user(folder: &TempDir) -> io::Result<()> {
-    let data = folder.path().to_string_lossy().into_owned();
+pub fn add_user(folder: &Path) -> io::Result<()> {
+    let data = folder.to_string_lossy().into_owned();
     let mut child = command("authz-service", ["user", "add", "ada", "--password-stdin", "--data", &data])?
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -70,12 +70,12 @@ fn add_user(folder: &TempDir) -> io::Result<()> {
 }
 
 /// Starts the service and waits for its first 200.
-fn start(folder: &TempDir) -> io::Result<(Guarded, SocketAddr)> {
+pub fn start(folder: &Path) -> io::Result<(Guarded, SocketAddr)> {
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let (data, port) = (folder.path().to_string_lossy().into_owned(), address.port().to_string());
+    let (data, port) = (folder.to_string_lossy().into_owned(), address.port().to_string());
     let arguments = ["serve", "--port", &port, "--data", &data, "--rate-limits", "off"];
     let service = Guarded(command("authz-service", arguments)?.stdout(Stdio::null()).spawn()?);
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         match Connection::open(address).and_then(|mut connection| connection.get("/health")) {
             Ok(answer) if answer.status == 200 => return Ok((service, address)),
@@ -85,7 +85,7 @@ fn start(folder: &TempDir) -> io::Result<(Guarded, SocketAddr)> {
     }
 }
 
-fn load(ready: Vec<Connection>, window: Duration) -> io::Result<(Samples, Duration)> {
+pub fn load(ready: Vec<Connection>, window: Duration) -> io::Result<(Samples, Duration)> {
     let begun = Instant::now();
     let threads: Vec<_> = ready
         .into_iter()
@@ -151,7 +151,7 @@ fn submit(connection: &mut Connection, page: &str, fields: &[(&str, &str)]) -> i
 }
 
 /// A connection whose browser is logged in: a password hash a flow is not what is measured here.
-fn log_in(address: SocketAddr) -> io::Result<Connection> {
+pub fn log_in(address: SocketAddr) -> io::Result<Connection> {
     let mut connection = Connection::open(address)?;
     let client = register(&mut connection)?;
     let page = expect(connection.get(&authorize_path(&client, &Verifier::random()))?, 200, "login page")?;

@@ -4,45 +4,46 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use shared::store::Store;
 use shared::store::conformance::Sample;
 use shared::store::journal::JournalStore;
 use shared::time::{Clock, SystemClock, Timestamp};
 
-use crate::process::resident_mb;
+use crate::follower;
+use crate::population::{self, Contents, Layout};
 use crate::stats::{Samples, figure, heading};
 
 /// Prints the store's figures.
-pub fn run(seconds: f64) -> io::Result<()> {
+pub fn run(sizes: &[u64], seconds: f64) -> io::Result<()> {
     heading("store");
     let disk = raw_syncs_per_second(seconds.min(1.0))?;
     figure("baseline: append 400 B and fdatasync, one writer", disk, "/s", "");
-    for writers in [1, 16, 256] {
-        let rate = commits_per_second(writers, seconds)?;
+    for &grants in sizes {
+        let whole = rewrites_per_second(grants, seconds.min(1.0))?;
         figure(
-            &format!("commits per second, {writers} writers"),
-            rate,
+            &format!("baseline: whole file rewritten, {grants} grants"),
+            whole,
             "/s",
-            &format!("{:.1} × the baseline", rate / disk),
+            "without making its text, one writer",
         );
+        for writers in [1, 16, 256] {
+            let (rate, mut samples) = commits(grants, writers, seconds)?;
+            figure(
+                &format!("commits, {grants} live grants, {writers} writers"),
+                rate,
+                "/s",
+                &format!("{:.1} × the disk, {:.0} × the rewriting", rate / disk, rate / whole),
+            );
+            figure("  p50", samples.quantile(0.5), "µs", "");
+            figure("  p99", samples.quantile(0.99), "µs", "");
+        }
     }
     let mut lag = follower_lag(2000)?;
-    figure("committed → seen by a follower, p50", lag.quantile(0.5), "µs", "");
-    figure("committed → seen by a follower, p99", lag.quantile(0.99), "µs", "");
-    for grants in [1_000, 100_000] {
-        let before = resident_mb(std::process::id());
-        let (time, store) = load(grants)?;
-        figure(
-            &format!("opening a store of {grants} live grants"),
-            time.as_secs_f64() * 1000.0,
-            "ms",
-            "3 commits a grant",
-        );
-        figure("  resident memory for it", resident_mb(std::process::id()) - before, "MB", "");
-        drop(store);
-    }
+    figure("committed → seen by a follower of this process, p50", lag.quantile(0.5), "µs", "");
+    figure("  p99", lag.quantile(0.99), "µs", "");
+    follower::run(2000)?;
     Ok(())
 }
 
@@ -64,19 +65,54 @@ pub fn raw_syncs_per_second(seconds: f64) -> io::Result<f64> {
     Ok(count / begun.elapsed().as_secs_f64())
 }
 
-fn commits_per_second(writers: usize, seconds: f64) -> io::Result<f64> {
+/// Commits of `writers` that each wait for their answer before the next, on a store of `grants` live grants: how many a
+/// second, and how long each took.
+fn commits(grants: u64, writers: usize, seconds: f64) -> io::Result<(f64, Samples)> {
     let folder = tempfile::tempdir()?;
-    let store = open(folder.path())?;
+    let path = folder.path().join("store");
+    population::write(&path, Contents::Grants, Layout::Snapshot, grants)?;
+    let store = open(&path)?;
     let now = SystemClock.now();
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let begun = Instant::now();
-    let mut count = 0.0;
-    while begun.elapsed().as_secs_f64() < seconds {
-        let commits: Vec<_> = (0..writers).map(|_| store.commit(Sample::new(now).known())).collect();
-        for commit in commits {
-            runtime.block_on(commit).map_err(io::Error::other)?;
-            count += 1.0;
+    let samples = runtime.block_on(async {
+        let one = async || {
+            let mut samples = Samples::default();
+            while begun.elapsed().as_secs_f64() < seconds {
+                let changes = Sample::new(now).known();
+                let start = Instant::now();
+                store.commit(changes).await.map_err(io::Error::other)?;
+                samples.add(start.elapsed());
+            }
+            Ok::<_, io::Error>(samples)
+        };
+        let mut all = Samples::default();
+        for samples in futures_util::future::join_all((0..writers).map(|_| one())).await {
+            all.append(samples?);
         }
+        Ok::<_, io::Error>(all)
+    })?;
+    #[expect(clippy::cast_precision_loss, reason = "a count")]
+    let rate = samples.len() as f64 / begun.elapsed().as_secs_f64();
+    Ok((rate, samples))
+}
+
+/// What rewriting a file of as many records costs, each time whole, with rename and sync: what a store of one JSON file
+/// would do for every commit.
+fn rewrites_per_second(grants: u64, seconds: f64) -> io::Result<f64> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("store");
+    population::write(&path, Contents::Grants, Layout::Snapshot, grants)?;
+    let text = std::fs::read(path.join("snapshot.2.jsonl"))?;
+    let (begun, mut count) = (Instant::now(), 0.0);
+    while count == 0.0 || begun.elapsed().as_secs_f64() < seconds {
+        let temporary = folder.path().join("whole.tmp");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, folder.path().join("whole"))?;
+        File::open(folder.path())?.sync_all()?;
+        count += 1.0;
     }
     Ok(count / begun.elapsed().as_secs_f64())
 }
@@ -98,25 +134,4 @@ fn follower_lag(commits: usize) -> io::Result<Samples> {
         lag.add(committed.elapsed());
     }
     Ok(lag)
-}
-
-fn load(grants: usize) -> io::Result<(Duration, JournalStore)> {
-    let folder = tempfile::tempdir()?;
-    fill(&open(folder.path())?, grants)?;
-    let begun = Instant::now();
-    let store = open(folder.path())?;
-    Ok((begun.elapsed(), store))
-}
-
-fn fill(store: &JournalStore, grants: usize) -> io::Result<()> {
-    let now = SystemClock.now();
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    for start in (0..grants).step_by(256) {
-        let samples: Vec<_> = (start..grants.min(start + 256)).map(|_| Sample::new(now)).collect();
-        for step in [Sample::known, Sample::approved, Sample::redeemed] {
-            let commits: Vec<_> = samples.iter().map(|sample| store.commit(step(sample))).collect();
-            commits.into_iter().try_for_each(|commit| runtime.block_on(commit)).map_err(io::Error::other)?;
-        }
-    }
-    Ok(())
 }

@@ -302,13 +302,21 @@ impl Grants {
     }
 
     pub(super) fn insert(&mut self, entry: GrantEntry) -> Option<GrantEntry> {
-        let owners = self.owners_of(&entry.grant);
-        let before = self.table.insert(entry);
         // A grant's person and client never change.
-        if before.is_none() {
-            self.owners.extend(owners);
+        if !self.table.contains_key(&entry.grant.id) {
+            self.owners.extend(self.owners_of(&entry.grant));
         }
-        before
+        self.table.insert(entry)
+    }
+
+    /// Inserts an entry of a snapshot; [`index`](Self::index) is called when all are there.
+    pub(super) fn restore(&mut self, entry: GrantEntry) -> Option<GrantEntry> {
+        self.table.insert(entry)
+    }
+
+    /// Notes whose grants they are, all at once: quicker than one by one, and denser.
+    pub(super) fn index(&mut self) {
+        self.owners = self.table.values().flat_map(|entry| self.owners_of(&entry.grant)).collect();
     }
 
     fn remove(&mut self, id: &GrantId) -> Option<GrantEntry> {
@@ -319,12 +327,9 @@ impl Grants {
         Some(removed)
     }
 
-    /// Changes an entry that is there.
+    /// Changes an entry if it is there, but neither its name nor its person nor its client.
     pub(super) fn change(&mut self, id: GrantId, change: impl FnOnce(&mut GrantEntry)) {
-        if let Some(mut entry) = self.table.get(&id).cloned() {
-            change(&mut entry);
-            self.table.insert(entry);
-        }
+        self.table.change(&id, change);
     }
 
     /// The grants without whose they are, for a copy that is only written out.

@@ -112,7 +112,7 @@ impl Restoring {
             OwnedRecord::User(user) => state.users.insert(user).is_none(),
             OwnedRecord::Session(session) => state.sessions.insert(session).is_none(),
             OwnedRecord::Code(code) => state.codes.insert(code).is_none(),
-            OwnedRecord::Grant(grant) => state.grants.insert(GrantEntry::new(grant)).is_none(),
+            OwnedRecord::Grant(grant) => state.grants.restore(GrantEntry::new(grant)).is_none(),
             OwnedRecord::Family(family) => self.add_family(family),
             OwnedRecord::Access(access) => state.access.insert(access).is_none(),
             OwnedRecord::Key(key) => state.keys.insert(key).is_none(),
@@ -150,11 +150,9 @@ impl Restoring {
             state.grants.change(grant, |entry| entry.holders += 1);
         }
         for entry in state.grants.values() {
-            if let Some(mut client) = state.clients.get(&entry.grant.client).cloned() {
-                client.grants += 1;
-                state.clients.insert(client);
-            }
+            state.clients.change(&entry.grant.client, |client| client.grants += 1);
         }
+        state.grants.index();
         Some(state)
     }
 }

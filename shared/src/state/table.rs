@@ -134,6 +134,13 @@ impl<R: Keyed> Table<R> {
         before
     }
 
+    /// Changes a record where it lies, but not its key; false when it is not there.
+    pub fn change(&mut self, key: &R::Key, change: impl FnOnce(&mut R)) -> bool {
+        let path = self.path(key);
+        self.contains_key(key)
+            && self.root.as_mut().is_some_and(|node| Arc::make_mut(node).change(path, key, change).is_some())
+    }
+
     /// Takes the record with this key away.
     pub fn remove(&mut self, key: &R::Key) -> Option<R> {
         let path = self.path(key);
@@ -197,6 +204,25 @@ impl<R: Keyed> Node<R> {
             Self::Leaf(leaf) => leaf.remove(path, key),
             Self::Branch(branch) => branch.remove(path, key),
         }
+    }
+
+    fn change(&mut self, path: Path, key: &R::Key, change: impl FnOnce(&mut R)) -> Option<()> {
+        match self {
+            Self::Leaf(leaf) => {
+                let at = leaf.find(path, key)?;
+                let from = leaf.records[at].due();
+                change(&mut leaf.records[at]);
+                leaf.changed(from, leaf.records[at].due());
+            }
+            Self::Branch(branch) => {
+                let node = branch.ways[path.way()].as_mut()?;
+                let from = node.due();
+                Arc::make_mut(node).change(path.below(), key, change)?;
+                let to = node.due();
+                branch.changed(from, to);
+            }
+        }
+        Some(())
     }
 
     fn is_empty(&self) -> bool {
@@ -401,6 +427,7 @@ mod tests {
     enum Step {
         Insert(u32, u64),
         Remove(u32),
+        Change(u32, u64),
         /// Keep a copy; what happens later must not show in it.
         Copy,
     }
@@ -409,6 +436,7 @@ mod tests {
         prop_oneof![
             6 => (0..400_u32, 0..50_u64).prop_map(|(key, due)| Step::Insert(key, due)),
             3 => (0..400_u32).prop_map(Step::Remove),
+            3 => (0..400_u32, 0..50_u64).prop_map(|(key, due)| Step::Change(key, due)),
             1 => Just(Step::Copy),
         ]
     }
@@ -442,6 +470,10 @@ mod tests {
                     }
                     Step::Remove(key) => {
                         prop_assert_eq!(table.remove(&key).map(|entry| entry.1), model.remove(&key));
+                    }
+                    Step::Change(key, due) => {
+                        let changed = model.get_mut(&key).map(|known| *known = due).is_some();
+                        prop_assert_eq!(table.change(&key, |entry| entry.1 = due), changed);
                     }
                     Step::Copy if copies.len() < 4 => copies.push((table.clone(), model.clone())),
                     Step::Copy => {}
