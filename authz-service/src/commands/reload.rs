@@ -10,7 +10,7 @@ use crate::logging::Log;
 use crate::settings::{self, Loaded, Setting};
 
 /// Settings that a running service cannot change: sockets, names that others hold, how it was built.
-const FIXED: [&str; 18] = [
+pub const FIXED: [&str; 18] = [
     "data",
     "listen",
     "port",

@@ -132,11 +132,8 @@ impl ResponseError for Broken {
 /// Checks what no endpoint should have to look at.
 fn check(app: &App, request: &ServiceRequest) -> Result<(), (StatusCode, &'static str)> {
     let peer = request.peer_addr().map(|peer| peer.ip());
-    if app.proxies_only && !peer.is_some_and(|peer| peer.is_loopback() || app.proxies.trusts(peer)) {
-        // Health is asked by those who watch, and tells nothing.
-        if !["/health", "/ready"].contains(&request.path()) {
-            return Err((StatusCode::FORBIDDEN, "this service is reached through its proxy only"));
-        }
+    if app.proxies_only && !app.proxies.lets_in(peer, request.path()) {
+        return Err((StatusCode::FORBIDDEN, "this service is reached through its proxy only"));
     }
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let bounds = &app.policy.bounds;

@@ -2,6 +2,7 @@
 //! store holds. No label comes from a caller: paths are those of the table of routes, causes are names of ours.
 
 use std::net::TcpListener;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -61,6 +62,16 @@ pub struct Metrics {
     records: Family<Kind, Gauge>,
     in_flight: Gauge,
     signing_keys: Gauge,
+    store: Store,
+}
+
+/// Read from the store when somebody asks.
+#[derive(Default)]
+struct Store {
+    batches: Gauge,
+    commits: Gauge,
+    lock_wait: Gauge<f64, AtomicU64>,
+    bytes: Gauge,
 }
 
 impl Default for Metrics {
@@ -76,6 +87,7 @@ impl Default for Metrics {
             records: Family::default(),
             in_flight: Gauge::default(),
             signing_keys: Gauge::default(),
+            store: Store::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("requests", "Requests that were answered", metrics.requests.clone());
@@ -92,6 +104,12 @@ impl Default for Metrics {
         registry.register("records", "What the store holds", metrics.records.clone());
         registry.register("requests_in_flight", "Requests that are being answered", metrics.in_flight.clone());
         registry.register("signing_keys", "Keys that sign, or will", metrics.signing_keys.clone());
+        let store = &metrics.store;
+        registry.register("store_batches", "Batches that were written, one sync each", store.batches.clone());
+        registry.register("store_commits", "Commits in those batches", store.commits.clone());
+        let help = "How long the writer waited for the store's lock, in all";
+        registry.register_with_unit("store_lock_wait", help, Unit::Seconds, store.lock_wait.clone());
+        registry.register_with_unit("store_size", "The store on the disk", Unit::Bytes, store.bytes.clone());
         metrics
     }
 }
@@ -128,6 +146,12 @@ impl Metrics {
         let in_flight = app.in_flight.load(std::sync::atomic::Ordering::Relaxed);
         self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
         self.signing_keys.set(i64::try_from(app.keys.signing().len()).unwrap_or(i64::MAX));
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let figures = app.store.figures();
+        self.store.batches.set(whole(figures.batches));
+        self.store.commits.set(whole(figures.commits));
+        self.store.lock_wait.set(figures.lock_wait.as_secs_f64());
+        self.store.bytes.set(whole(figures.bytes));
         let mut text = String::new();
         // Writing to memory does not fail.
         let _ = text::encode(&mut text, &self.registry);

@@ -69,6 +69,12 @@ impl Proxies {
         self.networks.iter().any(|network| network.holds(address))
     }
 
+    /// Whether a peer may ask at all where only proxies are meant to: this machine may, and health is for those who watch.
+    pub fn lets_in(&self, peer: Option<IpAddr>, path: &str) -> bool {
+        let known = |peer: IpAddr| peer.to_canonical().is_loopback() || self.trusts(peer);
+        peer.is_some_and(known) || ["/health", "/ready"].contains(&path)
+    }
+
     /// Who asks: the peer itself, or, when that is a proxy of ours, whom it names. Each proxy adds to the right; what
     /// is left of the first address that is none of ours was written by strangers.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
@@ -157,6 +163,24 @@ mod tests {
         check(Forwarded, "10.0.0.1", &[("forwarded", "for=198.51.100.1;proto=https")], "198.51.100.1");
         check(Forwarded, "10.0.0.1", &[("forwarded", "for=1.1.1.1, By=x; For=\"[2001:db8::1]:1\"")], "2001:db8::1");
         check(Forwarded, "10.0.0.1", &[("forwarded", "for=1.1.1.1, for=_hidden")], "10.0.0.1");
+    }
+
+    #[test]
+    fn behind_a_proxy_others_reach_health_only() {
+        let proxies = Proxies { networks: vec!["10.0.0.5".parse().unwrap()], ..Proxies::default() };
+        for (peer, path, answer) in [
+            ("10.0.0.5", "/oauth/token", true),
+            ("127.0.0.1", "/oauth/token", true),
+            ("::1", "/oauth/token", true),
+            ("10.0.0.6", "/oauth/token", false),
+            ("192.0.2.1", "/login", false),
+            ("192.0.2.1", "/health", true),
+            ("192.0.2.1", "/ready", true),
+            ("192.0.2.1", "/health/", false),
+        ] {
+            assert_eq!(proxies.lets_in(Some(peer.parse().unwrap()), path), answer, "{peer} {path}");
+        }
+        assert!(!proxies.lets_in(None, "/oauth/token"));
     }
 
     #[test]

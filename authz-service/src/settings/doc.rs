@@ -5,6 +5,7 @@ use std::fmt::Write;
 use clap::Arg;
 
 use super::{is_list, table, variable_name};
+use crate::commands::reload::FIXED;
 
 const HEAD: &str = "\
 # Configuration
@@ -17,6 +18,8 @@ what is in force and who says so, `authz-service config check --config FILE` tel
 - The file is TOML without sections. Its keys are the flags without dashes, a list is a TOML list, a flag without a value
   is `true` or `false`. An unknown key is an error with its line.
 - A variable that is empty counts as not set. Lists in variables are separated by spaces.
+- **SIGHUP** reads everything again, the certificate too. A mistake changes nothing; settings marked with * count after a
+  restart only, and the log says so. (A service that was started at a terminal ends with the terminal instead.)
 - Times: `90`, `90s`, `15m`, `12h`, `30d`. Sizes: `4096`, `64KiB`, `1MiB`.
 - A file that others may write to is refused; so is one that others can read, when it holds a secret.
 
@@ -58,11 +61,12 @@ fn row(page: &mut String, arg: &Arg) {
     } else {
         "true or false"
     };
+    let name = arg.get_long().unwrap_or_default();
+    let fixed = if FIXED.contains(&name) { " *" } else { "" };
     let many = if is_list(arg) { ", several" } else { "" };
     let _ = writeln!(
         page,
-        "| `{}` | `{}` | {}{many} | {} | {} |",
-        arg.get_long().unwrap_or_default(),
+        "| `{name}`{fixed} | `{}` | {}{many} | {} | {} |",
         variable_name(arg.get_id().as_str()),
         takes.replace('|', " or "),
         default.trim(),

@@ -549,6 +549,9 @@ fn c15_figures_are_served_apart_and_hold_no_word_of_a_caller() {
         "authz_commits_total{outcome=\"durable\"}",
         "authz_records{kind=\"clients\"} 1",
         "authz_request_time_seconds_bucket{le=\"",
+        "authz_store_batches ",
+        "authz_store_lock_wait_seconds ",
+        "authz_store_size_bytes ",
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }

@@ -8,6 +8,7 @@ pub mod place;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::time::Duration;
 
 use crate::state::{Change, Conflict, Facts, State, Wanted};
 
@@ -28,6 +29,11 @@ pub trait Store: Send + Sync {
     /// When the store cannot be read.
     fn read(&self, reader: &mut dyn FnMut(&State)) -> Result<(), StoreError>;
 
+    /// What it has done since it was opened, and how large it is. Not on the way of a request.
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
+
     /// Whether commits can be written, as far as can be told without one.
     ///
     /// # Errors
@@ -38,6 +44,19 @@ pub trait Store: Send + Sync {
 
     /// Counts up whenever the state may have changed, by any process.
     fn changed(&self) -> tokio::sync::watch::Receiver<u64>;
+}
+
+/// What a store has done since this process opened it, for graphs.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Figures {
+    /// Batches that were written: each is one sync.
+    pub batches: u64,
+    /// Commits in them, those included that did not fit.
+    pub commits: u64,
+    /// How long the writer waited for the lock, in all.
+    pub lock_wait: Duration,
+    /// How large it is on the disk now.
+    pub bytes: u64,
 }
 
 /// Why a store cannot be read.

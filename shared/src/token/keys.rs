@@ -117,13 +117,16 @@ impl KeySet {
     }
 
     /// Draws a key that signs from `signs_from` on, and forgets the private halves of those that have signed for the last
-    /// time. The new set; this one stays as it is.
+    /// time. One that signs at once does not wait for those that wait: who replaces a key in a hurry fears for all. The new set; this one stays as it is.
     ///
     /// # Errors
     /// When the cryptographic library cannot make one.
     pub fn rotate(&self, now: Timestamp, signs_from: Timestamp) -> Result<Self, KeyError> {
         let mut file = self.signers().file.clone();
         file.forget_spent(now);
+        if signs_from <= now {
+            file.later.clear();
+        }
         file.later.push(SigningKey::generate(now, signs_from)?);
         Self::new(file)
     }
@@ -367,6 +370,8 @@ mod tests {
         // Two rotations in a row: both wait, and what signs still signs.
         let hasty = second.rotate(Timestamp(110), Timestamp(170)).unwrap();
         assert_eq!((hasty.signing().len(), kid(&hasty, 110)), (3, kid(&first, 1)));
+        let hurried = hasty.rotate(Timestamp(120), Timestamp(120)).unwrap();
+        assert_eq!((hurried.signing().len(), hurried.signing()[1].signs_from), (2, Timestamp(120)));
         let read = KeySet::from_json(&hasty.to_json()).unwrap();
         assert_eq!(read.signing(), hasty.signing());
         assert!(first.adopt(&second) && !first.adopt(&second));

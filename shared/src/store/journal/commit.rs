@@ -192,7 +192,12 @@ fn leapt(before: Timestamp, elapsed: Duration, now: Timestamp) -> bool {
 
 /// Commits a batch: lock, read what others appended, check, append, sync, unlock. On an error nothing was committed.
 fn commit(core: &Core, lock: &StoreLock, batch: Vec<Vec<Change>>) -> Result<Vec<Outcome>, StoreError> {
+    let asked = Instant::now();
     let _held = lock.exclusive()?;
+    let waited = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+    core.done.waited.fetch_add(waited, Ordering::Relaxed);
+    core.done.batches.fetch_add(1, Ordering::Relaxed);
+    core.done.commits.fetch_add(batch.len() as u64, Ordering::Relaxed);
     let mut tail = core.tail();
     core.catch_up_locked(&mut tail)?;
     let Some(current) = tail.as_mut() else { return Err(stopped()) };

@@ -39,7 +39,8 @@ pub(super) fn rotate(
     }
     // Not before one that waits already: keys sign in the order in which they were made.
     let waiting = keys.signing().last().map_or(Timestamp(0), |key| key.signs_from);
-    let rotated = keys.rotate(now, (now + ahead).max(waiting)).map_err(damaged(&path))?;
+    let signs_from = if ahead == Seconds(0) { now } else { (now + ahead).max(waiting) };
+    let rotated = keys.rotate(now, signs_from).map_err(damaged(&path))?;
     files::replace(&path, &rotated.to_json()).map_err(io_error("replace", &path))?;
     Ok((rotated, true))
 }
@@ -66,4 +67,51 @@ pub(super) fn load_or_create(folder: &Path, now: Timestamp) -> Result<KeySet, St
     let keys = KeySet::generate(now).map_err(damaged(&path))?;
     files::replace(&path, &keys.to_json()).map_err(io_error("create", &path))?;
     Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::Store;
+    use crate::store::journal::{JournalStore, LONGEST_TOKEN};
+    use crate::time::{Clock, ManualClock};
+
+    const AHEAD: Seconds = Seconds(3600);
+    const AGE: Option<Seconds> = Some(Seconds(10_000));
+
+    #[test]
+    fn jwt_09_of_two_services_one_makes_the_new_key_when_it_is_time_and_the_old_one_is_retired() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(Timestamp(1_000_000)));
+        let open = || JournalStore::open(&folder.path().join("s"), Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
+        let (one, other) = (open(), open());
+        let first = one.keys().unwrap().signing();
+        let known = |store: &JournalStore| {
+            let mut keys = Vec::new();
+            store.read(&mut |state| keys = state.keys()).unwrap();
+            keys
+        };
+        clock.set(Timestamp(1_009_999));
+        assert!(!one.rotate_keys(AHEAD, AGE).unwrap().1, "not yet");
+        clock.set(Timestamp(1_010_000));
+        assert!(one.rotate_keys(AHEAD, AGE).unwrap().1);
+        let (keys, again) = other.rotate_keys(AHEAD, AGE).unwrap();
+        assert!(!again && keys.signing().len() == 2);
+        let old = known(&other).into_iter().find(|key| key.id == first[0].kid).unwrap();
+        assert_eq!(old.retires, Some(Timestamp(1_010_000) + AHEAD + LONGEST_TOKEN));
+        assert_eq!(known(&one).len(), 2);
+        // When the new one signs, the old one's private half goes; its public one stays until it is swept.
+        clock.set(Timestamp(1_010_000) + AHEAD);
+        assert_eq!(other.rotate_keys(AHEAD, AGE).unwrap().0.signing().len(), 1);
+        assert_eq!(known(&one).len(), 2);
+        // In a hurry, what waits is given up, and retired too.
+        clock.set(Timestamp(1_020_000));
+        let waits = one.rotate_keys(AHEAD, None).unwrap().0.signing()[1].kid.clone();
+        clock.set(Timestamp(1_020_001));
+        one.rotate_keys(Seconds(0), None).unwrap();
+        assert!(known(&one).iter().any(|key| key.id == waits && key.retires.is_some()));
+        assert_eq!(one.read_keys().unwrap().unwrap().signing().last().unwrap().signs_from, Timestamp(1_020_001));
+    }
 }

@@ -18,7 +18,7 @@ mod tail;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ pub use self::audit::{Audited, Verified, audit};
 use self::commit::Committer;
 use self::lock::StoreLock;
 use self::tail::{Progress, Tail};
-use super::{Answer, CommitError, Store, StoreError};
+use super::{Answer, CommitError, Figures, Store, StoreError};
 use crate::files;
 use crate::id::KeyId;
 use crate::state::{Change, Facts, PublicKey, State, Wanted};
@@ -69,8 +69,19 @@ struct Core {
     behind: AtomicBool,
     /// Whether this process compacts at the moment.
     compacting: AtomicBool,
+    /// What was done, for graphs.
+    done: Done,
     changed: watch::Sender<u64>,
     writes: bool,
+}
+
+/// What this process's writer has done.
+#[derive(Default)]
+struct Done {
+    batches: AtomicU64,
+    commits: AtomicU64,
+    /// In microseconds.
+    waited: AtomicU64,
 }
 
 impl JournalStore {
@@ -156,8 +167,9 @@ impl JournalStore {
             retire(&pair[0].kid, pair[1].signs_from);
         }
         // Older keys that are in the file no more sign no more. A newer one is a rotation that we have not read yet.
-        let oldest = signing.first().map_or(Timestamp(0), |key| key.created);
-        for key in known.iter().filter(|key| key.published < oldest) {
+        let newest = signing.last().map_or(Timestamp(0), |key| key.created);
+        let is_gone = |key: &&PublicKey| key.published < newest && !signing.iter().any(|one| one.kid == key.id);
+        for key in known.iter().filter(is_gone) {
             retire(&key.id, self.core.clock.now());
         }
         if changes.is_empty() {
@@ -234,6 +246,18 @@ impl Store for JournalStore {
         Ok(())
     }
 
+    fn figures(&self) -> Figures {
+        let done = &self.core.done;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let files = std::fs::read_dir(&self.core.folder).into_iter().flatten().flatten();
+        Figures {
+            batches: count(&done.batches),
+            commits: count(&done.commits),
+            lock_wait: Duration::from_micros(count(&done.waited)),
+            bytes: files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum(),
+        }
+    }
+
     fn writable(&self) -> Result<(), StoreError> {
         let folder = &self.core.folder;
         files::check_writable(folder).map_err(io_error("write to", folder))
@@ -258,6 +282,7 @@ impl Core {
             told: AtomicBool::new(false),
             behind: AtomicBool::new(false),
             compacting: AtomicBool::new(false),
+            done: Done::default(),
             changed: watch::Sender::new(0),
             writes,
         }
