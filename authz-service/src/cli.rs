@@ -1,5 +1,7 @@
 //! The command line. Doc comments are the help.
 
+pub mod store;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -93,6 +95,12 @@ pub enum Command {
     /// Read and check the audit trail. Works beside a running service.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Look after the store: check it, count, back up, repair.
+    ///
+    /// Exit codes: 0 all is well, 1 the store is damaged or the command failed, 2 the command line is wrong. `check`,
+    /// `stats`, `export` and `compact` work beside a running service.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Look at the keys that sign tokens, or make a new one. Works beside a running service.
     #[command(subcommand)]
     Key(KeyCommand),

@@ -10,6 +10,7 @@ pub mod key;
 pub mod lists;
 pub mod reload;
 pub mod serve;
+pub mod store;
 pub mod user;
 
 use std::io::{self, Write};
@@ -46,6 +47,7 @@ fn run(mut loaded: Loaded) -> ExitCode {
         Some(Command::Client(command)) => client::run(command),
         Some(Command::Grant(command)) => grant::run(command),
         Some(Command::Audit(command)) => audit::run(command),
+        Some(Command::Store(command)) => store::run(&command),
         Some(Command::Completions { shell }) => completions::run(shell),
     };
     match done {

@@ -149,7 +149,7 @@ pub(super) fn needs_secret(client: &Client) -> bool {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub(super) fn client(
+pub fn client(
     sent: &ClientMetadata,
     id: ClientId,
     origin: ClientOrigin,

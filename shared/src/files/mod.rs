@@ -43,21 +43,42 @@ pub fn private_options() -> OpenOptions {
 /// # Errors
 /// Those of the operating system; the old contents are then still there.
 pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    replace_with(path, |out| out.write_all(contents))
+}
+
+/// Replaces a file's contents by what `write` writes, as [`replace`] does.
+///
+/// # Errors
+/// Those of the operating system and of `write`; the old contents are then still there.
+pub fn replace_with<T, E: From<io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+) -> Result<T, E> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = PathBuf::from(temporary);
-    let written = write_synced(temporary.clone(), contents).and_then(|()| disk::rename(&temporary, path));
+    let written = write_synced(temporary.clone(), write).and_then(|value| {
+        disk::rename(&temporary, path)?;
+        Ok(value)
+    });
     if written.is_err() {
         let _ = disk::remove(&temporary);
     }
-    written?;
-    path.parent().map_or(Ok(()), disk::sync_folder)
+    let value = written?;
+    // The parent of a bare name is the current folder.
+    let parent = path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    parent.map_or(Ok(()), disk::sync_folder)?;
+    Ok(value)
 }
 
-fn write_synced(path: PathBuf, contents: &[u8]) -> io::Result<()> {
+fn write_synced<T, E: From<io::Error>>(
+    path: PathBuf,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+) -> Result<T, E> {
     let mut file = disk::Writer::create(path)?;
-    file.write_all(contents)?;
-    file.sync()
+    let value = write(&mut file)?;
+    file.sync()?;
+    Ok(value)
 }
 
 /// Asks the system whether a folder may be written to: not on a file system that is read-only, also as root.

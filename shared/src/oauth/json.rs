@@ -33,8 +33,9 @@ pub fn parse_as<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadJson> {
     T::deserialize(parse(bytes)?).map_err(describe)
 }
 
+/// What is wrong with a text, without repeating what it holds.
 #[expect(clippy::needless_pass_by_value, reason = "shape of map_err")]
-fn describe(error: serde_json::Error) -> BadJson {
+pub(crate) fn describe(error: serde_json::Error) -> BadJson {
     BadJson(match error.classify() {
         serde_json::error::Category::Data => describe_data(&error.to_string()),
         serde_json::error::Category::Eof => "it ends too early".into(),

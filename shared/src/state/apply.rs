@@ -151,7 +151,7 @@ impl State {
             Change::ClientDescribed(client) => self.describe_client(client, undo),
             Change::ClientRemoved(id) => self.remove_client(&id, undo),
             Change::Approved { grant, code, session } => self.approve(grant, code, session, undo),
-            Change::Denied { .. } => Ok(()),
+            Change::Denied { .. } | Change::StoreRepaired { .. } => Ok(()),
             Change::CodeRedeemed { code, access, family } => self.redeem(&code, access, family, undo),
             Change::RefreshRotated { grant, presented, successor, access } => {
                 // The second of the decision, which the grace is counted from: that of the commit never goes back, and

@@ -104,6 +104,9 @@ impl State {
                 Some(access) => self.under("token-revoked", access.grant),
                 None => Event::new("token-revoked"),
             },
+            Change::StoreRepaired { line, set_aside } => {
+                Event::new("store-repaired").detail(format!("from line {line} on; set aside as {set_aside}"))
+            }
             Change::ToolsAnnounced { resource, tools } => {
                 Event::new("tools-announced").detail(format!("{resource}: {} tools", tools.len()))
             }

@@ -136,6 +136,13 @@ pub enum Change {
     },
     /// One access token is dead.
     AccessRevoked(TokenId),
+    /// The operator repaired the journal. Changes nothing; the line is for the audit trail.
+    StoreRepaired {
+        /// From which line on it could not be read.
+        line: u64,
+        /// The name of the file that the damaged journal is in now.
+        set_aside: String,
+    },
     /// A server told which tools it has.
     ToolsAnnounced {
         /// The server's name.

@@ -71,6 +71,26 @@ pub enum OwnedRecord {
     Tools(Announcement),
 }
 
+impl OwnedRecord {
+    /// The record, borrowed.
+    pub fn as_record(&self) -> Record<'_> {
+        match self {
+            Self::Client(client) => Record::Client(client),
+            Self::User(user) => Record::User(user),
+            Self::Session(session) => Record::Session(session),
+            Self::Code(code) => Record::Code(code),
+            Self::Grant(grant) => Record::Grant(grant),
+            Self::Family(family) => Record::Family(family),
+            Self::Access(access) => Record::Access(access),
+            Self::Key(key) => Record::Key(key),
+            Self::Setup(link) => Record::Setup(link),
+            Self::Issuer(issuer, at) => Record::Issuer(issuer, *at),
+            Self::Initial(token) => Record::Initial(token),
+            Self::Tools(tools) => Record::Tools(tools),
+        }
+    }
+}
+
 impl State {
     /// Every record, in no particular order.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {

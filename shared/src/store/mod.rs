@@ -104,6 +104,14 @@ pub enum StoreError {
         /// Which process, as far as the system says.
         holder: String,
     },
+    /// Something must be done that nobody may be beside of.
+    #[error("{path} is in use by {by}; stop it first")]
+    InUse {
+        /// The store's folder.
+        path: PathBuf,
+        /// Which process, as far as the system says.
+        by: String,
+    },
     /// Not safe to use as it is.
     #[error("{path}: {reason}")]
     Unsafe {

@@ -7,7 +7,7 @@
 use std::io;
 
 use super::io_error;
-use super::line;
+use super::line::{self, Link, Minor};
 use super::recover::cut;
 use super::tail::Tail;
 use crate::files::disk;
@@ -23,11 +23,7 @@ impl Tail {
     /// lock, after [`catch_up`](Self::catch_up). On an error nothing counts as appended, and this tail must be
     /// dropped: a file handle whose sync failed is never trusted again (fault F-07).
     pub(super) fn append(&mut self, commits: &[Vec<Change>], at: Timestamp) -> Result<(), StoreError> {
-        let (mut text, mut link, mut seq) = (Vec::new(), self.link, self.seq);
-        for changes in commits {
-            seq += 1;
-            link = line::write(seq, self.seq + 1, at, changes, &link, &mut text);
-        }
+        let (text, seq, link) = self.lines_for(commits, at);
         if let Err(error) = self.write_durably(&text) {
             // If this fails too, the next writer finds a torn or unwanted tail and judges it by its chain.
             let _ = cut(&self.path, self.offset);
@@ -36,7 +32,18 @@ impl Tail {
         self.offset += text.len() as u64;
         self.line += commits.len() as u64;
         (self.seq, self.link, self.latest) = (seq, link, at);
+        self.minor = self.minor.max(Minor::OURS);
         Ok(())
+    }
+
+    /// The lines of commits that go on from here, as one batch; the number and the link of the last.
+    pub(super) fn lines_for(&self, commits: &[Vec<Change>], at: Timestamp) -> (Vec<u8>, u64, Link) {
+        let (mut text, mut link, mut seq) = (Vec::new(), self.link, self.seq);
+        for changes in commits {
+            seq += 1;
+            link = line::write((seq, self.seq + 1), at, changes, self.minor, &link, &mut text);
+        }
+        (text, seq, link)
     }
 
     /// Seals the journal: the next generation goes on from here. For the holder of the exclusive lock.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::tail::{Progress, Tail, newest_generation};
+use super::tail::{Progress, Tail};
 use crate::state::{Event, State};
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -61,15 +61,8 @@ pub fn audit(folder: &Path, visit: &mut dyn FnMut(Audited)) -> Result<Verified, 
 
 /// The newest journal, at its beginning, and what was before it.
 fn open(folder: &Path) -> Result<(Tail, State), StoreError> {
-    loop {
-        let absent = || StoreError::Absent(folder.to_owned());
-        let generation = newest_generation(folder)?.ok_or_else(absent)?;
-        match open_generation(folder, generation) {
-            // A compaction has taken it away.
-            Ok(None) | Err(_) if newest_generation(folder)?.is_some_and(|newest| newest > generation) => {}
-            opened => return opened?.ok_or_else(absent),
-        }
-    }
+    let opened = Tail::of_newest(folder, |generation| open_generation(folder, generation))?;
+    opened.ok_or_else(|| StoreError::Absent(folder.to_owned()))
 }
 
 fn open_generation(folder: &Path, generation: u64) -> Result<Option<(Tail, State)>, StoreError> {

@@ -14,6 +14,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+use super::foreign::Foreign;
 use super::lock::{self, StoreLock};
 use super::snapshot::{self, Header};
 use super::tail::{Tail, journal_path};
@@ -54,9 +55,10 @@ impl Core {
         let Some((mut copy, state)) = self.freeze()? else { return Ok(false) };
         let (store, seq) = copy.position();
         let next = copy.generation() + 1;
-        let header = Header::new(store, next, seq, copy.latest());
-        let written = snapshot::write(&self.folder, header, &state)?;
-        drop(state);
+        let foreign = Foreign::collect(&self.folder, &copy)?;
+        let header = Header::new(store, next, seq, copy.latest(), &foreign);
+        let written = snapshot::write(&self.folder, &header, &state, &foreign)?;
+        drop((state, foreign));
         let mut journal = NewJournal::create(self, next, &copy)?;
         journal.copy_most(&mut copy)?;
         let lock = StoreLock::open(&self.folder)?;

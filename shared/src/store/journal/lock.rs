@@ -91,6 +91,33 @@ pub(super) fn try_alone(folder: &Path) -> Result<Option<File>, StoreError> {
     }
 }
 
+/// The sign that a process has the store open for writing: a shared lock on the folder itself, while the file lives.
+/// Nobody waits for it; whoever must be alone sees it.
+pub(super) fn user(folder: &Path) -> Result<Option<File>, StoreError> {
+    lock_folder(folder, fs2::FileExt::try_lock_shared)
+}
+
+/// The right to be the only one that uses the store, for what cannot be done beside others.
+pub(super) fn sole_user(folder: &Path) -> Result<Option<File>, StoreError> {
+    lock_folder(folder, fs2::FileExt::try_lock_exclusive)
+}
+
+/// Locks the folder. Systems without handles for folders have no such sign.
+fn lock_folder(folder: &Path, attempt: impl Fn(&File) -> io::Result<()>) -> Result<Option<File>, StoreError> {
+    if !cfg!(unix) {
+        return Ok(None);
+    }
+    let file = File::open(folder).map_err(io_error("open", folder))?;
+    match attempt(&file) {
+        Ok(()) => Ok(Some(file)),
+        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
+            Err(StoreError::InUse { path: folder.to_owned(), by: holder(&file) })
+        }
+        // A file system that cannot lock folders.
+        Err(_) => Ok(None),
+    }
+}
+
 /// Opens the lock file, or makes it.
 fn open_file(path: &Path) -> Result<File, StoreError> {
     checked_file(path)?;

@@ -9,12 +9,16 @@ mod audit;
 mod commit;
 mod compact;
 mod follow;
+mod foreign;
+pub mod inspect;
 mod keyfile;
 mod line;
 mod lock;
 mod recover;
+pub mod repair;
 mod snapshot;
 mod tail;
+pub mod transfer;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,6 +50,8 @@ pub const LONGEST_TOKEN: Seconds = Seconds(24 * 3600 + 300);
 pub struct JournalStore {
     core: Arc<Core>,
     committer: Option<Committer>,
+    /// Tells a repair that the store is in use.
+    _user: Option<std::fs::File>,
 }
 
 /// What the threads of one process share.
@@ -92,6 +98,7 @@ impl JournalStore {
     pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         files::create_private_folder(folder).map_err(io_error("create", folder))?;
         checked_folder(folder)?;
+        let user = lock::user(folder)?;
         let core = Arc::new(Core::new(folder, clock, true));
         let lock = StoreLock::open(folder)?;
         {
@@ -107,7 +114,7 @@ impl JournalStore {
             make_private(folder);
         }
         let committer = Some(Committer::start(Arc::clone(&core), lock));
-        Ok(Self { core, committer })
+        Ok(Self { core, committer, _user: user })
     }
 
     /// Follows a store that others write. Never creates anything; until there is a store, [`Store::load`] answers
@@ -116,7 +123,7 @@ impl JournalStore {
         let core = Arc::new(Core::new(folder, clock, false));
         core.loading.store(true, Ordering::Release);
         follow::start(&core);
-        Self { core, committer: None }
+        Self { core, committer: None, _user: None }
     }
 
     /// The store's private keys, made and published when there are none. For the service only. Blocks: not to be
@@ -494,11 +501,7 @@ fn checked_folder(folder: &Path) -> Result<(), StoreError> {
 fn make_private(folder: &Path) {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     for path in std::iter::once(folder.to_owned()).chain(files) {
-        let ours = path == folder
-            || path
-                .extension()
-                .is_some_and(|extension| ["json", "jsonl", "lock"].iter().any(|known| extension == *known));
-        match if ours { files::make_private(&path) } else { Ok(false) } {
+        match if path == folder || is_ours(&path) { files::make_private(&path) } else { Ok(false) } {
             Ok(false) => {}
             Ok(true) => tracing::warn!(path = %path.display(), "others could read it; now only its owner can"),
             Err(error) => {
@@ -506,6 +509,11 @@ fn make_private(folder: &Path) {
             }
         }
     }
+}
+
+/// Whether a file in the folder is the store's.
+fn is_ours(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| ["json", "jsonl", "lock"].iter().any(|known| extension == *known))
 }
 
 /// Refuses a file that is none (opening a FIFO would hang), or that others may write. One that is not there is fine.

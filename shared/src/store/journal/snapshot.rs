@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::line::VERSION;
-use super::{checked_file, io_error};
+use super::foreign::Foreign;
+use super::line::{self, Minor, VERSION};
+use super::{checked_file, io_error, tail};
 use crate::files::disk;
 use crate::secret::TokenHash;
 use crate::state::{OwnedRecord, Restoring, State};
@@ -37,6 +39,9 @@ pub(super) struct Header {
     pub(super) seq: u64,
     /// The commit's second.
     pub(super) latest: Timestamp,
+    /// What a newer minor version has added.
+    #[serde(flatten)]
+    pub(super) other: Map<String, Value>,
 }
 
 /// The last line.
@@ -52,46 +57,57 @@ pub(super) fn path(folder: &Path, generation: u64) -> PathBuf {
 }
 
 /// Writes a snapshot under its temporary name and returns that: durable, but not in force yet.
-pub(super) fn write(folder: &Path, header: Header, state: &State) -> Result<PathBuf, StoreError> {
+pub(super) fn write(folder: &Path, header: &Header, state: &State, foreign: &Foreign) -> Result<PathBuf, StoreError> {
     let path = path(folder, header.generation).with_extension("jsonl.tmp");
-    write_to(path.clone(), header, state).map_err(io_error("write", &path))?;
+    let written = || {
+        let mut out = BufWriter::with_capacity(1 << 18, disk::Writer::create(path.clone())?);
+        let sync = |out: &mut BufWriter<disk::Writer>| out.flush().and_then(|()| out.get_ref().sync());
+        write_records(&mut out, header, state, |out, record| out.line(&foreign.complete(record)), sync)?;
+        out.into_inner()?.sync()
+    };
+    written().map_err(io_error("write", &path))?;
     Ok(path)
 }
 
-fn write_to(path: PathBuf, header: Header, state: &State) -> std::io::Result<()> {
-    let inner = BufWriter::with_capacity(1 << 18, disk::Writer::create(path)?);
-    let mut out = Hashed { inner, hash: digest::Context::new(&digest::SHA256), line: Vec::new() };
-    out.line(&header)?;
+/// Writes a header, every record of a state as `write_one` does it, and the closing line; `rest` is called now and then.
+pub(super) fn write_records<'a, W: Write>(
+    out: &mut W,
+    header: &impl Serialize,
+    state: &'a State,
+    write_one: impl Fn(&mut Hashed<&mut W>, crate::state::Record<'a>) -> std::io::Result<()>,
+    rest: impl Fn(&mut W) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut out = Hashed { inner: out, hash: digest::Context::new(&digest::SHA256), line: Vec::new() };
+    out.line(header)?;
     let mut count = 0;
     for record in state.records() {
-        out.line(&record)?;
+        write_one(&mut out, record)?;
         count += 1;
         if count % SYNCED == 0 {
-            out.inner.flush()?;
-            out.inner.get_ref().sync()?;
+            rest(out.inner)?;
         }
     }
     let h = out.digest();
-    out.line(&End { end: count, h })?;
-    out.inner.into_inner()?.sync()
+    out.line(&End { end: count, h })
 }
 
 impl Header {
-    /// The header of a snapshot for the journal of `generation`.
-    pub(super) fn new(store: Uuid, generation: u64, seq: u64, latest: Timestamp) -> Self {
-        Self { format: FORMAT.to_owned(), version: VERSION.to_owned(), store, generation, seq, latest }
+    /// The header of a snapshot for the journal of `generation`, with what `foreign` has of the one before.
+    pub(super) fn new(store: Uuid, generation: u64, seq: u64, latest: Timestamp, foreign: &Foreign) -> Self {
+        let (version, other) = (foreign.minor().version(), foreign.snapshot_header().clone());
+        Self { format: FORMAT.to_owned(), version, store, generation, seq, latest, other }
     }
 }
 
 /// A writer that hashes what passes.
-struct Hashed<W> {
+pub(super) struct Hashed<W> {
     inner: W,
     hash: digest::Context,
     line: Vec<u8>,
 }
 
 impl<W: Write> Hashed<W> {
-    fn line(&mut self, value: &impl Serialize) -> std::io::Result<()> {
+    pub(super) fn line(&mut self, value: &impl Serialize) -> std::io::Result<()> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, value)?;
         self.line.push(b'\n');
@@ -112,11 +128,34 @@ fn finished(hash: digest::Context) -> TokenHash {
 
 /// Reads a snapshot.
 pub(super) fn read(path: &Path) -> Result<(Header, State), StoreError> {
+    walk(path, read_header, &mut |_, _| {})
+}
+
+/// Is shown every record and its line.
+pub(super) type Visit<'a> = &'a mut dyn FnMut(&OwnedRecord, &[u8]);
+
+/// A header line that says which format the lines below it have.
+pub(super) trait Versioned {
+    fn version(&self) -> &str;
+}
+
+impl Versioned for Header {
+    fn version(&self) -> &str {
+        &self.version
+    }
+}
+
+/// Reads the lines of a snapshot, or of another file of this build: header, records, closing line.
+pub(super) fn walk<H: Versioned>(
+    path: &Path,
+    read_header: fn(&[u8], &Path) -> Result<H, StoreError>,
+    visit: Visit<'_>,
+) -> Result<(H, State), StoreError> {
     checked_file(path)?;
     let mut reader = BufReader::with_capacity(1 << 18, File::open(path).map_err(io_error("open", path))?);
     let (mut line, mut number, mut count) = (Vec::new(), 0, 0);
     let mut hash = digest::Context::new(&digest::SHA256);
-    let mut header: Option<Header> = None;
+    let mut header: Option<H> = None;
     let mut restoring = Restoring::default();
     let damaged = |line: u64, reason: String| StoreError::Damaged { path: path.to_owned(), line, reason };
     while reader.read_until(b'\n', &mut line).map_err(io_error("read", path))? > 0 {
@@ -126,19 +165,24 @@ pub(super) fn read(path: &Path) -> Result<(Header, State), StoreError> {
                 .map_err(|_| damaged(number, "the closing line cannot be read".to_owned()))?;
             let fits = end.end == count && end.h == finished(hash);
             let header = header.ok_or_else(|| damaged(1, "the header is missing".to_owned()))?;
+            if !reader.fill_buf().map_err(io_error("read", path))?.is_empty() {
+                return Err(damaged(number + 1, "it stands after the closing line".to_owned()));
+            }
             if !fits {
                 return Err(damaged(number, "the closing line does not fit: a line above was changed".to_owned()));
             }
-            let state = restoring.finish();
-            return match state {
+            return match restoring.finish() {
                 Some(state) => Ok((header, state)),
                 None => Err(damaged(number, "a family of refresh tokens above belongs to no grant".to_owned())),
             };
         }
         hash.update(&line);
-        if header.is_some() {
-            let record: OwnedRecord = serde_json::from_slice(&line)
-                .map_err(|error| damaged(number, format!("it cannot be read: {error}")))?;
+        if let Some(header) = &header {
+            let record = serde_json::from_slice(&line).map_err(|error| match newer(header.version()) {
+                Some(found) => StoreError::Newer { path: path.to_owned(), found, known: VERSION },
+                None => damaged(number, line::unreadable(error)),
+            })?;
+            visit(&record, &line);
             if !restoring.add(record) {
                 return Err(damaged(number, "its record stands above already".to_owned()));
             }
@@ -151,7 +195,12 @@ pub(super) fn read(path: &Path) -> Result<(Header, State), StoreError> {
     Err(damaged(number, "it ends without its closing line".to_owned()))
 }
 
-fn read_header(line: &[u8], path: &Path) -> Result<Header, StoreError> {
+/// The version, if it is of somebody who knows more than we do.
+fn newer(version: &str) -> Option<String> {
+    Minor::of(version).is_some_and(Minor::is_newer).then(|| version.to_owned())
+}
+
+pub(super) fn read_header(line: &[u8], path: &Path) -> Result<Header, StoreError> {
     let damaged = || StoreError::Damaged {
         path: path.to_owned(),
         line: 1,
@@ -161,7 +210,7 @@ fn read_header(line: &[u8], path: &Path) -> Result<Header, StoreError> {
     if header.format != FORMAT {
         return Err(damaged());
     }
-    if header.version.split('.').next() != VERSION.split('.').next() {
+    if Minor::of(&header.version).is_none() {
         return Err(StoreError::Newer { path: path.to_owned(), found: header.version, known: VERSION });
     }
     Ok(header)
@@ -173,9 +222,7 @@ pub(super) fn clean(folder: &Path, generation: u64) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        let numbered = ["journal.", "snapshot."]
-            .iter()
-            .find_map(|kind| name.strip_prefix(kind)?.split('.').next()?.parse::<u64>().ok());
+        let numbered = tail::generation_of(name);
         let ours = name.ends_with(".tmp") && (numbered.is_some() || name.starts_with("keys.json."));
         if ours || numbered.is_some_and(|found| found != generation) {
             // What cannot be removed now is removed the next time.

@@ -4,11 +4,11 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::line::{self, Commit, Header, Link, VERSION};
+use super::line::{self, Commit, Header, Link, Minor, Unreadable, VERSION};
 use super::recover::has_hole;
 use super::{checked_file, io_error, snapshot};
 use crate::files::{self, disk};
-use crate::secret::random_uuid;
+use crate::secret::{TokenHash, random_uuid};
 use crate::state::State;
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -28,6 +28,8 @@ pub(super) struct Tail {
     pub(super) link: Link,
     /// The second of the last commit: commits never go back in time.
     pub(super) latest: Timestamp,
+    /// The newest minor version of the format among those who have written.
+    pub(super) minor: Minor,
     /// How long the file was when we had made sure, under the lock, that only blanks follow.
     pub(super) length: Option<u64>,
 }
@@ -76,17 +78,24 @@ pub(super) const CHUNK: usize = 256 * 1024;
 pub(super) const MAX_LINE: usize = 16 * 1024 * 1024;
 
 /// What is done with each commit and its line; the error is a reason for a person.
-type Visit<'a> = &'a mut dyn FnMut(Commit, &[u8]) -> Result<(), String>;
+pub(super) type Visit<'a> = &'a mut dyn FnMut(Commit, &[u8]) -> Result<(), String>;
 
 impl Tail {
     /// Loads the store in `folder`, for reading or also for writing. `None` when there is none.
     pub(super) fn load(folder: &Path, write: bool) -> Result<Option<(Self, State)>, StoreError> {
+        Self::of_newest(folder, |generation| Self::load_generation(folder, generation, write))
+    }
+
+    /// Does something with the newest generation, and again when a compaction has replaced it meanwhile.
+    pub(super) fn of_newest<T>(
+        folder: &Path,
+        mut attempt: impl FnMut(u64) -> Result<Option<T>, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
         loop {
             let Some(generation) = newest_generation(folder)? else { return Ok(None) };
-            match Self::load_generation(folder, generation, write) {
-                // A compaction has replaced the generation while we were reading it.
+            match attempt(generation) {
                 Ok(None) | Err(_) if newest_generation(folder)?.is_some_and(|newest| newest > generation) => {}
-                loaded => return loaded,
+                done => return done,
             }
         }
     }
@@ -111,27 +120,34 @@ impl Tail {
         if let Some(found) = header.too_new() {
             return Err(StoreError::Newer { path, found: found.to_owned(), known: VERSION });
         }
-        let (seq, link) = (header.seq, *header.prev.as_bytes());
-        Ok(Some(Self { file, path, header, offset: length, line: 1, seq, link, latest: Timestamp(0), length: None }))
+        let (seq, link, minor) = (header.seq, *header.prev.as_bytes(), header.minor());
+        let latest = Timestamp(0);
+        Ok(Some(Self { file, path, header, offset: length, line: 1, seq, link, latest, minor, length: None }))
     }
 
     pub(super) fn read_snapshot(&mut self, folder: &Path) -> Result<State, StoreError> {
         let path = snapshot::path(folder, self.header.generation);
         let (header, state) = snapshot::read(&path)?;
+        self.take_snapshot(&path, &header)?;
+        Ok(state)
+    }
+
+    /// Goes on from a snapshot, if it is the one that the journal goes on from.
+    pub(super) fn take_snapshot(&mut self, path: &Path, header: &snapshot::Header) -> Result<(), StoreError> {
         if (header.store, header.generation, header.seq) != (self.header.store, self.header.generation, self.header.seq)
         {
             let reason = "it does not belong to the journal beside it".to_owned();
-            return Err(StoreError::Damaged { path, line: 1, reason });
+            return Err(StoreError::Damaged { path: path.to_owned(), line: 1, reason });
         }
         self.latest = header.latest;
-        Ok(state)
+        Ok(())
     }
 
     /// Opens the journal of `generation` where `at` stands in the one before it: nothing is applied anew. `None` when
     /// it is not there yet; the commits must be there, on the same chain.
     pub(super) fn resume(folder: &Path, generation: u64, at: &Self, write: bool) -> Result<Option<Self>, StoreError> {
         let Some(mut tail) = Self::open(folder, generation, write)? else { return Ok(None) };
-        tail.latest = at.latest;
+        (tail.latest, tail.minor) = (at.latest, tail.minor.max(at.minor));
         if tail.seq < at.seq {
             tail.advance(Some(at.seq), &mut |_, _| Ok(()))?;
         }
@@ -276,13 +292,15 @@ impl Tail {
                 // It may have been written while we were reading: look at it anew.
                 Err(_) if read > 0 => return Ok(Stop::No),
                 Err(_) if has_hole(line, self.offset) => return self.check_last(rest).map(|()| Stop::Torn),
-                Err(reason) => return Err(self.damaged(reason)),
+                Err(why) => return Err(self.unreadable(why)),
             };
+            self.minor = self.minor.max(commit.v);
             if let Some(next) = commit.seal {
                 // Our place stays before the seal: a seal without its successor is taken back by the next writer.
                 return Ok(Stop::Sealed(next));
             }
-            self.take(commit, line, visit).map_err(|reason| self.damaged(reason))?;
+            self.take(commit, line, visit)
+                .map_err(|reason| self.unreadable(Unreadable::Unknown(reason, Minor::OURS)))?;
             self.link = link;
             self.offset += line.len() as u64;
             self.line += 1;
@@ -304,6 +322,17 @@ impl Tail {
         Ok(())
     }
 
+    /// A line that was written like that, by somebody who knows more than we do, is no damage.
+    fn unreadable(&self, why: Unreadable) -> StoreError {
+        match why {
+            Unreadable::Unknown(_, minor) if minor.max(self.minor).is_newer() => {
+                StoreError::Newer { path: self.path.clone(), found: minor.max(self.minor).version(), known: VERSION }
+            }
+            Unreadable::Unknown(reason, _) => self.damaged(reason),
+            Unreadable::Broken(reason) => self.damaged(reason.to_owned()),
+        }
+    }
+
     pub(super) fn damaged(&self, reason: String) -> StoreError {
         StoreError::Damaged { path: self.path.clone(), line: self.line + 1, reason }
     }
@@ -316,6 +345,11 @@ impl Tail {
     /// The number of the last commit and which store it is of.
     pub(super) fn position(&self) -> (uuid::Uuid, u64) {
         (self.header.store, self.seq)
+    }
+
+    /// What the next commit is chained to.
+    pub(super) fn link(&self) -> TokenHash {
+        TokenHash::from_digest(self.link)
     }
 
     /// Which journal of the store this is.
@@ -340,7 +374,17 @@ impl Tail {
 
     /// The header of a journal that goes on from here.
     pub(super) fn header_of(&self, generation: u64) -> Header {
-        self.header.next(generation, self.seq, &self.link)
+        self.header.next(generation, self.seq, &self.link, self.minor)
+    }
+
+    /// The newest minor version of the format among those who have written.
+    pub(super) fn minor(&self) -> Minor {
+        self.minor
+    }
+
+    /// Whether a program that knows more than we do has written.
+    pub(super) fn is_newer(&self) -> bool {
+        self.minor.is_newer()
     }
 }
 
@@ -371,6 +415,11 @@ pub(super) fn newest_generation(folder: &Path) -> Result<Option<u64>, StoreError
             entry.ok()?.file_name().to_str()?.strip_prefix("journal.")?.strip_suffix(".jsonl")?.parse::<u64>().ok()
         })
         .max())
+}
+
+/// The generation that a file's name puts it in, if it is a journal's or a snapshot's.
+pub(super) fn generation_of(name: &str) -> Option<u64> {
+    ["journal.", "snapshot."].iter().find_map(|kind| name.strip_prefix(kind)?.split('.').next()?.parse().ok())
 }
 
 /// Reads the header line; `None` when it is not whole, as when the file was only just made.
