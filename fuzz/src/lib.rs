@@ -1,0 +1,3 @@
+//! Fuzz targets of the workspace. `README.md` says how to run them.
+
+pub mod entries;
