@@ -295,6 +295,25 @@ test("log out from the consent page, and the back button shows nothing that work
   assert.ok(!callback.calls.some((url) => url.searchParams.get("state") === "out"), "no code after the log-out");
   assert.deepEqual(faults.filter((one) => !/ERR_CACHE_MISS/.test(one)), []);
 });
+test("the administrator's page: every part, wide and narrow; by keyboard; the chain is whole", async () => {
+  const { page, faults } = await visitor();
+  await page.goto(s.at("/admin"));
+  await shoot(page, "admin-login");
+  await logIn(page);
+  for (const part of ["", "/clients", "/users", "/grants", "/audit"]) {
+    await page.goto(s.at(`/admin${part}`));
+    await shoot(page, `admin${part.replace("/", "-")}`);
+  }
+  assert.match(await page.locator("body").innerText(), /The chain is whole/);
+  await page.goto(s.at("/admin/clients"));
+  const before = await page.locator(".cards > li").count();
+  await reach(page, "button:has-text('Remove')");
+  await page.keyboard.press("Enter");
+  await page.getByText("It holds at once").waitFor();
+  assert.equal(await page.locator(".cards > li").count(), before - 1);
+  await shoot(page, "admin-done");
+  assert.deepEqual(faults, []);
+});
 test("connected apps: seen, revoked one by one and all, by keyboard; the password changed; signed out", async () => {
   const { page, faults } = await visitor();
   await page.goto(s.at("/account"));

@@ -136,9 +136,13 @@ impl Config {
         refuse_public_name(args, &issuer)?;
         let proxies_only = exposed.is_some() && tls.is_none() && !args.insecure_plain_http;
         let hosts = exposed.is_none().then(|| hosts(&issuer));
+        let only_here = exposed.is_none() && issuer.parts().is_loopback();
+        let mut policy = policy(args, issuer)?;
+        // A service with a public name is reached through a proxy, wherever it listens (ADM-01).
+        policy.admin_page = args.admin_page.map_or(only_here, |page| page == Switch::On);
         Ok(Self {
             listeners,
-            policy: policy(args, issuer)?,
+            policy,
             rates: rates(args),
             times: Times::from(&args.bounds),
             hosts,
@@ -328,6 +332,17 @@ mod tests {
         let public = config(&["--listen", "127.0.0.1:0", "--auto-approve", "--issuer", "https://as.example"]);
         assert!(matches!(public.unwrap_err(), ConfigError::DevelopmentOnly { .. }));
         assert!(config(&["--port", "0", "--auto-approve", "--rate-limits", "off"]).is_ok());
+    }
+
+    #[test]
+    fn adm_01_the_administrators_page_is_served_where_only_this_machine_reaches_it_unless_somebody_says() {
+        let page = |args: &[&str]| config(&[&["--listen", "127.0.0.1:0"], args].concat()).unwrap().policy.admin_page;
+        assert!(page(&[]));
+        assert!(!page(&["--issuer", "https://as.example"]), "behind a proxy");
+        assert!(page(&["--issuer", "https://as.example", "--admin-page", "on"]));
+        assert!(!page(&["--admin-page", "off"]));
+        let open = ["--listen", "0.0.0.0:0", "--insecure-plain-http", "--issuer", "https://as.example"];
+        assert!(!config(&open).unwrap().policy.admin_page);
     }
 
     #[test]

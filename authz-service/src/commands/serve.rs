@@ -50,6 +50,7 @@ pub fn run(args: &ServeArgs, loaded: Loaded) -> Result<(), String> {
     let addresses: Vec<_> = config.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let limits = Limits::new(config.rates.as_ref());
     let mut app = App::new(Arc::clone(&journal) as Arc<dyn Store>, keys, clock, config.policy, limits, config.hosts)?;
+    app.journal = Some(args.store.folder());
     app.times = config.times;
     app.proxies = Live::new(config.proxies);
     app.proxies_only = config.proxies_only;

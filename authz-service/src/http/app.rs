@@ -1,5 +1,6 @@
 //! What every endpoint has in hand, and the one way from facts to a committed decision.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use shared::token::{KeyError, KeyRing, KeySet};
 use shared::uri::Parts;
 
 use super::cimd;
+use tokio::sync::Semaphore;
+
 use super::limit::Limits;
 use super::live::Live;
 use super::metrics::Metrics;
@@ -100,6 +103,10 @@ pub struct App {
     pub cors: Live<Option<Vec<String>>>,
     /// What the issuer's paths begin with: empty, or `/tenant`.
     pub prefix: String,
+    /// The folder of the journal that is the audit trail; `None` for a store that keeps none.
+    pub journal: Option<PathBuf>,
+    /// Reading the audit trail takes memory for a second copy of the store: one at a time.
+    pub audits: Semaphore,
     /// The public keys, and the same parsed.
     ring: Mutex<Option<(Vec<PublicKey>, Arc<KeyRing>)>>,
     /// The store refused the last commit that was tried.
@@ -183,6 +190,8 @@ impl App {
             prefix,
             policy: Live::new(policy),
             times: Times::default(),
+            journal: None,
+            audits: Semaphore::new(1),
             ring: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),

@@ -97,7 +97,7 @@ async fn again(app: &Data<App>, source: IpAddr, jar: &Jar, transaction: &Transac
             Ok(asked) => Some(asked),
             Err(page) => return page,
         },
-        Destination::Account => None,
+        Destination::Account | Destination::Admin => None,
     };
     let hidden = seal::close(&app.keys, Purpose::Login, browser, transaction);
     app.pages.login(asked.as_ref(), &hidden, Some((typed, "The name or the password is wrong.")))

@@ -2,6 +2,7 @@
 //! pure part cannot see.
 
 pub mod account;
+pub mod admin;
 pub mod app;
 pub mod authorize;
 pub mod body;

@@ -125,6 +125,14 @@ fn operation(method: &str, path: &str) -> Option<Value> {
         ),
         ("GET", "/account") => page("What a person gave to which app."),
         ("POST", "/account") => with_form(page("Its buttons."), &PAGE_FORM, Alternative::None),
+        ("GET", "/admin") => {
+            page("The administrator's page, where the operator serves it: how much there is of everything.")
+        }
+        ("GET", "/admin/clients") => page("Its list of clients."),
+        ("GET", "/admin/users") => page("Its list of accounts."),
+        ("GET", "/admin/grants") => page("Its list of grants."),
+        ("GET", "/admin/audit") => page("The last events of the audit trail, and whether its chain is whole."),
+        ("POST", "/admin") => with_form(page("Its buttons."), &PAGE_FORM, Alternative::None),
         ("GET", "/oauth/authorize") => with_parameters(
             page("Ask a person for access (RFC 6749 section 4.1.1). Answers with a page, or sends the browser on."),
             &AUTHORIZE,

@@ -8,8 +8,8 @@ use shared::oauth::error::ErrorCode;
 
 use super::app::App;
 use super::{
-    account, authorize, body, consent, health, index, introspect, login, logout, manage, metadata, openapi, published,
-    register, reply, revoke, setup, token,
+    account, admin, authorize, body, consent, health, index, introspect, login, logout, manage, metadata, openapi,
+    published, register, reply, revoke, setup, token,
 };
 
 /// One endpoint.
@@ -68,6 +68,12 @@ static TABLE: &[Row] = &[
     Row { paths: &["/oauth/consent"], routes: post!(consent::post), cors: false },
     Row { paths: &["/logout"], routes: post!(logout::post), cors: false },
     Row { paths: &["/account"], routes: get_and_post!(account::get, account::post), cors: false },
+    Row { paths: &["/admin"], routes: get_and_post!(admin::get, admin::post), cors: false },
+    Row {
+        paths: &["/admin/clients", "/admin/users", "/admin/grants", "/admin/audit"],
+        routes: get!(admin::get),
+        cors: false,
+    },
     Row { paths: &["/setup"], routes: get_and_post!(setup::get, setup::post), cors: false },
     Row { paths: &["/oauth/token", "/token"], routes: post!(token::post), cors: true },
     Row { paths: &["/oauth/revoke", "/revoke"], routes: post!(revoke::post), cors: true },
@@ -188,7 +194,8 @@ async fn refuse_method(allow: String, http: HttpRequest, mut payload: Payload) -
     response
 }
 
-async fn not_found(app: Data<App>, http: HttpRequest, mut payload: Payload) -> HttpResponse {
+/// What leads nowhere.
+pub async fn not_found(app: Data<App>, http: HttpRequest, mut payload: Payload) -> HttpResponse {
     drop(body::read(&http, &mut payload).await);
     let status = actix_web::http::StatusCode::NOT_FOUND;
     if index::wants_html(&http) {

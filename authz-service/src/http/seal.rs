@@ -22,6 +22,8 @@ pub enum Purpose {
     Logout,
     /// The account page.
     Account,
+    /// The administrator's page.
+    Admin,
 }
 
 impl Purpose {
@@ -31,6 +33,7 @@ impl Purpose {
             Self::Consent => ("consent transaction", "consent csrf"),
             Self::Logout => ("logout transaction", "logout csrf"),
             Self::Account => ("account transaction", "account csrf"),
+            Self::Admin => ("admin transaction", "admin csrf"),
         }
     }
 }

@@ -41,6 +41,8 @@ pub enum Destination {
     Authorize,
     /// To the person's own page.
     Account,
+    /// To the administrator's page.
+    Admin,
 }
 
 impl Destination {
@@ -49,6 +51,7 @@ impl Destination {
         match self {
             Self::Authorize => "/oauth/authorize",
             Self::Account => "/account",
+            Self::Admin => "/admin",
         }
     }
 }

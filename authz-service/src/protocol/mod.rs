@@ -4,6 +4,7 @@
 //! the caller is told. `http` carries both out.
 
 pub mod account;
+pub mod admin;
 pub mod authorize;
 pub mod bounds;
 pub mod choice;

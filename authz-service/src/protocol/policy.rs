@@ -141,6 +141,8 @@ pub struct Policy {
     pub lifetimes: Lifetimes,
     /// How large things from outside may be.
     pub bounds: Bounds,
+    /// Whether administrators find their page here (ADM-01).
+    pub admin_page: bool,
     /// Whether a person is not asked again for what is not new (UI-16).
     pub remember_consent: bool,
 }
@@ -190,6 +192,7 @@ impl Policy {
             auto_approve: None,
             lifetimes: Lifetimes::default(),
             bounds: Bounds::default(),
+            admin_page: false,
             remember_consent: false,
         })
     }

@@ -90,6 +90,9 @@ pub enum Refusal {
     /// The page was answered before.
     #[error("the page was answered already")]
     PageAnswered,
+    /// Logged in, and no administrator.
+    #[error("this is for administrators")]
+    NotAdmin,
     /// Everything was unticked.
     #[error("nothing was ticked; go back and tick what the app may do, or say no")]
     NothingChosen,
@@ -191,7 +194,9 @@ impl Refusal {
             Self::LoginRequired => ErrorCode::LoginRequired,
             Self::ConsentRequired => ErrorCode::ConsentRequired,
             Self::InitialToken | Self::RegistrationToken => ErrorCode::InvalidToken,
-            Self::Denied | Self::NotLoggedIn | Self::WrongLogin | Self::RegistrationOff => ErrorCode::AccessDenied,
+            Self::Denied | Self::NotLoggedIn | Self::NotAdmin | Self::WrongLogin | Self::RegistrationOff => {
+                ErrorCode::AccessDenied
+            }
             Self::UnknownCode
             | Self::ExpiredCode
             | Self::ForeignCode

@@ -26,7 +26,7 @@ fn the_account_page_asks_who_is_there_and_comes_back() {
     let mut ada = Person::new(&service);
     let page = ada.get("/account");
     page.is_page(200);
-    assert!(page.text().contains("Sign in to see which apps have access"));
+    assert!(page.text().contains("Sign in to go on to your page."));
     let wrong = ada.sign_in("/account", "ada", "wrong");
     wrong.is_page(403);
     let answer = ada.submit(&Form::first(&wrong).with("username", "ada").with("password", PASSWORD));

@@ -4,6 +4,7 @@
 mod support;
 
 mod account;
+mod admin;
 mod authorize;
 mod cimd;
 mod clients;

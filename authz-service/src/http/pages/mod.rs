@@ -1,6 +1,7 @@
 //! The HTML pages: plain, without scripts, everything from ourselves (UI-05, UI-06).
 
 pub mod account;
+pub mod admin;
 mod consent;
 
 use actix_web::HttpResponse;
@@ -30,7 +31,7 @@ macro_rules! template {
     };
 }
 
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 8] = [
     ("login.html", template!("login.html")),
     ("consent.html", template!("consent.html")),
     ("setup.html", template!("setup.html")),
@@ -38,6 +39,7 @@ const TEMPLATES: [(&str, &str); 7] = [
     ("index.html", template!("index.html")),
     ("account.html", template!("account.html")),
     ("docs.html", template!("docs.html")),
+    ("admin.html", template!("admin.html")),
 ];
 
 /// The templates, compiled once.
@@ -260,6 +262,7 @@ fn in_words(refusal: &Refusal) -> (&'static str, &'static str) {
         Refusal::PageExpired => ("This page has expired", start_again),
         Refusal::PageAnswered => ("This page was answered already", start_again),
         Refusal::NotLoggedIn => ("You are not signed in any more", "Sign in, or go back to the app and start again."),
+        Refusal::NotAdmin => ("This is for administrators", "Sign out, and sign in with an administrator's account."),
         Refusal::NothingChosen => ("Nothing was ticked", "Go back, and tick what the app may do, or deny."),
         Refusal::Forged => ("This form cannot be accepted", start_again),
         Refusal::SetupLink => (
