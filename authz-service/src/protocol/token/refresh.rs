@@ -195,7 +195,8 @@ mod tests {
     fn refuses(extra: &[(&str, &str)], facts: &Facts, at: Timestamp, why: &Refusal) {
         let verdict = ask(extra, facts, at);
         assert_eq!(verdict.reply.unwrap_err(), *why);
-        assert_eq!(verdict.changes.is_empty(), !matches!(why, Refusal::ReplayedRefresh(_)), "spends nothing");
+        let ends = matches!(why, Refusal::ReplayedRefresh(_) | Refusal::ExpiredRefresh);
+        assert_eq!(verdict.changes.is_empty(), !ends, "spends nothing");
     }
 
     #[test]
