@@ -39,7 +39,6 @@ pub fn folder() -> (TempDir, PathBuf) {
 }
 
 /// A folder in memory where the system has such, for tests that sync a thousand times.
-#[cfg(feature = "failpoints")]
 pub fn quick_folder() -> (TempDir, PathBuf) {
     let parent = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let folder = parent.path().join("store");
