@@ -175,6 +175,7 @@ impl State {
                     Expired::Code(hash) => self.forget_code(hash, undo),
                     Expired::Session(hash) => self.forget_session(hash, undo),
                     Expired::Access(id) => self.forget_access(id, undo),
+                    Expired::Refresh(grant) => self.end_family(grant, undo),
                 }
                 Ok(())
             }
@@ -445,6 +446,15 @@ impl State {
         }
         set(&mut self.grants, id, Some(entry), undo, Replaced::Grant);
         Ok(())
+    }
+
+    /// No refresh token of a grant is taken any more; what it gave lives on until it ends.
+    fn end_family(&mut self, id: GrantId, undo: &mut Undo) {
+        let Some(mut entry) = self.grants.get(&id).cloned() else { return };
+        if let Some(family) = &mut entry.family {
+            Arc::make_mut(family).stage = FamilyStage::Dead;
+            set(&mut self.grants, id, Some(entry), undo, Replaced::Grant);
+        }
     }
 
     /// Puts a client's record in its place, whether it is known or new.

@@ -117,6 +117,7 @@ impl State {
                     Some(access) => self.under("token-expired", access.grant),
                     None => Event::new("token-expired"),
                 },
+                Expired::Refresh(grant) => self.under("refresh-expired", *grant),
             },
             Change::Swept { .. } => Event::new("swept"),
         }
@@ -164,7 +165,6 @@ impl RevocationCause {
             Self::Client => "the client gave it back",
             Self::User => "the person took it back",
             Self::Operator => "the operator took it back",
-            Self::Expired => "it ran out",
         }
     }
 }

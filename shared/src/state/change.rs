@@ -171,6 +171,8 @@ pub enum Expired {
     Session(TokenHash),
     /// An access token.
     Access(TokenId),
+    /// The refresh tokens of a grant.
+    Refresh(GrantId),
 }
 
 /// Why a grant was revoked.
@@ -187,6 +189,4 @@ pub enum RevocationCause {
     User,
     /// The operator took it back.
     Operator,
-    /// Its refresh tokens were seen past their end.
-    Expired,
 }

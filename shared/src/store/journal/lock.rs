@@ -80,12 +80,12 @@ impl StoreLock {
 }
 
 /// The right to compact, or to clean up after a compaction: one process at a time, for their temporary files have the
-/// same names. `None` when another has it. Dropping the file gives it back.
-pub(super) fn try_alone(folder: &Path) -> Result<Option<File>, StoreError> {
+/// same names. `None` when another has it.
+pub(super) fn try_alone(folder: &Path) -> Result<Option<Alone>, StoreError> {
     let path = folder.join("compact.lock");
     let file = open_file(&path)?;
     match fs2::FileExt::try_lock_exclusive(&file) {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(Some(Alone(file))),
         Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(None),
         Err(error) => Err(io_error("lock", &path)(error)),
     }
@@ -115,6 +115,16 @@ fn lock_folder(folder: &Path, attempt: impl Fn(&File) -> io::Result<()>) -> Resu
         }
         // A file system that cannot lock folders.
         Err(_) => Ok(None),
+    }
+}
+
+/// The right to compact while it is held.
+pub(super) struct Alone(File);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // Not by closing alone: a child process that is just being started has a copy of the file for a moment.
+        let _ = fs2::FileExt::unlock(&self.0);
     }
 }
 
