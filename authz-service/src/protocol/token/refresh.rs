@@ -4,7 +4,7 @@ use shared::oauth::form::Parameters;
 use shared::oauth::register::GrantType;
 use shared::scope::{self, Scopes};
 use shared::secret::Secret;
-use shared::state::{Change, Facts, Family, FamilyStage, Grant, GrantStage, RevocationCause};
+use shared::state::{Change, Expired, Facts, Family, FamilyStage, Grant, GrantStage, RevocationCause};
 use shared::time::Timestamp;
 
 use super::{FreshTokens, Granted, access, person_is_enabled, registered, same_resource, secret};
@@ -62,7 +62,7 @@ pub(super) fn decide(
         }
         // It stays so when the clock is set back (fault F-16).
         Err(Refusal::ExpiredRefresh) => {
-            let expired = |grant: &Grant| Change::GrantRevoked { grant: grant.id, cause: RevocationCause::Expired };
+            let expired = |grant: &Grant| Change::Expired(Expired::Refresh(grant.id));
             let changes = facts.grant.as_ref().map(expired).into_iter().collect();
             return Verdict { changes, reply: Err(Refusal::ExpiredRefresh) };
         }
@@ -195,8 +195,8 @@ mod tests {
     fn refuses(extra: &[(&str, &str)], facts: &Facts, at: Timestamp, why: &Refusal) {
         let verdict = ask(extra, facts, at);
         assert_eq!(verdict.reply.unwrap_err(), *why);
-        let ends = matches!(why, Refusal::ReplayedRefresh(_) | Refusal::ExpiredRefresh);
-        assert_eq!(verdict.changes.is_empty(), !ends, "spends nothing");
+        let changes = matches!(why, Refusal::ReplayedRefresh(_) | Refusal::ExpiredRefresh);
+        assert_eq!(verdict.changes.is_empty(), !changes, "spends nothing");
     }
 
     #[test]
