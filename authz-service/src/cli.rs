@@ -195,6 +195,14 @@ pub struct ServeArgs {
     )]
     pub registration: RegistrationMode,
 
+    /// Know this many clients at most; who registers beyond that is told to come later.
+    #[arg(long, value_name = "N", default_value_t = crate::protocol::policy::MAX_CLIENTS)]
+    pub max_clients: usize,
+
+    /// Forget clients that came by themselves, and that no grant needs, so many days after their last use.
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub client_days: u32,
+
     /// Whether apps may name themselves by the URL of a metadata document, which is then fetched [default: on].
     #[arg(long, value_name = "on|off", default_value = "on", hide_default_value = true)]
     pub cimd: Switch,

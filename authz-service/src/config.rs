@@ -278,6 +278,7 @@ fn policy(args: &ServeArgs, issuer: Issuer) -> Result<Policy, ConfigError> {
     policy.resources.clone_from(&args.resource);
     policy.redirect_schemes.extend(args.redirect_scheme.iter().cloned());
     policy.auto_approve.clone_from(&args.auto_approve);
+    policy.max_clients = args.max_clients;
     policy.registration = match args.registration {
         RegistrationMode::Open => Registration::Open,
         RegistrationMode::Token => Registration::Token,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use shared::id::ClientId;
+use shared::oauth::cimd::{DocumentUrl, NotADocumentUrl};
 use shared::oauth::pkce::Verifier;
 use shared::scope::Scopes;
 use shared::secret::Secret;
@@ -227,11 +228,9 @@ pub async fn identify(
 
 /// A metadata document's URL is https with a path (Client ID Metadata Documents section 3).
 fn document_id(url: &str) -> Outcome<ClientId> {
-    let fits = url.parse::<shared::uri::Resource>().is_ok()
-        && Parts::of(url).is_some_and(|parts| parts.scheme == "https" && parts.path.len() > 1);
-    let bad =
-        || Failure::usage("the metadata document's URL is not an https URL with a path", "check --client-metadata-url");
-    if fits { url.parse().map_err(|_| bad()) } else { Err(bad()) }
+    let bad = |why: NotADocumentUrl| Failure::usage(why.to_string(), "check --client-metadata-url");
+    let url: DocumentUrl = url.parse().map_err(bad)?;
+    url.as_str().parse().map_err(|_| bad(NotADocumentUrl::Form))
 }
 
 /// Registers a new client.

@@ -246,6 +246,7 @@ fn object(client: &Client) -> Value {
         "origin": origin(client),
         "since": rfc3339(client.issued_at),
         "last_approved": client.approved_at.map(rfc3339),
+        "last_used": client.used_at.map(rfc3339),
         "has_secret": client.secret.is_some(),
         "previous_secret_until": client.previous_secret.as_ref().and_then(|secret| secret.expires).map(rfc3339),
         "metadata": register::stored(client),

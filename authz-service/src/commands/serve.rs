@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use actix_web::web::Data;
 use shared::secret::Secret;
-use shared::state::{Change, User, UserStage};
+use shared::state::{Change, ClientCare, User, UserStage};
 use shared::store::journal::JournalStore;
 use shared::store::{CommitError, Store};
-use shared::time::{Clock, SystemClock, Timestamp};
+use shared::time::{Clock, Seconds, SystemClock, Timestamp};
 
 use super::configured;
 use super::reload::Reload;
@@ -46,6 +46,9 @@ pub fn run(args: &ServeArgs, loaded: Loaded) -> Result<(), String> {
     let keys = journal.keys().map_err(|error| error.to_string())?;
     warn_of_the_clock(clock.now());
     let setup = prepare(&journal, &config.policy, clock.as_ref())?;
+    // Half of the room at most is for clients that nobody uses.
+    let unused = Seconds(u64::from(args.client_days) * 86_400);
+    journal.care_for_clients(ClientCare { unused, most_unused: config.policy.max_clients / 2 });
     configured::settle(&journal, &clients, &config.policy, clock.as_ref())?;
     let addresses: Vec<_> = config.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let limits = Limits::new(config.rates.as_ref());

@@ -176,7 +176,7 @@ impl App {
             clock,
             limits,
             pages,
-            cimd: cimd::Documents::new(&policy),
+            cimd: cimd::Documents::new(),
             passwords: Passwords::new(),
             cookies,
             documents,

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use super::app::{App, Failure};
 use super::fetch::{self, Fetcher};
+use crate::protocol::Refusal;
 use crate::protocol::cimd::{self, DocumentFault};
-use crate::protocol::{Policy, Refusal};
 
 /// Documents that are remembered. With 5 KiB each, a few megabytes.
 const MOST_DOCUMENTS: usize = 1000;
@@ -62,10 +62,16 @@ impl Shelf {
     }
 }
 
+impl Default for Documents {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Documents {
     /// None yet.
-    pub fn new(policy: &Policy) -> Self {
-        Self { fetcher: Fetcher::new(policy.cimd.local), turns: Semaphore::new(AT_A_TIME), shelf: Mutex::default() }
+    pub fn new() -> Self {
+        Self { fetcher: Fetcher::default(), turns: Semaphore::new(AT_A_TIME), shelf: Mutex::default() }
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -130,12 +136,12 @@ impl Documents {
         }
     }
 
-    async fn fetch(&self, url: &DocumentUrl) -> Result<cimd::Fetched, DocumentFault> {
+    async fn fetch(&self, url: &DocumentUrl, local: bool) -> Result<cimd::Fetched, DocumentFault> {
         let host = self.host(url);
         let turn = async {
             let _host = host.acquire().await.map_err(|_| DocumentFault::Busy)?;
             let _turn = self.turns.acquire().await.map_err(|_| DocumentFault::Busy)?;
-            self.fetcher.get(url).await
+            self.fetcher.get(url, local).await
         };
         let fetched = timeout(fetch::time(), turn).await.unwrap_or(Err(DocumentFault::Slow));
         self.leave_host(url);
@@ -174,7 +180,7 @@ async fn fetch_for_all(app: &Data<App>, url: DocumentUrl) -> Outcome {
     if let Some(tell) = tell {
         let app = app.clone();
         actix_web::rt::spawn(async move {
-            let fetched = app.cimd.fetch(&url).await;
+            let fetched = app.cimd.fetch(&url, app.policy.cimd.local).await;
             let now = app.now();
             let read = fetched.and_then(|fetched| cimd::read(&url, &fetched, &app.policy, now));
             let read = read.map(|(client, until)| (Arc::new(client), until));

@@ -14,26 +14,24 @@ use shared::oauth::cimd::DocumentUrl;
 use crate::protocol::cimd::{DocumentFault, Fetched};
 use crate::protocol::policy::{FETCH_TIME, MAX_DOCUMENT};
 
-/// What fetches.
+/// What fetches: one client that reaches public addresses only, and one for development, which reaches all. Which is
+/// used is asked anew for each fetch, since the operator may change it while the service runs.
+#[derive(Default)]
 pub struct Fetcher {
-    client: OnceLock<Client>,
-    local: bool,
+    guarded: OnceLock<Client>,
+    unguarded: OnceLock<Client>,
 }
 
 impl Fetcher {
-    /// With `local`, for development, other addresses than public ones are reached too.
-    pub fn new(local: bool) -> Self {
-        Self { client: OnceLock::new(), local }
-    }
-
-    /// Fetches a JSON document, whatever its status; at most [`MAX_DOCUMENT`] bytes of it.
+    /// Fetches a JSON document, whatever its status; at most [`MAX_DOCUMENT`] bytes of it. With `local`, from other
+    /// addresses than public ones too.
     ///
     /// The time is the caller's to bound, with what waits before it; see [`time`].
     ///
     /// # Errors
     /// When there is no such answer.
-    pub async fn get(&self, url: &DocumentUrl) -> Result<Fetched, DocumentFault> {
-        let request = self.client()?.get(url.as_str()).header(ACCEPT, "application/json");
+    pub async fn get(&self, url: &DocumentUrl, local: bool) -> Result<Fetched, DocumentFault> {
+        let request = self.client(local)?.get(url.as_str()).header(ACCEPT, "application/json");
         let mut response = request.send().await.map_err(|error| fault(&error))?;
         let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();
         let one = |name: HeaderName| response.headers().get(name).and_then(text);
@@ -51,8 +49,9 @@ impl Fetcher {
         Ok(fetched)
     }
 
-    fn client(&self) -> Result<&Client, DocumentFault> {
-        if let Some(client) = self.client.get() {
+    fn client(&self, local: bool) -> Result<&Client, DocumentFault> {
+        let cell = if local { &self.unguarded } else { &self.guarded };
+        if let Some(client) = cell.get() {
             return Ok(client);
         }
         let builder = Client::builder()
@@ -60,13 +59,13 @@ impl Fetcher {
             .redirect(redirect::Policy::none())
             .referer(false)
             .no_proxy()
-            .https_only(!self.local)
+            .https_only(!local)
             // A connection belongs to the thread that made it, and is not worth keeping for one document.
             .pool_max_idle_per_host(0)
             .timeout(time())
-            .dns_resolver(Guarded { local: self.local });
+            .dns_resolver(Guarded { local });
         let client = builder.build().map_err(|error| DocumentFault::Unreachable(innermost(&error)))?;
-        Ok(self.client.get_or_init(|| client))
+        Ok(cell.get_or_init(|| client))
     }
 }
 

@@ -119,7 +119,7 @@ pub fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::Client { .. } | Refusal::InitialToken | Refusal::RegistrationToken => StatusCode::UNAUTHORIZED,
         Refusal::RegistrationOff => StatusCode::FORBIDDEN,
-        Refusal::Document(DocumentFault::Busy) => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::Document(DocumentFault::Busy) | Refusal::Full => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Forged | Refusal::NotLoggedIn | Refusal::NotAdmin | Refusal::WrongLogin => StatusCode::FORBIDDEN,
         _ => StatusCode::BAD_REQUEST,
     }

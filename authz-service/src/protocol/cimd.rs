@@ -184,8 +184,8 @@ pub fn with_document<'a>(facts: &'a Facts, document: Option<&Client>) -> Cow<'a,
 /// What a client says about itself, as one value to compare: changed metadata have another.
 pub fn fingerprint(client: &Client) -> TokenHash {
     let (secret, previous_secret, registration) = (None, None, None);
-    let (issued_at, approved_at) = (Timestamp(0), None);
-    let described = Client { secret, previous_secret, registration, issued_at, approved_at, ..client.clone() };
+    let (issued_at, approved_at, used_at) = (Timestamp(0), None, None);
+    let described = Client { secret, previous_secret, registration, issued_at, approved_at, used_at, ..client.clone() };
     TokenHash::of(&serde_json::to_vec(&described).unwrap_or_default())
 }
 

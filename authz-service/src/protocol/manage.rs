@@ -167,6 +167,7 @@ fn replaced(
         registration: known.registration,
         issued_at: known.issued_at,
         approved_at: known.approved_at,
+        used_at: known.used_at,
         ..client
     })
 }

@@ -78,7 +78,8 @@ pub fn configured(known: Option<&Client>, wanted: Client) -> Result<Option<Chang
     if known.origin != ClientOrigin::Operator {
         return Err(Refusal::Metadata(format!("{} is the name of a client that came by itself", known.id)));
     }
-    let wanted = Client { issued_at: known.issued_at, approved_at: known.approved_at, ..wanted };
+    let (issued_at, approved_at, used_at) = (known.issued_at, known.approved_at, known.used_at);
+    let wanted = Client { issued_at, approved_at, used_at, ..wanted };
     Ok((wanted != *known).then_some(Change::ClientUpdated(wanted)))
 }
 

@@ -53,6 +53,10 @@ pub const MAX_TOKEN: usize = 8 * 1024;
 /// How many contacts one client may register.
 pub const MAX_CONTACTS: usize = 10;
 
+/// How many clients are known at most: what registers beyond that waits (RFC 7591 section 5, REG-18). Clients that nobody
+/// uses are forgotten, so it takes a flood.
+pub const MAX_CLIENTS: usize = 100_000;
+
 /// How long a client's secret still counts after it got another: whoever shares it needs time to hear of the new one.
 pub const SECRET_GRACE: Seconds = Seconds(DAY);
 
@@ -133,6 +137,8 @@ pub struct Policy {
     pub redirect_schemes: Vec<String>,
     /// Who may register a client.
     pub registration: Registration,
+    /// How many clients are known at most, however they came.
+    pub max_clients: usize,
     /// Clients that name themselves by the URL of a metadata document.
     pub cimd: Cimd,
     /// Development only: nobody is asked, and this person consents to everything.
@@ -188,6 +194,7 @@ impl Policy {
             default_resource: DEFAULT_RESOURCE.parse()?,
             redirect_schemes: HOST_SCHEMES.map(str::to_owned).to_vec(),
             registration: Registration::Open,
+            max_clients: MAX_CLIENTS,
             cimd: Cimd::default(),
             auto_approve: None,
             lifetimes: Lifetimes::default(),

@@ -155,6 +155,9 @@ pub enum Refusal {
     /// The operator lets no client register itself.
     #[error("clients cannot register themselves here; ask the operator for a client_id")]
     RegistrationOff,
+    /// As many clients are known as the operator allows.
+    #[error("no more apps can be registered now; try again later")]
+    Full,
     /// No token for registering, or one that is unknown, expired or used up.
     #[error("registering needs an initial access token that is good; ask the operator for one")]
     InitialToken,
@@ -184,7 +187,7 @@ impl Refusal {
             | Self::NothingChosen
             | Self::SetupLink
             | Self::Account(_) => ErrorCode::InvalidRequest,
-            Self::Document(DocumentFault::Busy) => ErrorCode::TemporarilyUnavailable,
+            Self::Document(DocumentFault::Busy) | Self::Full => ErrorCode::TemporarilyUnavailable,
             Self::Client { .. } | Self::UnknownClient | Self::Document(_) => ErrorCode::InvalidClient,
             Self::GrantNotRegistered(_) => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrant => ErrorCode::UnsupportedGrantType,

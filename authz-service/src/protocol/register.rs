@@ -106,6 +106,9 @@ pub fn decide(
         Ok(spent) => spent,
         Err(refusal) => return Verdict::unchanged(Err(refusal)),
     };
+    if facts.clients >= policy.max_clients {
+        return Verdict::unchanged(Err(Refusal::Full));
+    }
     let sent = request.sent.as_ref().map_err(Refusal::clone);
     match sent.and_then(|sent| registered(sent, policy, fresh, now)) {
         Ok(client) => {
@@ -180,6 +183,7 @@ pub fn client(
         origin,
         issued_at: now,
         approved_at: None,
+        used_at: None,
     })
 }
 

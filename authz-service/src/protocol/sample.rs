@@ -42,6 +42,7 @@ pub fn client() -> Client {
         origin: ClientOrigin::Dynamic,
         issued_at: NOW,
         approved_at: None,
+        used_at: None,
     }
 }
 

@@ -4,8 +4,8 @@ use authz_service::protocol::Policy;
 use authz_service::protocol::policy::Registration;
 use serde_json::{Value, json};
 use shared::secret::Secret;
-use shared::state::{Change, InitialToken};
-use shared::time::{Clock, Seconds};
+use shared::state::{Change, ClientCare, InitialToken};
+use shared::time::{Clock, Seconds, Timestamp};
 
 use crate::support::http::Answer;
 use crate::support::{Options, Service, authorize_url};
@@ -91,6 +91,38 @@ fn reg_17_too_many_registrations_from_one_address_wait() {
     assert!(limited.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
     // Whoever is registered already is not affected.
     assert_eq!(service.exchange(&known, "x").json()["error"], "invalid_grant");
+}
+
+#[test]
+fn reg_18_10_000_registrations_fill_the_room_that_there_is_and_the_unused_make_room_again() {
+    let most = Some((|policy| policy.max_clients = 10_000) as fn(&mut Policy));
+    let service = Service::with(&Options { policy: most, ..Options::default() });
+    let used = service.public_client();
+    service.tokens(&used);
+    let mut connection = service.connect();
+    let mut register =
+        || connection.send("POST", "/register", &[("Content-Type", "application/json")], GOOD.as_bytes());
+    let mut times = Vec::new();
+    for _ in 1..10_000 {
+        let started = std::time::Instant::now();
+        assert_eq!(register().status, 201);
+        times.push(started.elapsed());
+    }
+    register().fails(429, "temporarily_unavailable");
+    assert_eq!(service.count("clients"), 10_000);
+    // The middle one of a thousand, so that what else this machine does plays no part.
+    let middle = |some: &mut [std::time::Duration]| *some.select_nth_unstable(some.len() / 2).1;
+    let (first, last) = (middle(&mut times[..1000]), middle(&mut times[8999..]));
+    assert!(last < first * 3, "{first:?} for the first thousand, {last:?} for the last");
+    let sweep = |care: ClientCare| {
+        let (mut unused_clients, before) = (Timestamp(0), service.clock.now());
+        service.store.read(&mut |state| unused_clients = state.unused_before(before, &care)).unwrap();
+        service.commit(Change::Swept { before, unused_clients });
+    };
+    service.advance(31 * 86_400);
+    sweep(ClientCare::default());
+    assert_eq!(service.count("clients"), 1, "the one that got a token lives as long as its grant");
+    assert_eq!(register().status, 201);
 }
 
 #[test]

@@ -72,6 +72,7 @@ impl Fixture {
                 origin: ClientOrigin::Dynamic,
                 issued_at: now(),
                 approved_at: None,
+                used_at: None,
             }),
         ]);
         fixture

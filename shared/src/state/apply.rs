@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::change::{Change, Expired};
 use super::entries::{ClientEntry, Entries, GrantEntry, Grants, RefreshEntry};
 use super::record::{
-    Access, Client, ClientOrigin, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, InitialToken, PublicKey,
-    Rotated, Session, SetupLink, User, UserStage,
+    Access, Client, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, InitialToken, PublicKey, Rotated, Session,
+    SetupLink, User, UserStage,
 };
 use super::table::Table;
 use super::tools::Announcement;
@@ -285,37 +285,6 @@ impl State {
         Ok(())
     }
 
-    /// What people said about the client, and when, is not its own to change.
-    fn update_client(&mut self, client: Client, undo: &mut Undo) -> Result<(), Conflict> {
-        let known = known(&self.clients, &client.id, "the client")?;
-        let client = Client { approved_at: known.approved_at, ..client };
-        self.put_client(client, undo);
-        Ok(())
-    }
-
-    fn issue_initial_token(&mut self, token: InitialToken, undo: &mut Undo) -> Result<(), Conflict> {
-        vacant(&self.initial, &token.hash, "the registration token")?;
-        set(&mut self.initial, token.hash, Some(token), undo, Replaced::Initial);
-        Ok(())
-    }
-
-    fn spend_initial_token(&mut self, hash: &TokenHash, undo: &mut Undo) -> Result<(), Conflict> {
-        let mut token = known(&self.initial, hash, "the registration token")?.clone();
-        token.uses = token.uses.checked_sub(1).ok_or(Conflict::Stage("the registration token"))?;
-        let left = (token.uses > 0).then_some(token);
-        set(&mut self.initial, *hash, left, undo, Replaced::Initial);
-        Ok(())
-    }
-
-    fn describe_client(&mut self, client: Client, undo: &mut Undo) -> Result<(), Conflict> {
-        let described = ClientOrigin::MetadataDocument;
-        if client.origin != described || self.clients.get(&client.id).is_some_and(|known| known.origin != described) {
-            return Err(Conflict::Exists("the client"));
-        }
-        self.put_client(client, undo);
-        Ok(())
-    }
-
     fn remove_client(&mut self, id: &ClientId, undo: &mut Undo) -> Result<(), Conflict> {
         known(&self.clients, id, "the client")?;
         set(&mut self.clients, id.clone(), None, undo, Replaced::Client);
@@ -433,6 +402,7 @@ impl State {
     fn issue(&mut self, access: Access, undo: &mut Undo) -> Result<(), Conflict> {
         vacant(&self.access, &access.id, "the access token")?;
         self.hold_grant(access.grant, 1, undo);
+        self.note_use(&access, undo);
         set(&mut self.access, access.id, Some(access), undo, Replaced::Access);
         Ok(())
     }
@@ -458,7 +428,7 @@ impl State {
     }
 
     /// Puts a client's record in its place, whether it is known or new.
-    fn put_client(&mut self, client: Client, undo: &mut Undo) {
+    pub(super) fn put_client(&mut self, client: Client, undo: &mut Undo) {
         let grants = match self.clients.get(&client.id) {
             Some(known) => known.grants,
             None => count(&self.grants.of_client(&client.id)),
@@ -536,10 +506,10 @@ fn count<T>(items: &[T]) -> u32 {
     u32::try_from(items.len()).unwrap_or(u32::MAX)
 }
 
-fn vacant<T: Entries>(table: &T, key: &T::Key, what: &'static str) -> Result<(), Conflict> {
+pub(super) fn vacant<T: Entries>(table: &T, key: &T::Key, what: &'static str) -> Result<(), Conflict> {
     if table.find(key).is_some() { Err(Conflict::Exists(what)) } else { Ok(()) }
 }
 
-fn known<'a, T: Entries>(table: &'a T, key: &T::Key, what: &'static str) -> Result<&'a T::Value, Conflict> {
+pub(super) fn known<'a, T: Entries>(table: &'a T, key: &T::Key, what: &'static str) -> Result<&'a T::Value, Conflict> {
     table.find(key).ok_or(Conflict::Missing(what))
 }

@@ -94,7 +94,7 @@ impl Keyed for ClientEntry {
         match self.client.origin {
             ClientOrigin::Operator => NEVER,
             _ if self.grants > 0 => NEVER,
-            _ => self.client.approved_at.unwrap_or(self.client.issued_at),
+            _ => self.client.last_use(),
         }
     }
 }

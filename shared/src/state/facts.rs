@@ -71,6 +71,8 @@ pub struct Facts {
     pub setup: Option<SetupLink>,
     /// Whether anybody can log in.
     pub has_users: bool,
+    /// How many clients are known.
+    pub clients: usize,
 }
 
 impl Facts {
@@ -144,6 +146,7 @@ impl State {
             consents,
             setup: self.setup.get(&()).filter(|_| !has_users).cloned(),
             has_users,
+            clients: self.clients.len(),
         }
     }
 

@@ -3,6 +3,7 @@
 mod apply;
 mod audit;
 mod change;
+mod clients;
 mod entries;
 mod facts;
 mod people;
@@ -22,4 +23,5 @@ pub use record::{
     PublicKey, Rotated, Session, SetupLink, Terms, User, UserStage,
 };
 pub use records::{OwnedRecord, Record, Restoring};
+pub use sweep::ClientCare;
 pub use tools::{Announcement, Effect, MAX_TOOLS, NotAToolName, Tool, ToolName};

@@ -55,6 +55,16 @@ pub struct Client {
     /// When a person last said yes to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_at: Option<Timestamp>,
+    /// When it last got a token, to within an hour: follows from the tokens, and costs no record of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_at: Option<Timestamp>,
+}
+
+impl Client {
+    /// When the client was last good for something: registered, said yes to, or given a token.
+    pub fn last_use(&self) -> Timestamp {
+        [Some(self.issued_at), self.approved_at, self.used_at].into_iter().flatten().max().unwrap_or(self.issued_at)
+    }
 }
 
 /// A token with which clients may register (RFC 7591 section 3, "initial access token").

@@ -2,9 +2,42 @@
 
 use super::apply::{State, Undo};
 use super::table::NEVER;
-use crate::time::Timestamp;
+use crate::time::{Seconds, Timestamp};
+
+/// Which of the clients that came by themselves are forgotten (RFC 7591 section 5).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClientCare {
+    /// How long one is kept that no grant needs, counted from its last use.
+    pub unused: Seconds,
+    /// How many such are kept besides those of the last ten minutes; the ones that were used last.
+    pub most_unused: usize,
+}
+
+/// How long a client is kept in any case: somebody may be signing in for it right now.
+const IN_PEACE: Seconds = Seconds(600);
+
+impl Default for ClientCare {
+    fn default() -> Self {
+        Self { unused: Seconds(30 * 86_400), most_unused: 50_000 }
+    }
+}
 
 impl State {
+    /// The second before which clients that no grant needs must have been used last to be forgotten.
+    pub fn unused_before(&self, now: Timestamp, care: &ClientCare) -> Timestamp {
+        let ago = |seconds: Seconds| Timestamp(now.0.saturating_sub(seconds.0));
+        let (old, disturbed) = (ago(care.unused), ago(IN_PEACE));
+        let unused = || self.clients.due_before(disturbed, usize::MAX);
+        // The search takes longer than the question whether it is needed.
+        let mut uses: Vec<_> = match self.clients.len() > care.most_unused {
+            true => unused().into_iter().map(|entry| entry.client().last_use()).collect(),
+            false => return old,
+        };
+        let Some(excess) = uses.len().checked_sub(care.most_unused).filter(|excess| *excess > 0) else { return old };
+        let first_kept = if excess < uses.len() { *uses.select_nth_unstable(excess).1 } else { disturbed };
+        old.max(first_kept)
+    }
+
     /// Forgets codes, sessions, access tokens and keys that ended before `before`, grants that have nothing left, and
     /// clients that came by themselves and that nobody ever said yes to, or not for long (RFC 7591 section 5).
     ///
@@ -82,7 +115,8 @@ fn part_of_time(first: Timestamp, last: Timestamp, most: usize, due: impl Fn(Tim
 
 #[cfg(test)]
 mod tests {
-    use crate::state::{Change, State, Wanted};
+    use super::ClientCare;
+    use crate::state::{Change, RevocationCause, State, Wanted};
     use crate::store::conformance::Sample;
     use crate::time::{Seconds, Timestamp};
 
@@ -133,6 +167,51 @@ mod tests {
         assert_eq!(swept(known, NOW, NOW + Seconds(1)).clients().len(), 0);
         let used = state(&sample, &[Sample::known, Sample::approved]);
         assert_eq!(swept(used, NOW, NOW + Seconds(1)).clients().len(), 1);
+    }
+
+    #[test]
+    fn r22_a_client_counts_as_used_when_it_gets_a_token_and_not_only_when_people_say_yes() {
+        let sample = Sample::new(NOW);
+        let mut used = state(&sample, &[Sample::known, Sample::approved, Sample::redeemed]);
+        let later = NOW + Seconds(40 * 86_400);
+        let mut rotated = sample.rotated(sample.family.current, crate::secret::TokenHash::of(b"r"));
+        for change in &mut rotated {
+            if let Change::RefreshRotated { access, .. } = change {
+                (access.issued, access.expires) = (later, later + Seconds(60));
+            }
+        }
+        used.apply_all(rotated, later).unwrap();
+        // The grant is gone, the use is remembered.
+        used.apply_all(vec![Change::GrantRevoked { grant: sample.grant.id, cause: RevocationCause::User }], later)
+            .unwrap();
+        let forgotten = later + Seconds(86_400);
+        assert_eq!(swept(used.clone(), forgotten, later).clients().len(), 1);
+        let after = later + Seconds(1);
+        let gone = swept(swept(used, forgotten, Timestamp(0)), forgotten, after);
+        assert_eq!((gone.grants().len(), gone.clients().len()), (0, 0));
+    }
+
+    #[test]
+    fn reg_18_too_many_unused_clients_push_out_the_oldest_and_nobody_who_is_signing_in() {
+        let mut state = State::default();
+        for n in 0..20u64 {
+            let mut sample = Sample::new(NOW);
+            sample.client.issued_at = NOW + Seconds(n * 100);
+            state.apply_all(vec![Change::ClientRegistered(sample.client)], NOW).unwrap();
+        }
+        let now = NOW + Seconds(2000);
+        let left = |most_unused, unused| {
+            let care = ClientCare { unused: Seconds(unused), most_unused };
+            let mut state = state.clone();
+            let unused_clients = state.unused_before(now, &care);
+            state.apply_all(vec![Change::Swept { before: now, unused_clients }], now).unwrap();
+            state.clients().len()
+        };
+        assert_eq!(left(20, 10_000), 20);
+        assert_eq!(left(10, 10_000), 16, "10, and 6 of the last ten minutes");
+        assert_eq!(left(0, 10_000), 6, "those of the last ten minutes");
+        assert_eq!(left(20, 1000), 10);
+        assert_eq!(left(10, 1000), 10);
     }
 
     #[test]

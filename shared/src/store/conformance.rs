@@ -74,6 +74,7 @@ impl Sample {
                 origin: ClientOrigin::Dynamic,
                 issued_at: now,
                 approved_at: None,
+                used_at: None,
             },
             user: User { name: user.clone(), password: None, admin: false, created: now, stage: UserStage::Enabled },
             grant: Grant {

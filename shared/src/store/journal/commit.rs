@@ -1,7 +1,7 @@
 //! The one thread of a process that writes: group commit.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -26,9 +26,6 @@ const PART: usize = 2048;
 
 /// How long after its end a record is kept, so that the clocks of several processes may differ.
 const MARGIN: Seconds = Seconds(60);
-
-/// How long a client that registered itself is kept although nobody ever said yes to it (RFC 7591 section 5).
-const UNUSED_CLIENT: Seconds = Seconds(30 * 86_400);
 
 /// A clock that leaps further than this between two looks is not believed at once: all that lives would be forgotten
 /// because of a clock that was wrong for a minute. No grant is meant to be over sooner.
@@ -161,13 +158,15 @@ impl<'a> Housekeeping<'a> {
     /// Forgets a part of what has ended; whether there is more. Commits that wait come in between.
     fn sweep_part(&self, lock: &StoreLock) -> bool {
         let end = Timestamp(self.core.clock.now().0.saturating_sub(MARGIN.0));
-        let unused = Timestamp(end.0.saturating_sub(UNUSED_CLIENT.0));
-        let (before, unused_clients) = {
+        let care = *self.core.client_care.lock().unwrap_or_else(PoisonError::into_inner);
+        let (unused, before, unused_clients) = {
             let state = self.core.state();
+            let unused = state.unused_before(end, &care);
             if !state.is_sweepable(end, unused) {
                 return false;
             }
-            state.part_of_sweep(end, unused, PART)
+            let (before, unused_clients) = state.part_of_sweep(end, unused, PART);
+            (unused, before, unused_clients)
         };
         if let Err(error) = commit(self.core, lock, vec![vec![Change::Swept { before, unused_clients }]]) {
             tracing::warn!(%error, "what has ended could not be forgotten; it will be tried again");

@@ -35,7 +35,7 @@ use self::tail::{Progress, Tail};
 use super::{Answer, CommitError, Figures, Store, StoreError};
 use crate::files;
 use crate::id::KeyId;
-use crate::state::{Change, Facts, PublicKey, State, Wanted};
+use crate::state::{Change, ClientCare, Facts, PublicKey, State, Wanted};
 use crate::time::{Clock, Seconds, Timestamp};
 use crate::token::KeySet;
 
@@ -78,6 +78,8 @@ struct Core {
     /// What was done, for graphs.
     done: Done,
     changed: watch::Sender<u64>,
+    /// Which clients are forgotten.
+    client_care: Mutex<ClientCare>,
     writes: bool,
 }
 
@@ -189,6 +191,11 @@ impl JournalStore {
         }
     }
 
+    /// Says which clients this process forgets. Of several that write one store, the strictest has its way.
+    pub fn care_for_clients(&self, care: ClientCare) {
+        *self.core.client_care.lock().unwrap_or_else(PoisonError::into_inner) = care;
+    }
+
     /// Commits from a thread that may block, such as a command's.
     ///
     /// # Errors
@@ -291,6 +298,7 @@ impl Core {
             compacting: AtomicBool::new(false),
             done: Done::default(),
             changed: watch::Sender::new(0),
+            client_care: Mutex::default(),
             writes,
         }
     }
