@@ -81,11 +81,11 @@ impl StoreLock {
 
 /// The right to compact, or to clean up after a compaction: one process at a time, for their temporary files have the
 /// same names. `None` when another has it.
-pub(super) fn try_alone(folder: &Path) -> Result<Option<Alone>, StoreError> {
+pub(super) fn try_alone(folder: &Path) -> Result<Option<Locked>, StoreError> {
     let path = folder.join("compact.lock");
     let file = open_file(&path)?;
     match fs2::FileExt::try_lock_exclusive(&file) {
-        Ok(()) => Ok(Some(Alone(file))),
+        Ok(()) => Ok(Some(Locked(file))),
         Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(None),
         Err(error) => Err(io_error("lock", &path)(error)),
     }
@@ -93,23 +93,23 @@ pub(super) fn try_alone(folder: &Path) -> Result<Option<Alone>, StoreError> {
 
 /// The sign that a process has the store open for writing: a shared lock on the folder itself, while the file lives.
 /// Nobody waits for it; whoever must be alone sees it.
-pub(super) fn user(folder: &Path) -> Result<Option<File>, StoreError> {
+pub(super) fn user(folder: &Path) -> Result<Option<Locked>, StoreError> {
     lock_folder(folder, fs2::FileExt::try_lock_shared)
 }
 
 /// The right to be the only one that uses the store, for what cannot be done beside others.
-pub(super) fn sole_user(folder: &Path) -> Result<Option<File>, StoreError> {
+pub(super) fn sole_user(folder: &Path) -> Result<Option<Locked>, StoreError> {
     lock_folder(folder, fs2::FileExt::try_lock_exclusive)
 }
 
 /// Locks the folder. Systems without handles for folders have no such sign.
-fn lock_folder(folder: &Path, attempt: impl Fn(&File) -> io::Result<()>) -> Result<Option<File>, StoreError> {
+fn lock_folder(folder: &Path, attempt: impl Fn(&File) -> io::Result<()>) -> Result<Option<Locked>, StoreError> {
     if !cfg!(unix) {
         return Ok(None);
     }
     let file = File::open(folder).map_err(io_error("open", folder))?;
     match attempt(&file) {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(Some(Locked(file))),
         Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
             Err(StoreError::InUse { path: folder.to_owned(), by: holder(&file) })
         }
@@ -118,10 +118,10 @@ fn lock_folder(folder: &Path, attempt: impl Fn(&File) -> io::Result<()>) -> Resu
     }
 }
 
-/// The right to compact while it is held.
-pub(super) struct Alone(File);
+/// A lock of that kind while it is held.
+pub(super) struct Locked(File);
 
-impl Drop for Alone {
+impl Drop for Locked {
     fn drop(&mut self) {
         // Not by closing alone: a child process that is just being started has a copy of the file for a moment.
         let _ = fs2::FileExt::unlock(&self.0);

@@ -51,7 +51,7 @@ pub struct JournalStore {
     core: Arc<Core>,
     committer: Option<Committer>,
     /// Tells a repair that the store is in use.
-    _user: Option<std::fs::File>,
+    _user: Option<lock::Locked>,
 }
 
 /// What the threads of one process share.
