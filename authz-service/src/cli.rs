@@ -215,6 +215,10 @@ pub struct ServeArgs {
     #[arg(long)]
     pub cimd_allow_private: bool,
 
+    /// Take authorization requests only when their clients push them first (RFC 9126).
+    #[arg(long)]
+    pub require_par: bool,
+
     /// Development only: approve everything at once, as USER, without asking anybody. On loopback only.
     #[arg(long, value_name = "USER", num_args = 0..=1, require_equals = true, default_missing_value = "demo")]
     pub auto_approve: Option<UserName>,

@@ -74,7 +74,7 @@ impl Population {
         let person = number / GRANTS_A_PERSON;
         sample.user.name = format!("person-{person}").parse().unwrap_or(sample.user.name);
         sample.grant.id = grant;
-        sample.grant.user.clone_from(&sample.user.name);
+        sample.grant.user = Some(sample.user.name.clone());
         sample.grant.client.clone_from(&sample.client.id);
         (sample.code.hash, sample.code.grant) = (hash("code"), grant);
         (sample.access.id, sample.access.grant) = (TokenId(uuid(3)), grant);

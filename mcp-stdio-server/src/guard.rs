@@ -46,7 +46,7 @@ impl Caller {
         self.client_name.as_deref()
     }
 
-    /// The person who consented.
+    /// The person who consented; nobody when the client acts for itself.
     pub fn user(&self) -> Option<&User> {
         self.user.as_ref()
     }
@@ -143,7 +143,7 @@ mod tests {
             }),
             grant: Some(Grant {
                 id: claims.grant,
-                user: "ada".parse().unwrap(),
+                user: Some("ada".parse().unwrap()),
                 client: claims.client_id.clone(),
                 resource: Resource::stdio("a").unwrap(),
                 scopes: claims.scope.clone(),
@@ -224,6 +224,37 @@ mod tests {
         check("x", |_, facts| facts.grant.as_mut().unwrap().resource = elsewhere, 0, dead());
         check("x", |_, facts| facts.grant.as_mut().unwrap().client = "c_2".parse().unwrap(), 0, dead());
         check("x", |claims, _| claims.sub = "bob".into(), 0, dead());
+    }
+
+    #[test]
+    fn a_client_that_acts_for_itself_needs_no_person_and_is_none() {
+        let itself = |claims: &mut AccessClaims, facts: &mut Facts| {
+            claims.sub = claims.client_id.to_string();
+            facts.grant.as_mut().unwrap().user = None;
+            facts.grant_user = None;
+        };
+        check("x", itself, 0, Ok(()));
+        let dead = || Err(Challenge::InvalidToken(TokenError::Dead));
+        check(
+            "x",
+            |claims, facts| {
+                itself(claims, facts);
+                claims.sub = "ada".into()
+            },
+            0,
+            dead(),
+        );
+        check(
+            "x",
+            |claims, facts| {
+                itself(claims, facts);
+                facts.grant_client_exists = false
+            },
+            0,
+            dead(),
+        );
+        // A grant of a person's is not one of a client's because the person is not found.
+        check("x", |_, facts| facts.grant_user = None, 0, dead());
     }
 
     #[test]

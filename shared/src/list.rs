@@ -112,14 +112,15 @@ mod tests {
     use super::*;
     use crate::oauth::register::GrantType;
 
+    const LIST: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::RefreshToken];
+
     #[test]
     fn the_same_list_again_is_the_same_memory_and_order_tells_lists_apart() {
         let text = r#"["authorization_code","refresh_token"]"#;
-        let (read, made): (List<GrantType>, List<_>) =
-            (serde_json::from_str(text).unwrap(), GrantType::ALL.to_vec().into());
+        let (read, made): (List<GrantType>, List<_>) = (serde_json::from_str(text).unwrap(), LIST.to_vec().into());
         assert!(Arc::ptr_eq(&read.0, &made.0));
         assert_eq!(serde_json::to_string(&read).unwrap(), text);
-        let turned: List<_> = GrantType::ALL.into_iter().rev().collect();
+        let turned: List<_> = LIST.into_iter().rev().collect();
         assert_ne!(turned, made);
         assert_eq!(List::<GrantType>::default(), []);
     }

@@ -94,7 +94,8 @@ fn line(live: &LiveGrant<'_>) -> Line {
         "last_used": used,
         "ends": live.expires.map(rfc3339),
     });
-    let (user, client, scopes) = (grant.user.to_string(), grant.client.to_string(), grant.scopes.to_string());
+    let user = grant.user.as_ref().map(ToString::to_string).unwrap_or_default();
+    let (client, scopes) = (grant.client.to_string(), grant.scopes.to_string());
     let columns = vec![grant.id.to_string(), user, client, grant.resource.to_string(), scopes, since, used];
     Line { name: grant.id.to_string(), columns, object }
 }

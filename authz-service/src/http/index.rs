@@ -18,11 +18,13 @@ pub struct Endpoint {
     pub url: String,
 }
 
-const ENDPOINTS: [(&str, &str); 11] = [
+const ENDPOINTS: [(&str, &str); 13] = [
     ("metadata", "/.well-known/oauth-authorization-server"),
     ("registration", "/register"),
     ("authorization", "/oauth/authorize"),
     ("token", "/oauth/token"),
+    ("pushed_authorization", "/oauth/par"),
+    ("device_authorization", "/oauth/device_authorization"),
     ("revocation", "/oauth/revoke"),
     ("introspection", "/oauth/introspect"),
     ("keys", "/oauth/jwks"),

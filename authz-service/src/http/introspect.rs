@@ -40,12 +40,12 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
 
 async fn answer(app: &App, question: &TokenQuestion) -> Result<Introspected, Failure> {
     let token = verified(app, question.token())?;
-    let facts = app.store.load(&question.wants(token.as_ref().map(VerifiedToken::claims))).await?;
-    let now = app.now();
     if let (None, Some(id)) = (&token, claimed_id(question.token())) {
         // Its claims say that it has ended, or it is none. Only a record that has ended is noted.
         let claimed = app.store.load(&Wanted { access: Some(id), ..Wanted::default() }).await?;
-        app.note_expired(&claimed, now).await;
+        app.note_expired(&claimed, app.now()).await;
     }
-    Ok(introspect::decide(question, token.as_ref(), &facts, now)?)
+    let wanted = question.wants(token.as_ref().map(VerifiedToken::claims));
+    let decide = |facts: &_, now| introspect::decide(question, token.as_ref(), facts, &app.policy.issuer, now);
+    app.settle(&wanted, decide).await
 }

@@ -1,6 +1,7 @@
 //! Who may ask how often, per source address. What is remembered is bounded, whatever strangers send.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +16,8 @@ use shared::time::Timestamp;
 
 use super::app::App;
 use super::live::Live;
+use crate::protocol::Refusal;
+use crate::protocol::token::device::Pace;
 
 /// How often one address may do what, in a minute.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,6 +30,15 @@ pub struct Rates {
     pub failed_logins_in_all: NonZeroU32,
     /// Failed client authentications for one client (TOK-19).
     pub failed_clients: NonZeroU32,
+    /// Device codes asked for (RFC 8628 section 5.2): each waits in the store.
+    pub devices: NonZeroU32,
+    /// Authorization requests pushed (RFC 9126 section 2.3): each waits in the store.
+    pub pushed: NonZeroU32,
+    /// Wrong user codes by one person (RFC 8628 section 5.1): with 34 bits, guessing one of a thousand waiting devices takes
+    /// ten years.
+    pub wrong_codes: NonZeroU32,
+    /// Wrong user codes by whatever people.
+    pub wrong_codes_in_all: NonZeroU32,
 }
 
 impl Default for Rates {
@@ -39,6 +51,10 @@ impl Default for Rates {
             failed_logins: per_minute(10),
             failed_logins_in_all: per_minute(60),
             failed_clients: per_minute(60),
+            devices: per_minute(60),
+            pushed: per_minute(240),
+            wrong_codes: per_minute(5),
+            wrong_codes_in_all: per_minute(30),
         }
     }
 }
@@ -49,6 +65,8 @@ const MOST_KEYS: usize = 50_000;
 /// The limiters.
 pub struct Limits {
     registrations: Live<Option<DefaultKeyedRateLimiter<IpAddr>>>,
+    devices: Live<Option<DefaultKeyedRateLimiter<IpAddr>>>,
+    pushed: Live<Option<DefaultKeyedRateLimiter<IpAddr>>>,
     clock: DefaultClock,
     /// By account.
     logins: Failures,
@@ -56,6 +74,12 @@ pub struct Limits {
     all_logins: Failures,
     /// Failed client authentications.
     pub clients: Failures,
+    /// Wrong user codes, by person.
+    codes: Failures,
+    /// Whoever typed them.
+    all_codes: Failures,
+    /// How fast devices poll.
+    pub polls: Polls,
 }
 
 impl Limits {
@@ -63,10 +87,15 @@ impl Limits {
     pub fn new(rates: Option<&Rates>) -> Self {
         let limits = Self {
             registrations: Live::new(None),
+            devices: Live::new(None),
+            pushed: Live::new(None),
             clock: DefaultClock::default(),
             logins: Failures::new(None),
             all_logins: Failures::new(None),
             clients: Failures::new(None),
+            codes: Failures::new(None),
+            all_codes: Failures::new(None),
+            polls: Polls::default(),
         };
         limits.set(rates);
         limits
@@ -78,6 +107,10 @@ impl Limits {
         self.logins.set(rates.map(|rates| rates.failed_logins));
         self.all_logins.set(rates.map(|rates| rates.failed_logins_in_all));
         self.clients.set(rates.map(|rates| rates.failed_clients));
+        self.devices.set(rates.map(|rates| RateLimiter::dashmap(Quota::per_minute(rates.devices))));
+        self.pushed.set(rates.map(|rates| RateLimiter::dashmap(Quota::per_minute(rates.pushed))));
+        self.codes.set(rates.map(|rates| rates.wrong_codes));
+        self.all_codes.set(rates.map(|rates| rates.wrong_codes_in_all));
     }
 
     /// Counts a registration; the seconds to wait when it is one too many.
@@ -85,11 +118,50 @@ impl Limits {
     /// # Errors
     /// The seconds.
     pub fn register(&self, source: IpAddr) -> Result<(), u64> {
-        let Some(limiter) = &*self.registrations else { return Ok(()) };
+        self.permit(&self.registrations, source)
+    }
+
+    /// Counts a device authorization request; the seconds to wait when it is one too many.
+    ///
+    /// # Errors
+    /// The seconds.
+    pub fn ask_for_device(&self, source: IpAddr) -> Result<(), u64> {
+        self.permit(&self.devices, source)
+    }
+
+    /// Counts a pushed request; the seconds to wait when it is one too many.
+    ///
+    /// # Errors
+    /// The seconds.
+    pub fn push(&self, source: IpAddr) -> Result<(), u64> {
+        self.permit(&self.pushed, source)
+    }
+
+    fn permit(&self, limiter: &Option<DefaultKeyedRateLimiter<IpAddr>>, source: IpAddr) -> Result<(), u64> {
+        let Some(limiter) = limiter else { return Ok(()) };
         if limiter.len() > MOST_KEYS {
             limiter.retain_recent();
         }
         limiter.check_key(&source).map_err(|until| until.wait_time_from(self.clock.now()).as_secs() + 1)
+    }
+
+    /// Whether a user code may be tried. It counts as wrong until
+    /// [`user_code_was_right`](Self::user_code_was_right) says otherwise.
+    ///
+    /// # Errors
+    /// The seconds to wait.
+    pub fn try_user_code(&self, source: IpAddr, user: &str, now: Timestamp) -> Result<(), u64> {
+        self.codes.check(source, user, now)?;
+        self.all_codes.check(source, "", now)?;
+        self.codes.count(source, user, now);
+        self.all_codes.count(source, "", now);
+        Ok(())
+    }
+
+    /// Takes back what [`try_user_code`](Self::try_user_code) counted.
+    pub fn user_code_was_right(&self, source: IpAddr, user: &str) {
+        self.codes.take_back(source, user);
+        self.all_codes.take_back(source, "");
     }
 
     /// Whether a login may be tried. It counts as failed until [`logged_in`](Self::logged_in) says otherwise: of many
@@ -119,6 +191,44 @@ impl Limits {
         self.logins.sweep(now);
         self.all_logins.sweep(now);
         self.clients.sweep(now);
+        for limiter in [&*self.devices, &*self.pushed].into_iter().flatten() {
+            limiter.retain_recent();
+        }
+        self.codes.sweep(now);
+        self.all_codes.sweep(now);
+        self.polls.sweep(now);
+    }
+}
+
+/// How fast devices poll that wait for a person. Kept here and not in the store: a poll that changes nothing costs no
+/// commit.
+#[derive(Default)]
+pub struct Polls(Mutex<HashMap<TokenHash, Pace>>);
+
+impl Polls {
+    /// A waiting device polls.
+    ///
+    /// # Errors
+    /// [`Refusal::SlowDown`](crate::protocol::Refusal::SlowDown) when it came too early.
+    pub fn again(&self, device: TokenHash, now: Timestamp) -> Result<(), Refusal> {
+        let mut paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if paces.len() >= MOST_KEYS {
+            paces.retain(|_, pace| !pace.is_over(now));
+        }
+        if paces.len() >= MOST_KEYS {
+            paces.clear();
+        }
+        match paces.entry(device) {
+            Entry::Occupied(mut known) => known.get_mut().again(now),
+            Entry::Vacant(new) => {
+                new.insert(Pace::first(now));
+                Ok(())
+            }
+        }
+    }
+
+    fn sweep(&self, now: Timestamp) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, pace| !pace.is_over(now));
     }
 }
 
@@ -247,6 +357,23 @@ mod tests {
         limits.logged_in(here, "0");
         assert_eq!(limits.log_in(here, "another", now), Ok(()));
         assert_eq!(limits.log_in(IpAddr::from([127, 0, 0, 2]), "another", now), Ok(()));
+    }
+
+    #[test]
+    fn a_person_who_types_many_wrong_codes_waits() {
+        let limits = Limits::new(Some(&Rates::default()));
+        let (here, now) = (IpAddr::from([127, 0, 0, 1]), Timestamp(600));
+        limits.try_user_code(here, "ada", now).unwrap();
+        limits.user_code_was_right(here, "ada");
+        for _ in 0..5 {
+            assert_eq!(limits.try_user_code(here, "ada", now), Ok(()));
+        }
+        assert_eq!(limits.try_user_code(here, "ada", now), Err(60));
+        for n in 5..30 {
+            assert_eq!(limits.try_user_code(here, &n.to_string(), now), Ok(()));
+        }
+        assert_eq!(limits.try_user_code(here, "another", now), Err(60));
+        assert_eq!(limits.try_user_code(IpAddr::from([127, 0, 0, 2]), "ada", now), Ok(()));
     }
 
     #[test]

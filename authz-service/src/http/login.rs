@@ -27,7 +27,7 @@ pub(super) fn page(app: &App, jar: Jar, asked: Option<&Asked>, transaction: &Tra
     let browser = jar.browser.unwrap_or_else(Secret::random);
     let hidden = seal::close(&app.keys, Purpose::Login, &browser, transaction);
     let cookie = is_new.then(|| app.cookies.set_browser(&browser));
-    pages::with_cookies(app.pages.login(asked, &hidden, None), cookie)
+    pages::with_cookies(app.pages.login(asked, transaction.to, &hidden, None), cookie)
 }
 
 /// The login page's answer.
@@ -97,10 +97,10 @@ async fn again(app: &Data<App>, source: IpAddr, jar: &Jar, transaction: &Transac
             Ok(asked) => Some(asked),
             Err(page) => return page,
         },
-        Destination::Account | Destination::Admin => None,
+        Destination::Account | Destination::Admin | Destination::Device => None,
     };
     let hidden = seal::close(&app.keys, Purpose::Login, browser, transaction);
-    app.pages.login(asked.as_ref(), &hidden, Some((typed, "The name or the password is wrong.")))
+    app.pages.login(asked.as_ref(), transaction.to, &hidden, Some((typed, "The name or the password is wrong.")))
 }
 
 /// What the app asks for, or the page that says why it cannot be followed.

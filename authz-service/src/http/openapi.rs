@@ -146,10 +146,26 @@ fn operation(method: &str, path: &str) -> Option<Value> {
         ("GET", "/setup") => with_parameters(page("The page behind the one-time link."), &["token"]),
         ("POST", "/setup") => with_form(page("Its form."), &["token", "username", "password"], Alternative::None),
         ("POST", "/oauth/token") => with_form(
-            described("Exchange a code or a refresh token (RFC 6749 section 3.2).", &[(200, "Tokens", Some("Tokens"))]),
+            described(
+                "Exchange a code, refresh token or device code, or ask for oneself (RFC 6749 section 3.2).",
+                &[(200, "Tokens", Some("Tokens"))],
+            ),
             &TOKEN,
             Alternative::Json,
         ),
+        ("POST", "/oauth/par") => with_form(
+            described("Push an authorization request (RFC 9126).", &[(201, "Its name", Some("Pushed"))]),
+            &AUTHORIZE,
+            Alternative::None,
+        ),
+        ("POST", "/oauth/device_authorization") => with_form(
+            described("Ask for a code that a person types elsewhere (RFC 8628).", &[(200, "It", Some("DeviceCodes"))]),
+            &["client_id", "client_secret", "scope", "resource"],
+            Alternative::Json,
+        ),
+        ("GET", "/device") => with_parameters(page("Where a person types a device's code."), &["user_code"]),
+        ("POST", "/device") => with_form(page("Its form."), &["transaction", "csrf", "user_code"], Alternative::None),
+        ("POST", "/device/consent") => with_form(page("The answer about a device."), &PAGE_FORM, Alternative::None),
         ("POST", "/oauth/revoke") => with_form(
             described("Give a token back (RFC 7009).", &[(200, "It is of no use any more, or never was", None)]),
             &QUESTION,
@@ -202,7 +218,7 @@ const AUTHORIZE: [&str; 9] = [
     "resource",
     "prompt",
 ];
-const TOKEN: [&str; 9] = [
+const TOKEN: [&str; 12] = [
     "grant_type",
     "code",
     "redirect_uri",
@@ -212,6 +228,9 @@ const TOKEN: [&str; 9] = [
     "resource",
     "client_id",
     "client_secret",
+    "device_code",
+    "client_assertion",
+    "client_assertion_type",
 ];
 const QUESTION: [&str; 4] = ["token", "token_type_hint", "client_id", "client_secret"];
 const PAGE_FORM: [&str; 5] = ["transaction", "csrf", "username", "password", "decision"];
@@ -295,17 +314,22 @@ fn schemas() -> Value {
     json!({
         "Any": { "type": "object" },
         "Error": object(&["error"], json!({ "error": text(), "error_description": text() })),
-        "ClientMetadata": object(&["redirect_uris"], json!({
+        "ClientMetadata": object(&[], json!({
             "redirect_uris": texts(), "client_name": text(), "grant_types": texts(), "response_types": texts(),
             "token_endpoint_auth_method": text(), "scope": text(), "client_uri": text(),
         })),
-        "Client": object(&["client_id", "redirect_uris"], json!({
+        "Client": object(&["client_id"], json!({
             "client_id": text(), "client_secret": text(), "client_id_issued_at": seconds(),
             "client_secret_expires_at": seconds(), "redirect_uris": texts(), "grant_types": texts(),
         })),
         "Tokens": object(&["access_token", "token_type"], json!({
             "access_token": text(), "token_type": { "const": "Bearer" }, "expires_in": seconds(),
             "refresh_token": text(), "scope": text(),
+        })),
+        "Pushed": object(&["request_uri", "expires_in"], json!({ "request_uri": text(), "expires_in": seconds() })),
+        "DeviceCodes": object(&["device_code", "user_code", "verification_uri", "expires_in"], json!({
+            "device_code": text(), "user_code": text(), "verification_uri": text(),
+            "verification_uri_complete": text(), "expires_in": seconds(), "interval": seconds(),
         })),
         "Introspection": object(&["active"], json!({ "active": { "type": "boolean" } })),
         "Keys": object(&["keys"], json!({ "keys": { "type": "array", "items": object(&["kty", "kid"], json!({})) } })),

@@ -40,7 +40,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         Err(error) => return reply::failed(&app, ENDPOINT, &error.into()),
     };
     let wanted = question.wants(token.as_ref().map(VerifiedToken::claims));
-    match app.settle(&wanted, |facts, now| revoke::decide(&question, facts, now)).await {
+    match app.settle(&wanted, |facts, now| revoke::decide(&question, facts, &app.policy.issuer, now)).await {
         Ok(()) => {
             tracing::info!(endpoint = ENDPOINT, client = %reply::escaped(question.client.name(), 64), "revoked");
             HttpResponse::Ok().insert_header(NO_STORE).finish()

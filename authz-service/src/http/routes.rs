@@ -8,8 +8,8 @@ use shared::oauth::error::ErrorCode;
 
 use super::app::App;
 use super::{
-    account, admin, authorize, body, consent, health, index, introspect, login, logout, manage, metadata, openapi,
-    published, register, reply, revoke, setup, token,
+    account, admin, authorize, body, consent, device, device_authorization, health, index, introspect, login, logout,
+    manage, metadata, openapi, par, published, register, reply, revoke, setup, token,
 };
 
 /// One endpoint.
@@ -76,6 +76,10 @@ static TABLE: &[Row] = &[
     },
     Row { paths: &["/setup"], routes: get_and_post!(setup::get, setup::post), cors: false },
     Row { paths: &["/oauth/token", "/token"], routes: post!(token::post), cors: true },
+    Row { paths: &["/oauth/par"], routes: post!(par::post), cors: false },
+    Row { paths: &["/oauth/device_authorization"], routes: post!(device_authorization::post), cors: false },
+    Row { paths: &["/device"], routes: get_and_post!(device::get, device::post), cors: false },
+    Row { paths: &["/device/consent"], routes: post!(device::decide), cors: false },
     Row { paths: &["/oauth/revoke", "/revoke"], routes: post!(revoke::post), cors: true },
     Row { paths: &["/oauth/introspect", "/introspect"], routes: post!(introspect::post), cors: false },
     Row { paths: &["/clients/{name}.json"], routes: get!(published::get), cors: true },

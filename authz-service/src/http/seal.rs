@@ -3,6 +3,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use shared::oauth::form::Parameters;
 use shared::secret::{Secret, TokenHash};
 use shared::token::KeySet;
@@ -24,6 +26,10 @@ pub enum Purpose {
     Account,
     /// The administrator's page.
     Admin,
+    /// The page on which a device's code is typed.
+    Device,
+    /// The page that asks about a device.
+    DeviceConsent,
 }
 
 impl Purpose {
@@ -34,6 +40,8 @@ impl Purpose {
             Self::Logout => ("logout transaction", "logout csrf"),
             Self::Account => ("account transaction", "account csrf"),
             Self::Admin => ("admin transaction", "admin csrf"),
+            Self::Device => ("device transaction", "device csrf"),
+            Self::DeviceConsent => ("device consent transaction", "device consent csrf"),
         }
     }
 }
@@ -48,7 +56,7 @@ pub struct Hidden {
 }
 
 /// Seals a transaction for the browser or session that `cookie` names.
-pub fn close(keys: &KeySet, purpose: Purpose, cookie: &Secret, transaction: &Transaction) -> Hidden {
+pub fn close(keys: &KeySet, purpose: Purpose, cookie: &Secret, transaction: &impl Serialize) -> Hidden {
     let payload = serde_json::to_vec(transaction).unwrap_or_default();
     let (transaction_word, csrf_word) = purpose.words();
     let cookie = cookie.expose().as_bytes();
@@ -68,6 +76,19 @@ pub fn open(
     cookie: Option<&Secret>,
     form: &Parameters,
 ) -> Result<Transaction, Refusal> {
+    open_as(keys, purpose, cookie, form)
+}
+
+/// Opens what [`close`] sealed when it was something else than a transaction of an app's.
+///
+/// # Errors
+/// [`Refusal::Forged`], whatever is missing or wrong.
+pub fn open_as<T: DeserializeOwned>(
+    keys: &KeySet,
+    purpose: Purpose,
+    cookie: Option<&Secret>,
+    form: &Parameters,
+) -> Result<T, Refusal> {
     let (cookie, sealed, csrf) = match (cookie, form.get("transaction"), form.get("csrf")) {
         (Some(cookie), Some(sealed), Some(csrf)) => (cookie.expose().as_bytes(), sealed, csrf),
         _ => return Err(Refusal::Forged),

@@ -1,10 +1,10 @@
-//! `POST /oauth/token`: a code or a refresh token in, tokens out (RFC 6749 section 3.2).
+//! `POST /oauth/token`: a code, refresh token, device code or client in, tokens out (RFC 6749 section 3.2).
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use shared::id::TokenId;
+use shared::id::{GrantId, TokenId};
 use shared::oauth::error::ErrorCode;
 use shared::oauth::token::TokenResponse;
 use shared::secret::{Secret, random_uuid};
@@ -34,6 +34,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         Ok(tokens) => reply::json(StatusCode::OK, &tokens),
         Err(failure) => {
             note_failure(&app, &http, &request.client, &failure);
+            let failure = pace(&app, &request, failure);
             reply::failed(&app, ENDPOINT, &failure)
         }
     }
@@ -71,9 +72,19 @@ pub fn note_failure(app: &App, http: &HttpRequest, client: &Presented, failure: 
     }
 }
 
+/// A device that nobody has decided about may ask so often, and is told when it asks more often.
+fn pace(app: &App, request: &TokenRequest, failure: Failure) -> Failure {
+    match (&failure, request.presented_device()) {
+        (Failure::Refused(Refusal::Undecided), Some(device)) => {
+            app.limits.polls.again(device, app.now()).map_or_else(Failure::Refused, |()| failure)
+        }
+        _ => failure,
+    }
+}
+
 async fn exchange(app: &App, request: &TokenRequest) -> Result<TokenResponse, Failure> {
     let refresh = request.presented_refresh().map_or_else(Secret::random, |presented| app.keys.successor(presented));
-    let fresh = FreshTokens { token: TokenId(random_uuid()), refresh };
+    let fresh = FreshTokens { token: TokenId(random_uuid()), grant: GrantId(random_uuid()), refresh };
     let decide = |facts: &_, now| token::decide(request, facts, &app.policy, &fresh, now);
     let granted = app.settle(&request.wants(), decide).await?;
     answer(app, &granted, &fresh)
@@ -83,7 +94,7 @@ async fn exchange(app: &App, request: &TokenRequest) -> Result<TokenResponse, Fa
 fn answer(app: &App, granted: &Granted, fresh: &FreshTokens) -> Result<TokenResponse, Failure> {
     let claims = &granted.claims;
     let access = app.keys.mint(claims)?;
-    tracing::info!(endpoint = ENDPOINT, client = %claims.client_id, user = %claims.sub, grant = %claims.grant, "issued");
+    tracing::info!(endpoint = ENDPOINT, client = %claims.client_id, subject = %claims.sub, grant = %claims.grant, "issued");
     Ok(TokenResponse {
         access_token: access.expose().to_owned(),
         token_type: "Bearer".to_owned(),

@@ -8,7 +8,8 @@ use shared::oauth::pkce::Challenge;
 use shared::scope::{self, Scopes};
 use shared::secret::{Secret, TokenHash};
 use shared::state::{
-    Change, Client, ClientOrigin, Code, CodeStage, Facts, Grant, GrantStage, Session, Terms, Tool, UserStage, Wanted,
+    Change, Client, ClientOrigin, Code, CodeStage, Facts, Grant, GrantStage, Pushed, Session, Terms, Tool, UserStage,
+    Wanted,
 };
 use shared::time::{Seconds, Timestamp};
 use shared::uri::{ExactRedirect, Issuer, NoRedirect, Resource};
@@ -17,6 +18,7 @@ use super::Verdict;
 use super::choice::Chosen;
 use super::cimd;
 use super::policy::{FRESH_LOGIN, Policy};
+use super::pushed;
 use super::refusal::Refusal;
 use super::remembered;
 
@@ -25,6 +27,8 @@ use super::remembered;
 pub struct AuthorizeRequest {
     client: String,
     redirect_uri: Option<String>,
+    /// The name of the pushed request that is meant (RFC 9126 section 4).
+    request_uri: Option<String>,
     /// `Err` when a parameter is repeated: told to the client, once it is known where the client is.
     rest: Result<Parameters, BadForm>,
     resources: Vec<String>,
@@ -50,6 +54,13 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// The cause, for whoever asked directly.
+    pub(super) fn into_cause(self) -> Refusal {
+        match self {
+            Self::Page(cause) | Self::Client(_, cause) => cause,
+        }
+    }
+
     /// The cause.
     pub fn cause(&self) -> &Refusal {
         match self {
@@ -72,6 +83,8 @@ pub struct Asked {
     /// The tools that the scopes open there, as far as their server announced them.
     pub tools: Vec<Tool>,
     challenge: Challenge,
+    /// The pushed request that asks, to be answered once.
+    pushed: Option<TokenHash>,
     code_lifetime: Seconds,
 }
 
@@ -104,9 +117,11 @@ impl AuthorizeRequest {
         let mut pairs = Pairs::read(query);
         let client = pairs.once("client_id")?.ok_or(Refusal::Missing("client_id"))?;
         let redirect_uri = pairs.once("redirect_uri")?;
+        let request_uri = pairs.once("request_uri")?;
         let state = pairs.once("state").ok().flatten();
         let resources = pairs.take_all("resource");
-        Ok(Self { client, redirect_uri, rest: pairs.into_parameters(), resources, state, by_the_person: false })
+        let rest = pairs.into_parameters();
+        Ok(Self { client, redirect_uri, request_uri, rest, resources, state, by_the_person: false })
     }
 
     /// Says whether the person, or a program of theirs, opened the address: then no site's page did (UI-16).
@@ -124,6 +139,7 @@ impl AuthorizeRequest {
     pub fn wants(&self, session: Option<TokenHash>, policy: &Policy) -> Wanted {
         Wanted {
             client: self.client.parse::<ClientId>().ok(),
+            pushed: self.request_uri.as_deref().and_then(pushed::named),
             session,
             user: policy.auto_approve.clone(),
             consents: policy.remember_consent && self.by_the_person,
@@ -224,6 +240,42 @@ pub fn live_session(facts: &Facts, now: Timestamp) -> Option<&Session> {
 /// # Errors
 /// The first thing that is wrong, and who may know.
 pub fn check(request: &AuthorizeRequest, facts: &Facts, policy: &Policy, now: Timestamp) -> Result<Asked, Refused> {
+    whole(request, facts, policy, now).map(|(asked, _)| asked)
+}
+
+/// Finds what is asked for, where it was pushed or in the request itself, and checks it. What a browser says beside the
+/// name of a pushed request does not count (RFC 9126 section 4).
+fn whole(
+    request: &AuthorizeRequest,
+    facts: &Facts,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<(Asked, Prompt), Refused> {
+    let Some(name) = &request.request_uri else {
+        let asked = check_parameters(request, facts, policy, now)?;
+        if policy.require_pushed {
+            return Err(Refused::Page(Refusal::NotPushed));
+        }
+        return Ok((asked, Prompt::of(request)));
+    };
+    let known = facts.pushed.as_ref().filter(|pushed| pushed::named(name) == Some(pushed.hash));
+    let fits = |pushed: &&Pushed| pushed.client.as_str() == request.client && pushed.expires >= now;
+    let pushed = known.filter(fits).ok_or(Refused::Page(Refusal::RequestUri))?;
+    let request = AuthorizeRequest::parse(&pushed.query).map_err(Refused::Page)?;
+    let asked = check_parameters(&request, facts, policy, now)?;
+    Ok((Asked { pushed: Some(pushed.hash), ..asked }, Prompt::of(&request)))
+}
+
+/// Checks the parameters themselves.
+///
+/// # Errors
+/// The first thing that is wrong, and who may know.
+pub(super) fn check_parameters(
+    request: &AuthorizeRequest,
+    facts: &Facts,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Asked, Refused> {
     let named = facts.client.as_ref().filter(|client| client.id.as_str() == request.client);
     // Without metadata documents, an app that came by one is unknown again (CIM-15).
     let admitted = named.filter(|client| policy.cimd.on || client.origin != ClientOrigin::MetadataDocument);
@@ -270,12 +322,13 @@ fn what_is_asked(
     let announced = facts.tools.iter().filter(|announced| announced.resource == resource);
     let tools = announced.flat_map(|announced| announced.opened_by(&scopes)).cloned().collect();
     let (client, reply_to) = (client.clone(), reply_to.clone());
-    Ok(Asked { client, reply_to, scopes, resource, tools, challenge, code_lifetime: policy.lifetimes.code })
+    let code_lifetime = policy.lifetimes.code;
+    Ok(Asked { client, reply_to, scopes, resource, tools, challenge, code_lifetime, pushed: None })
 }
 
 /// What is asked for, without what nobody here knows (AUZ-12: the person sees the smaller list). A client's
 /// registered scope is a default, not a ceiling.
-fn scopes(named: Option<&str>, client: &Client, policy: &Policy) -> Result<Scopes, Refusal> {
+pub(super) fn scopes(named: Option<&str>, client: &Client, policy: &Policy) -> Result<Scopes, Refusal> {
     let known = |scopes: &Scopes| scope::expand(scopes).intersection(&policy.catalogue.all());
     let opens_something = |scopes: &Scopes| scopes.iter().any(|scope| scope.as_str() != scope::OFFLINE_ACCESS);
     let usual = || {
@@ -301,8 +354,8 @@ pub fn decide(
     fresh: &FreshCode,
     now: Timestamp,
 ) -> Verdict<Step, Refused> {
-    let asked = match check(request, facts, policy, now) {
-        Ok(asked) => asked,
+    let (asked, prompt) = match whole(request, facts, policy, now) {
+        Ok(found) => found,
         Err(refused) => return Verdict::unchanged(Err(refused)),
     };
     if let Some(user) = &policy.auto_approve {
@@ -311,7 +364,9 @@ pub fn decide(
         let approved = asked.approved_by(user, everything, fresh, now);
         return Verdict { changes: approved, reply: Ok(Step::Answer(reply_to)) };
     }
-    let prompt = Prompt::of(request);
+    // From now on a person has the time that a page gives.
+    let waiting = facts.pushed.as_ref().filter(|pushed| asked.pushed == Some(pushed.hash) && !pushed.opened);
+    let opened = waiting.map(|pushed| Change::PushedOpened { hash: pushed.hash, until: now + policy.lifetimes.page });
     let session = live_session(facts, now).filter(|session| !prompt.login || session.created + FRESH_LOGIN >= now);
     if let Some(session) = session.filter(|_| policy.remember_consent && request.by_the_person && !prompt.consent)
         && let Some(chosen) = remembered::find(&asked, facts, session)
@@ -327,6 +382,7 @@ pub fn decide(
         (None, true) if !asked.client.origin.is_vouched_for() => Err(Refused::Page(Refusal::LoginRequired)),
         (None, true) => Err(Refused::Client(asked.reply_to, Refusal::LoginRequired)),
     })
+    .after(opened)
 }
 
 /// What `prompt` asks for (OpenID Connect Core section 3.1.2.1).
@@ -346,12 +402,18 @@ impl Prompt {
 }
 
 impl Asked {
+    /// That a pushed request is answered, with yes or no.
+    pub(super) fn spent(&self) -> Option<Change> {
+        self.pushed.map(Change::PushedSpent)
+    }
+
     /// The changes that a yes leads to.
     pub(super) fn approved_by(self, user: &UserName, chosen: Chosen, fresh: &FreshCode, now: Timestamp) -> Vec<Change> {
         let described = cimd::change(&self.client);
+        let spent = self.spent();
         let grant = Grant {
             id: fresh.grant,
-            user: user.clone(),
+            user: Some(user.clone()),
             client: self.client.id,
             resource: self.resource,
             scopes: chosen.scopes,
@@ -368,7 +430,7 @@ impl Asked {
             stage: CodeStage::Issued,
         };
         let approved = Change::Approved { grant, code, session: chosen.session };
-        described.into_iter().chain([approved]).collect()
+        described.into_iter().chain(spent).chain([approved]).collect()
     }
 }
 
@@ -573,7 +635,7 @@ mod tests {
         auto.auto_approve = Some("demo".parse().unwrap());
         let verdict = decide(&request, &facts(), &auto, &fresh_code(), NOW);
         let [Change::Approved { grant, code, .. }] = &verdict.changes[..] else { panic!("{:?}", verdict.changes) };
-        assert_eq!((grant.client.clone(), grant.user.as_str()), (client().id, "demo"));
+        assert_eq!((grant.client.clone(), grant.subject()), (client().id, "demo"));
         assert_eq!(code.redirect_uri.as_str(), "http://127.0.0.1:49152/cb");
         assert_eq!(
             (code.challenge.text().as_str(), code.expires),

@@ -1,4 +1,4 @@
-//! How a client proves who it is at the token endpoint and its kin (RFC 6749 section 2.3, contract C5).
+//! How a client proves who it is at the token endpoint and its kin (RFC 6749 section 2.3, RFC 7523, contract C5).
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -7,8 +7,10 @@ use shared::id::ClientId;
 use shared::oauth::form::{self, Parameters};
 use shared::oauth::register::AuthMethod;
 use shared::secret::Secret;
-use shared::state::Client;
+use shared::state::{Change, Client, Facts, Wanted};
 use shared::time::Timestamp;
+use shared::token::{ASSERTION_TYPE, AssertionError, ClientKeys, Proven, Unproven};
+use shared::uri::Issuer;
 
 use super::policy::MAX_TOKEN;
 use super::refusal::Refusal;
@@ -43,6 +45,15 @@ pub enum ClientFault {
     /// The secret's time is over.
     #[error("the client secret has expired")]
     Expired,
+    /// A client assertion of another type, or a type without an assertion.
+    #[error("client_assertion and client_assertion_type are needed both, the latter with the value of RFC 7523")]
+    AssertionType,
+    /// The client assertion proves nothing.
+    #[error("{0}")]
+    Assertion(AssertionError),
+    /// The client assertion was used before.
+    #[error("the client assertion was used before")]
+    Replayed,
 }
 
 /// What a request presents.
@@ -57,6 +68,7 @@ enum Proof {
     Nothing,
     Header(Secret),
     Body(Secret),
+    Assertion(Secret, Unproven),
 }
 
 impl Presented {
@@ -68,11 +80,14 @@ impl Presented {
     pub fn read(authorization: Option<&[u8]>, body: &mut Parameters) -> Result<Self, Refusal> {
         let id = body.take("client_id");
         let secret = body.take("client_secret").map(Secret::new);
+        let assertion = (body.take("client_assertion").map(Secret::new), body.take("client_assertion_type"));
         let header = authorization.is_some();
         let fail = |fault| Refusal::Client { fault, header };
-        // RFC 7521 section 4.2: not a method that we take, and not one to be passed over.
-        if body.take("client_assertion").is_some() || body.take("client_assertion_type").is_some() {
-            return Err(fail(ClientFault::Method));
+        match (assertion, authorization.is_some() || secret.is_some()) {
+            ((None, None), _) => {}
+            (_, true) => return Err(fail(ClientFault::TwoMethods)),
+            ((Some(assertion), Some(kind)), false) if kind == ASSERTION_TYPE => return Self::asserted(assertion, id),
+            _ => return Err(fail(ClientFault::AssertionType)),
         }
         match (authorization, secret) {
             (Some(_), Some(_)) => Err(fail(ClientFault::TwoMethods)),
@@ -90,9 +105,25 @@ impl Presented {
         }
     }
 
-    /// The client's name, if it can be one: what to look up.
-    pub fn client(&self) -> Option<ClientId> {
-        self.id.parse().ok()
+    /// `client_id` may be left out, and must be the assertion's subject otherwise (RFC 7521 section 4.2).
+    fn asserted(assertion: Secret, id: Option<String>) -> Result<Self, Refusal> {
+        let fail = |fault| Err(Refusal::Client { fault, header: false });
+        let Some(said) = Unproven::read(assertion.expose()) else {
+            return fail(ClientFault::Assertion(AssertionError::Form));
+        };
+        match id {
+            Some(id) if id != said.client => fail(ClientFault::Assertion(AssertionError::Client)),
+            _ => Ok(Self { id: said.client.clone(), proof: Proof::Assertion(assertion, said) }),
+        }
+    }
+
+    /// The records with which to authenticate.
+    pub fn wants(&self) -> Wanted {
+        let assertion = match &self.proof {
+            Proof::Assertion(_, said) => Some(said.name),
+            _ => None,
+        };
+        Wanted { client: self.id.parse::<ClientId>().ok(), assertion, ..Wanted::default() }
     }
 
     /// The name as it was sent: a key for counting failures.
@@ -113,10 +144,14 @@ impl Presented {
     ///
     /// # Errors
     /// [`Refusal::Client`], with the exact cause for the log.
-    pub fn authenticate(&self, client: Option<&Client>, now: Timestamp) -> Result<AuthenticatedClient, Refusal> {
+    pub fn authenticate(&self, facts: &Facts, issuer: &Issuer, now: Timestamp) -> Result<AuthenticatedClient, Refusal> {
         // A name that cannot be one is looked up as nothing, and facts may then hold the grant's own client.
-        let named = client.filter(|client| client.id.as_str() == self.id);
+        let named = facts.client.as_ref().filter(|client| client.id.as_str() == self.id);
         let client = named.ok_or_else(|| self.fault(ClientFault::Unknown))?;
+        if let (Some(AuthMethod::PrivateKeyJwt), Proof::Assertion(assertion, _)) = (client.auth_method, &self.proof) {
+            let proven = prove(client, assertion, facts, issuer, now).map_err(|fault| self.fault(fault))?;
+            return Ok(AuthenticatedClient { client: client.clone(), assertion: Some(proven) });
+        }
         let secret = match (client.auth_method, &self.proof) {
             (Some(AuthMethod::None), Proof::Nothing) => None,
             (Some(AuthMethod::ClientSecretBasic) | None, Proof::Header(secret)) => Some(secret),
@@ -134,8 +169,21 @@ impl Presented {
                 return Err(self.fault(ClientFault::Expired));
             }
         }
-        Ok(AuthenticatedClient(client.clone()))
+        Ok(AuthenticatedClient { client: client.clone(), assertion: None })
     }
+}
+
+/// Checks an assertion, whose first use it must be.
+fn prove(
+    client: &Client,
+    assertion: &Secret,
+    facts: &Facts,
+    issuer: &Issuer,
+    now: Timestamp,
+) -> Result<Proven, ClientFault> {
+    let keys = ClientKeys::read(client.other.get("jwks").unwrap_or(&serde_json::Value::Null));
+    let proven = keys.verify(assertion.expose(), &client.id, issuer, now).map_err(ClientFault::Assertion)?;
+    if facts.assertion_used { Err(ClientFault::Replayed) } else { Ok(proven) }
 }
 
 /// Reads `Basic base64(form(id):form(secret))`, the scheme in any case (RFC 6749 section 2.3.1, RFC 9110 11.1).
@@ -153,12 +201,20 @@ fn basic(header: &[u8]) -> Option<(String, Secret)> {
 /// Evidence that a client proved who it is, by the one method that it registered. Only
 /// [`Presented::authenticate`] makes one.
 #[derive(Clone, Debug)]
-pub struct AuthenticatedClient(Client);
+pub struct AuthenticatedClient {
+    client: Client,
+    assertion: Option<Proven>,
+}
 
 impl AuthenticatedClient {
     /// The client.
     pub fn record(&self) -> &Client {
-        &self.0
+        &self.client
+    }
+
+    /// What its proof changes, whatever becomes of the request: an assertion is spent.
+    pub fn spent(&self) -> Option<Change> {
+        self.assertion.map(|proven| Change::AssertionUsed { name: proven.name(), expires: proven.expires() })
     }
 }
 
@@ -167,7 +223,7 @@ mod tests {
     use shared::state::ClientSecret;
 
     use super::*;
-    use crate::protocol::sample::{NOW, client};
+    use crate::protocol::sample::{NOW, client, policy};
 
     const SECRET: &str = "a:b%c+d e\u{e4}";
 
@@ -178,6 +234,10 @@ mod tests {
     fn read(authorization: Option<&str>, body: &[(&str, &str)]) -> Result<Presented, Refusal> {
         let mut body = Parameters::parse(&form::encode(body)).unwrap();
         Presented::read(authorization.map(str::as_bytes), &mut body)
+    }
+
+    fn knowing(client: Option<Client>) -> Facts {
+        Facts { client, ..Facts::default() }
     }
 
     #[track_caller]
@@ -192,11 +252,35 @@ mod tests {
         client.secret = (method != Some(AuthMethod::None))
             .then(|| Box::new(ClientSecret { hash: Secret::new(SECRET.into()).hash(), expires: None }));
         let found = read(authorization, body).and_then(|presented| {
-            let known = Some(&client).filter(|client| presented.client().as_ref() == Some(&client.id));
-            presented.authenticate(known, NOW)
+            let known = Some(client).filter(|client| presented.wants().client.as_ref() == Some(&client.id));
+            presented.authenticate(&knowing(known), &policy().issuer, NOW)
         });
         let want = fault.map(|fault| Refusal::Client { fault, header: authorization.is_some() });
         assert_eq!(found.err(), want);
+    }
+
+    #[test]
+    fn c5_an_assertion_is_one_method_too() {
+        use AuthMethod::{ClientSecretPost, PrivateKeyJwt};
+        use ClientFault::{Assertion, AssertionType, Method, TwoMethods};
+        let id = client().id.to_string();
+        let claims = format!(r#"{{"iss":"{id}","sub":"{id}","aud":"x","jti":"1","exp":1}}"#);
+        let unsigned = format!("e30.{}.AA", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims));
+        let (kind, known) = (("client_assertion_type", ASSERTION_TYPE), ("client_assertion", unsigned.as_str()));
+        let good = header(&id, SECRET);
+        check(Some(PrivateKeyJwt), None, &[known, kind], Some(Assertion(AssertionError::Form)));
+        check(Some(PrivateKeyJwt), None, &[("client_id", &id), ("client_secret", SECRET)], Some(Method));
+        check(Some(PrivateKeyJwt), None, &[("client_id", &id)], Some(Method));
+        check(Some(ClientSecretPost), None, &[known, kind], Some(Method));
+        check(None, None, &[known, kind], Some(Method));
+        check(Some(AuthMethod::None), None, &[known, kind], Some(Method));
+        check(Some(PrivateKeyJwt), None, &[known, kind, ("client_secret", SECRET)], Some(TwoMethods));
+        check(Some(PrivateKeyJwt), Some(&good), &[known, kind], Some(TwoMethods));
+        check(Some(PrivateKeyJwt), None, &[known], Some(AssertionType));
+        check(Some(PrivateKeyJwt), None, &[kind, ("client_id", &id)], Some(AssertionType));
+        check(Some(PrivateKeyJwt), None, &[known, ("client_assertion_type", "x")], Some(AssertionType));
+        check(Some(PrivateKeyJwt), None, &[known, kind, ("client_id", "c_2")], Some(Assertion(AssertionError::Client)));
+        check(Some(PrivateKeyJwt), None, &[("client_assertion", "x"), kind], Some(Assertion(AssertionError::Form)));
     }
 
     #[test]
@@ -249,7 +333,8 @@ mod tests {
             [("new", NOW, true), ("old", NOW, true), ("old", Timestamp(NOW.0 + 1), false), ("older", NOW, false)]
         {
             let presented = read(None, &[("client_id", client.id.as_str()), ("client_secret", secret)]).unwrap();
-            assert_eq!(presented.authenticate(Some(&client), at).is_ok(), good, "{secret} {at:?}");
+            let facts = knowing(Some(client.clone()));
+            assert_eq!(presented.authenticate(&facts, &policy().issuer, at).is_ok(), good, "{secret} {at:?}");
         }
     }
 
@@ -259,7 +344,8 @@ mod tests {
         client.auth_method = None;
         client.secret = Some(Box::new(ClientSecret { hash: Secret::new("s".into()).hash(), expires: Some(NOW) }));
         let presented = read(None, &[("client_id", client.id.as_str()), ("client_secret", "s")]).unwrap();
-        assert!(presented.authenticate(Some(&client), NOW).is_err());
-        assert!(presented.authenticate(Some(&client), Timestamp(NOW.0 - 1)).is_ok());
+        let facts = knowing(Some(client));
+        assert!(presented.authenticate(&facts, &policy().issuer, NOW).is_err());
+        assert!(presented.authenticate(&facts, &policy().issuer, Timestamp(NOW.0 - 1)).is_ok());
     }
 }

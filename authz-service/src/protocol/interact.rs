@@ -43,6 +43,8 @@ pub enum Destination {
     Account,
     /// To the administrator's page.
     Admin,
+    /// To the code that a device shows.
+    Device,
 }
 
 impl Destination {
@@ -52,6 +54,7 @@ impl Destination {
             Self::Authorize => "/oauth/authorize",
             Self::Account => "/account",
             Self::Admin => "/admin",
+            Self::Device => "/device",
         }
     }
 }
@@ -199,7 +202,7 @@ pub fn decide(
             Err(refusal) => Verdict::unchanged(Err(Refused::Page(refusal))),
         },
         Decision::Deny => Verdict {
-            changes: vec![Change::Denied { user, client: asked.client.id }],
+            changes: asked.spent().into_iter().chain([Change::Denied { user, client: asked.client.id }]).collect(),
             reply: Err(Refused::Client(reply_to, Refusal::Denied)),
         },
     }

@@ -5,7 +5,9 @@ use shared::oauth::jwt::AccessClaims;
 use shared::state::Facts;
 use shared::time::Timestamp;
 use shared::token::VerifiedToken;
+use shared::uri::Issuer;
 
+use super::Verdict;
 use super::client_auth::ClientFault;
 use super::refusal::Refusal;
 use super::revoke::TokenQuestion;
@@ -20,25 +22,27 @@ pub struct Introspected {
     token_type: Option<&'static str>,
 }
 
-/// Decides what the asker may know.
-///
-/// # Errors
-/// When the asker did not prove who it is: a public client cannot (RFC 7662 section 2.1).
+/// Decides what the asker may know, once it has proved who it is: a public client cannot (RFC 7662 section 2.1).
 pub fn decide(
     question: &TokenQuestion,
     token: Option<&VerifiedToken>,
     facts: &Facts,
+    issuer: &Issuer,
     now: Timestamp,
-) -> Result<Introspected, Refusal> {
+) -> Verdict<Introspected> {
     if question.client.is_bare() {
-        return Err(Refusal::Client { fault: ClientFault::Method, header: false });
+        return Verdict::unchanged(Err(Refusal::Client { fault: ClientFault::Method, header: false }));
     }
-    let client = question.client.authenticate(facts.client.as_ref(), now)?;
+    let client = match question.client.authenticate(facts, issuer, now) {
+        Ok(client) => client,
+        Err(refusal) => return Verdict::unchanged(Err(refusal)),
+    };
     let alive = token.filter(|token| token.alive(facts, now).is_ok());
     let own = alive.filter(|token| token.claims().client_id == client.record().id);
-    Ok(Introspected {
+    let answer = Introspected {
         active: own.is_some(),
         claims: own.map(|token| token.claims().clone()),
         token_type: own.map(|_| "Bearer"),
-    })
+    };
+    Verdict::unchanged(Ok(answer)).after(client.spent())
 }

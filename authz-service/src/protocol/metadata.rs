@@ -5,6 +5,7 @@ use shared::oauth::metadata::{AuthorizationServer, ProtectedResource};
 use shared::oauth::pkce::S256;
 use shared::oauth::register::{AuthMethod, GrantType};
 use shared::state::PublicKey;
+use shared::token::ASSERTION_ALGORITHMS;
 use shared::uri::Parts;
 
 use super::policy::{Policy, Registration};
@@ -13,7 +14,9 @@ use super::policy::{Policy, Registration};
 pub fn document(policy: &Policy) -> AuthorizationServer {
     let at = |path: &str| policy.issuer.join(path);
     let methods = words(&AuthMethod::ALL.map(AuthMethod::as_str));
-    let with_secret = words(&[AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost].map(AuthMethod::as_str));
+    let confidential: Vec<_> = AuthMethod::ALL.into_iter().filter(|method| *method != AuthMethod::None).collect();
+    let confidential = confidential.into_iter().map(|method| method.as_str().to_owned()).collect();
+    let algorithms = words(&ASSERTION_ALGORITHMS);
     AuthorizationServer {
         issuer: policy.issuer.to_string(),
         authorization_endpoint: at("/oauth/authorize"),
@@ -21,6 +24,9 @@ pub fn document(policy: &Policy) -> AuthorizationServer {
         registration_endpoint: (policy.registration != Registration::Off).then(|| at("/register")),
         revocation_endpoint: Some(at("/oauth/revoke")),
         introspection_endpoint: Some(at("/oauth/introspect")),
+        device_authorization_endpoint: Some(at("/oauth/device_authorization")),
+        pushed_authorization_request_endpoint: Some(at("/oauth/par")),
+        require_pushed_authorization_requests: policy.require_pushed,
         jwks_uri: Some(at("/oauth/jwks")),
         scopes_supported: policy.catalogue.all().iter().map(ToString::to_string).collect(),
         response_types_supported: words(&["code"]),
@@ -28,7 +34,10 @@ pub fn document(policy: &Policy) -> AuthorizationServer {
         grant_types_supported: words(&GrantType::ALL.map(GrantType::as_str)),
         token_endpoint_auth_methods_supported: methods.clone(),
         revocation_endpoint_auth_methods_supported: methods,
-        introspection_endpoint_auth_methods_supported: with_secret,
+        introspection_endpoint_auth_methods_supported: confidential,
+        token_endpoint_auth_signing_alg_values_supported: algorithms.clone(),
+        revocation_endpoint_auth_signing_alg_values_supported: algorithms.clone(),
+        introspection_endpoint_auth_signing_alg_values_supported: algorithms,
         code_challenge_methods_supported: words(&[S256]),
         authorization_response_iss_parameter_supported: true,
         client_id_metadata_document_supported: policy.cimd.on,

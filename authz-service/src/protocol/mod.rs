@@ -10,12 +10,14 @@ pub mod bounds;
 pub mod choice;
 pub mod cimd;
 pub mod client_auth;
+pub mod device;
 pub mod interact;
 pub mod introspect;
 pub mod manage;
 pub mod metadata;
 pub mod operator;
 pub mod policy;
+pub mod pushed;
 pub mod refusal;
 pub mod register;
 pub mod remembered;
@@ -44,5 +46,11 @@ impl<T, E> Verdict<T, E> {
     /// A reply that changes nothing.
     pub fn unchanged(reply: Result<T, E>) -> Self {
         Self { changes: Vec::new(), reply }
+    }
+
+    /// The same, after another change.
+    pub fn after(mut self, change: Option<Change>) -> Self {
+        self.changes.splice(0..0, change);
+        self
     }
 }

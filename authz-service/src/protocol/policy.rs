@@ -27,6 +27,22 @@ pub const REFRESH_ABSOLUTE: Seconds = Seconds(90 * DAY);
 /// How long after its exchange a refresh token may come again because the answer was lost (contract C7).
 pub const REFRESH_GRACE: Seconds = Seconds(10);
 
+/// How long a device code and its user code live. RFC 8628 section 3.2 leaves it open; its example says 30 minutes, and
+/// a person who started it is there at once.
+pub const DEVICE_LIFETIME: Seconds = Seconds(600);
+
+/// How long a device waits between two polls (RFC 8628 section 3.2).
+pub const POLL_INTERVAL: Seconds = Seconds(5);
+
+/// How much longer a device has to wait after each poll that came too early (RFC 8628 section 3.5).
+pub const POLL_STEP: Seconds = Seconds(5);
+
+/// How long a pushed authorization request waits for the browser (RFC 9126 section 2.2: 5 to 600 seconds).
+pub const PUSHED_LIFETIME: Seconds = Seconds(90);
+
+/// The longest pushed request that is kept, in bytes: what a browser could carry, and it stays in memory.
+pub const MAX_PUSHED: usize = 8 * 1024;
+
 /// How long a browser stays logged in: a working day.
 pub const SESSION_LIFETIME: Seconds = Seconds(12 * 3600);
 
@@ -141,6 +157,8 @@ pub struct Policy {
     pub max_clients: usize,
     /// Clients that name themselves by the URL of a metadata document.
     pub cimd: Cimd,
+    /// Whether authorization requests must be pushed (RFC 9126 section 5).
+    pub require_pushed: bool,
     /// Development only: nobody is asked, and this person consents to everything.
     pub auto_approve: Option<UserName>,
     /// How long things live.
@@ -196,6 +214,7 @@ impl Policy {
             registration: Registration::Open,
             max_clients: MAX_CLIENTS,
             cimd: Cimd::default(),
+            require_pushed: false,
             auto_approve: None,
             lifetimes: Lifetimes::default(),
             bounds: Bounds::default(),

@@ -41,8 +41,11 @@ pub enum Refusal {
     #[error("this client did not register the grant type {0}")]
     GrantNotRegistered(&'static str),
     /// `grant_type` names nothing that we do.
-    #[error("grant_type must be authorization_code or refresh_token")]
+    #[error("grant_type names nothing that this server does; its metadata list what it does")]
     UnsupportedGrant,
+    /// A client asks for a token for itself, and the operator has not let it.
+    #[error("{0}")]
+    NotForItself(&'static str),
 
     /// No client has this `client_id`.
     #[error("no app is registered here under this client_id; it may have to register again")]
@@ -108,6 +111,29 @@ pub enum Refusal {
     /// What a person chose for a new account cannot be used.
     #[error("{0}")]
     Account(&'static str),
+
+    /// `request_uri` names no request that waits, or another client's.
+    #[error("the request_uri is unknown, over, answered already, or another client's")]
+    RequestUri,
+    /// The request came through the browser, and the operator wants it pushed.
+    #[error("this server takes pushed authorization requests only; its metadata name the endpoint")]
+    NotPushed,
+
+    /// Nobody has decided about the device yet.
+    #[error("nobody has decided yet")]
+    Undecided,
+    /// Nobody has decided about the device yet, and it asks too often.
+    #[error("nobody has decided yet; wait five seconds longer between two polls")]
+    SlowDown,
+    /// The device code's time is over.
+    #[error("the device code has expired")]
+    ExpiredDeviceCode,
+    /// The device code has given its tokens.
+    #[error("the device code was used before")]
+    UsedDeviceCode,
+    /// What a person typed is no code that a device waits with.
+    #[error("no device waits with this code; compare it with what the device shows, or start again there")]
+    UserCode,
 
     /// No such code.
     #[error("the code is unknown")]
@@ -186,10 +212,12 @@ impl Refusal {
             | Self::PageAnswered
             | Self::NothingChosen
             | Self::SetupLink
+            | Self::UserCode
+            | Self::NotPushed
             | Self::Account(_) => ErrorCode::InvalidRequest,
             Self::Document(DocumentFault::Busy) | Self::Full => ErrorCode::TemporarilyUnavailable,
             Self::Client { .. } | Self::UnknownClient | Self::Document(_) => ErrorCode::InvalidClient,
-            Self::GrantNotRegistered(_) => ErrorCode::UnauthorizedClient,
+            Self::GrantNotRegistered(_) | Self::NotForItself(_) => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrant => ErrorCode::UnsupportedGrantType,
             Self::UnsupportedResponseType => ErrorCode::UnsupportedResponseType,
             Self::UnknownScope | Self::ScopeExceeds => ErrorCode::InvalidScope,
@@ -200,7 +228,12 @@ impl Refusal {
             Self::Denied | Self::NotLoggedIn | Self::NotAdmin | Self::WrongLogin | Self::RegistrationOff => {
                 ErrorCode::AccessDenied
             }
+            Self::RequestUri => ErrorCode::InvalidRequestUri,
+            Self::Undecided => ErrorCode::AuthorizationPending,
+            Self::SlowDown => ErrorCode::SlowDown,
+            Self::ExpiredDeviceCode => ErrorCode::ExpiredToken,
             Self::UnknownCode
+            | Self::UsedDeviceCode
             | Self::ExpiredCode
             | Self::ForeignCode
             | Self::ReplayedCode(_)

@@ -9,6 +9,7 @@ use shared::secret::Secret;
 use shared::state::{Change, Client, ClientOrigin, ClientSecret, Facts, Wanted};
 use shared::text::Text;
 use shared::time::Timestamp;
+use shared::token::ClientKeys;
 use shared::uri::{Issuer, Parts, RedirectUri};
 use uuid::Uuid;
 
@@ -145,7 +146,7 @@ fn registered(sent: &ClientMetadata, policy: &Policy, fresh: &FreshClient, now: 
 
 /// Whether a client is to have a secret.
 pub(super) fn needs_secret(client: &Client) -> bool {
-    client.auth_method != Some(AuthMethod::None)
+    client.auth_method.is_none_or(AuthMethod::has_secret)
 }
 
 /// The record of a client that says this about itself; without a secret.
@@ -162,12 +163,20 @@ pub fn client(
     if sent.software_statement.is_some() {
         return Err(Refusal::SoftwareStatement);
     }
-    let redirect_uris = redirect_uris(&sent.redirect_uris, policy)?;
-    let grant_types = grant_types(sent.grant_types.as_deref())?;
+    let grant_types = match grant_types(sent.grant_types.as_deref()) {
+        // What is wrong with a redirect URI is said first: it is what clients get wrong most.
+        Err(refusal) => return Err(redirect_uris(&sent.redirect_uris, true, policy).err().unwrap_or(refusal)),
+        Ok(grant_types) => grant_types,
+    };
+    let redirects = grant_types.contains(&GrantType::AuthorizationCode);
+    let redirect_uris = redirect_uris(&sent.redirect_uris, redirects, policy)?;
     response_types(sent.response_types.as_deref())?;
     let auth_method = auth_method(sent.token_endpoint_auth_method.as_deref())?;
     check_texts(sent, &policy.bounds)?;
     check_keys(sent)?;
+    if auth_method == Some(AuthMethod::PrivateKeyJwt) {
+        check_can_sign(sent)?;
+    }
     Ok(Client {
         id,
         name: sent.client_name.as_deref().filter(|name| !name.trim().is_empty()).map(Text::from),
@@ -187,8 +196,9 @@ pub fn client(
     })
 }
 
-fn redirect_uris(sent: &[String], policy: &Policy) -> Result<Vec<RedirectUri>, Refusal> {
-    if sent.is_empty() || sent.len() > policy.bounds.redirect_uris {
+/// A client that is sent codes needs somewhere to be sent them; a device needs nothing (RFC 7591 section 2).
+fn redirect_uris(sent: &[String], needed: bool, policy: &Policy) -> Result<Vec<RedirectUri>, Refusal> {
+    if (sent.is_empty() && needed) || sent.len() > policy.bounds.redirect_uris {
         return Err(Refusal::RedirectUris);
     }
     sent.iter()
@@ -197,23 +207,28 @@ fn redirect_uris(sent: &[String], policy: &Policy) -> Result<Vec<RedirectUri>, R
 }
 
 /// Without a word, both: RFC 7591 says `authorization_code` alone, and real clients that rely on refresh tokens
-/// forget to ask. Extension grants that we do not know are left out of the registration, which the answer shows (RFC
-/// 7591 section 3.2.1 lets a server replace what was asked for); the two that OAuth 2.1 removed are refused.
+/// forget to ask. Extension grants that we do not know, and `client_credentials`, which only the operator gives, are left
+/// out of the registration, which the answer shows (RFC 7591 section 3.2.1 lets a server replace what was asked for);
+/// the two that OAuth 2.1 removed are refused.
 fn grant_types(sent: Option<&[String]>) -> Result<Vec<GrantType>, Refusal> {
-    let Some(words) = sent.filter(|words| !words.is_empty()) else { return Ok(GrantType::ALL.to_vec()) };
+    let Some(words) = sent.filter(|words| !words.is_empty()) else {
+        return Ok(vec![GrantType::AuthorizationCode, GrantType::RefreshToken]);
+    };
     let mut known = Vec::new();
     for word in words {
-        match GrantType::from_word(word) {
+        match GrantType::from_word(word).filter(|grant_type| GrantType::SELF_REGISTERED.contains(grant_type)) {
             Some(grant_type) if !known.contains(&grant_type) => known.push(grant_type),
             Some(_) => {}
             None if word == "client_credentials" || word.starts_with("urn:") => {}
-            None => return Err(metadata("grant_types may hold authorization_code and refresh_token")),
+            None => {
+                return Err(metadata("grant_types may hold authorization_code, refresh_token and device_code's URN"));
+            }
         }
     }
-    if known.contains(&GrantType::AuthorizationCode) {
+    if known.iter().any(|grant_type| *grant_type != GrantType::RefreshToken) {
         Ok(known)
     } else {
-        Err(metadata("grant_types must hold authorization_code"))
+        Err(metadata("grant_types must hold authorization_code, or urn:ietf:params:oauth:grant-type:device_code"))
     }
 }
 
@@ -229,7 +244,9 @@ fn response_types(sent: Option<&[String]>) -> Result<(), Refusal> {
 pub(super) fn auth_method(sent: Option<&str>) -> Result<Option<AuthMethod>, Refusal> {
     let method = sent.map(|word| {
         AuthMethod::from_word(word).ok_or_else(|| {
-            metadata("token_endpoint_auth_method must be none, client_secret_basic or client_secret_post")
+            metadata(
+                "token_endpoint_auth_method must be none, client_secret_basic, client_secret_post or private_key_jwt",
+            )
         })
     });
     method.transpose()
@@ -290,7 +307,16 @@ fn check_keys(sent: &ClientMetadata) -> Result<(), Refusal> {
     if keys.iter().all(public) { Ok(()) } else { Err(metadata("jwks must hold public keys only")) }
 }
 
-/// What we keep for the echo and do not use.
+/// A client that signs needs a key that can verify it. Keys behind a `jwks_uri` would have to be fetched.
+fn check_can_sign(sent: &ClientMetadata) -> Result<(), Refusal> {
+    match &sent.jwks {
+        Some(jwks) if !ClientKeys::read(jwks).is_empty() => Ok(()),
+        Some(_) => Err(metadata("private_key_jwt needs a key for ES256, EdDSA, RS256 or PS256 in jwks")),
+        None => Err(metadata("private_key_jwt needs the public keys by value, in jwks")),
+    }
+}
+
+/// What we keep for the echo; of it only `jwks` is used.
 fn other(sent: &ClientMetadata) -> Map<String, Value> {
     let text = |value: &Option<String>| value.clone().map(Value::String);
     [
@@ -329,11 +355,13 @@ pub fn stored(client: &Client) -> ClientMetadata {
     // What stands in `other` was read as these members, so it can be read as these members again.
     let other: ClientMetadata = serde_json::from_value(Value::Object(client.other.clone())).unwrap_or_default();
     let method = client.auth_method.unwrap_or(AuthMethod::ClientSecretBasic);
+    let redirects = client.grant_types.contains(&GrantType::AuthorizationCode);
+    let response_types = redirects.then(|| "code".to_owned()).into_iter().collect();
     ClientMetadata {
         redirect_uris: client.redirect_uris.iter().map(|uri| uri.as_str().to_owned()).collect(),
         token_endpoint_auth_method: Some(method.as_str().to_owned()),
         grant_types: Some(client.grant_types.iter().map(|grant| grant.as_str().to_owned()).collect()),
-        response_types: Some(vec!["code".to_owned()]),
+        response_types: Some(response_types),
         client_name: client.name.as_deref().map(str::to_owned),
         client_uri: client.client_uri.as_deref().map(str::to_owned),
         scope: Some(client.scope.to_string()).filter(|scope| !scope.is_empty()),
@@ -480,8 +508,14 @@ mod tests {
     fn a_client_that_names_no_grant_types_gets_both_and_extensions_are_left_out() {
         let both = vec![GrantType::AuthorizationCode, GrantType::RefreshToken];
         assert_eq!(register(&with("grant_types", json!(null))).unwrap().grant_types, both);
-        let device = json!(["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"]);
-        assert_eq!(register(&with("grant_types", device)).unwrap().grant_types, both);
+        let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+        let more = json!(["authorization_code", "refresh_token", "client_credentials", exchange]);
+        assert_eq!(register(&with("grant_types", more)).unwrap().grant_types, both);
+        let device = with("grant_types", json!([GrantType::DeviceCode.as_str()]));
+        assert_eq!(register(&device).unwrap().grant_types, [GrantType::DeviceCode]);
+        for alone in ["refresh_token", "client_credentials", exchange] {
+            assert!(register(&with("grant_types", json!([alone]))).is_err(), "{alone}");
+        }
         let code = register(&with("grant_types", json!(["authorization_code"]))).unwrap();
         assert_eq!(code.grant_types, [GrantType::AuthorizationCode]);
     }

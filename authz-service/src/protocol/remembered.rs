@@ -39,7 +39,7 @@ pub fn note(chosen: &mut Chosen, asked: &Asked) {
 /// What an earlier consent of the same person covers: the same as was chosen then, for no more than is asked now.
 pub fn find(asked: &Asked, facts: &Facts, session: &Session) -> Option<Chosen> {
     let covers = |grant: &&Grant| {
-        grant.user == session.user
+        grant.user.as_ref() == Some(&session.user)
             && grant.client == asked.client.id
             && grant.resource == asked.resource
             && asked.scopes.within(&grant.scopes)
@@ -139,7 +139,7 @@ mod tests {
         check(true, &[("scope", "mcp:tools:read offline_access")], |_| {}, true);
         check(true, &[("resource", "urn:mcp:stdio:other")], |_| {}, true);
         check(true, &[], |facts| facts.consents.clear(), true);
-        check(true, &[], |facts| facts.consents[0].user = "bob".parse().unwrap(), true);
+        check(true, &[], |facts| facts.consents[0].user = Some("bob".parse().unwrap()), true);
         check(true, &[], |facts| facts.consents[0].terms = None, true);
     }
 

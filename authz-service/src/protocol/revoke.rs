@@ -5,6 +5,7 @@ use shared::oauth::jwt::AccessClaims;
 use shared::secret::Secret;
 use shared::state::{Change, Facts, GrantStage, RevocationCause, Wanted};
 use shared::time::Timestamp;
+use shared::uri::Issuer;
 
 use super::Verdict;
 use super::client_auth::Presented;
@@ -38,13 +39,13 @@ impl TokenQuestion {
     /// The records to decide on: `claims` when the token is an access token whose signature and claims are good.
     pub fn wants(&self, claims: Option<&AccessClaims>) -> Wanted {
         let refresh = (claims.is_none() && self.token.expose().len() <= MAX_TOKEN).then(|| self.token.hash());
-        Wanted { client: self.client.client(), access: claims.map(|claims| claims.jti), refresh, ..Wanted::default() }
+        Wanted { access: claims.map(|claims| claims.jti), refresh, ..self.client.wants() }
     }
 }
 
 /// Decides what a revocation changes. The answer is the same whether the token was known or not (RFC 7009 2.2).
-pub fn decide(question: &TokenQuestion, facts: &Facts, now: Timestamp) -> Verdict<()> {
-    let client = match question.client.authenticate(facts.client.as_ref(), now) {
+pub fn decide(question: &TokenQuestion, facts: &Facts, issuer: &Issuer, now: Timestamp) -> Verdict<()> {
+    let client = match question.client.authenticate(facts, issuer, now) {
         Ok(client) => client,
         Err(refusal) => return Verdict::unchanged(Err(refusal)),
     };
@@ -56,7 +57,7 @@ pub fn decide(question: &TokenQuestion, facts: &Facts, now: Timestamp) -> Verdic
         }
         _ => Vec::new(),
     };
-    Verdict { changes, reply: Ok(()) }
+    Verdict { changes, reply: Ok(()) }.after(client.spent())
 }
 
 #[cfg(test)]
@@ -64,7 +65,7 @@ mod tests {
     use shared::state::Access;
 
     use super::*;
-    use crate::protocol::sample::{NOW, client, fresh_tokens, grant, with_family};
+    use crate::protocol::sample::{NOW, client, fresh_tokens, grant, policy, with_family};
 
     fn question(id: &str) -> TokenQuestion {
         let pairs = [("client_id", id), ("token", "t")];
@@ -81,9 +82,9 @@ mod tests {
     #[test]
     fn rev_01_02_an_access_token_goes_alone_and_a_refresh_token_takes_the_grant() {
         let own = question(client().id.as_str());
-        let verdict = decide(&own, &with_access(), NOW);
+        let verdict = decide(&own, &with_access(), &policy().issuer, NOW);
         assert!(matches!(verdict.changes[..], [Change::AccessRevoked(_)]));
-        let verdict = decide(&own, &with_family("t"), NOW);
+        let verdict = decide(&own, &with_family("t"), &policy().issuer, NOW);
         assert!(matches!(verdict.changes[..], [Change::GrantRevoked { cause: RevocationCause::Client, .. }]));
     }
 
@@ -97,7 +98,7 @@ mod tests {
         let mut dead = with_family("t");
         dead.grant.as_mut().unwrap().stage = GrantStage::Revoked;
         for facts in [unknown, foreign, dead] {
-            let verdict = decide(&own, &facts, NOW);
+            let verdict = decide(&own, &facts, &policy().issuer, NOW);
             assert!(verdict.reply.is_ok() && verdict.changes.is_empty());
         }
     }
@@ -108,6 +109,6 @@ mod tests {
         assert_eq!(TokenQuestion::parse(None, body).unwrap_err(), Refusal::Missing("token"));
         let mut facts = with_family("t");
         facts.client = None;
-        assert!(decide(&question("c_1"), &facts, NOW).reply.is_err());
+        assert!(decide(&question("c_1"), &facts, &policy().issuer, NOW).reply.is_err());
     }
 }

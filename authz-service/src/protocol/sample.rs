@@ -5,14 +5,16 @@ use shared::oauth::pkce::Challenge;
 use shared::oauth::register::{AuthMethod, GrantType};
 use shared::secret::Secret;
 use shared::state::{
-    Client, ClientOrigin, Code, CodeStage, Facts, Family, FamilyStage, Grant, GrantStage, Session, User, UserStage,
+    Client, ClientOrigin, Code, CodeStage, Device, DeviceStage, Facts, Family, FamilyStage, Grant, GrantStage, Session,
+    User, UserStage,
 };
 use shared::time::{Seconds, Timestamp};
 use shared::uri::RedirectUri;
 use uuid::Uuid;
 
 use super::authorize::FreshCode;
-use super::policy::{CODE_LIFETIME, DEFAULT_RESOURCE, Policy, REFRESH_ABSOLUTE};
+use super::device::FreshDevice;
+use super::policy::{CODE_LIFETIME, DEFAULT_RESOURCE, DEVICE_LIFETIME, Policy, REFRESH_ABSOLUTE};
 use super::token::FreshTokens;
 
 /// The second in which everything happens.
@@ -32,7 +34,7 @@ pub fn client() -> Client {
         name: Some("Test".into()),
         redirect_uris: vec![RedirectUri::register("http://127.0.0.1/cb", &[]).unwrap()].into(),
         auth_method: Some(AuthMethod::None),
-        grant_types: GrantType::ALL.to_vec().into(),
+        grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken].into(),
         secret: None,
         previous_secret: None,
         registration: None,
@@ -70,13 +72,40 @@ pub fn fresh_code() -> FreshCode {
 }
 
 pub fn fresh_tokens() -> FreshTokens {
-    FreshTokens { token: TokenId(Uuid::from_u128(3)), refresh: Secret::new("next-refresh".into()) }
+    FreshTokens {
+        token: TokenId(Uuid::from_u128(3)),
+        grant: GrantId(Uuid::from_u128(4)),
+        refresh: Secret::new("next-refresh".into()),
+    }
+}
+
+pub fn fresh_device() -> FreshDevice {
+    let user_code = Secret::new("the-user-code".into()).hash();
+    FreshDevice { code: Secret::new("the-device-code".into()), user_code, grant: grant().id }
+}
+
+/// Lets the client use these grant types.
+pub fn may(facts: &mut Facts, grant_types: &[GrantType]) {
+    facts.client.as_mut().unwrap().grant_types = grant_types.to_vec().into();
+}
+
+/// A device that waits for a person.
+pub fn device() -> Device {
+    Device {
+        hash: fresh_device().code.hash(),
+        user_code: fresh_device().user_code,
+        client: client().id,
+        scopes: grant().scopes,
+        resource: grant().resource,
+        expires: NOW + DEVICE_LIFETIME,
+        stage: DeviceStage::Waiting,
+    }
 }
 
 pub fn grant() -> Grant {
     Grant {
         id: GrantId(Uuid::from_u128(2)),
-        user: user().name,
+        user: Some(user().name),
         client: client().id,
         resource: DEFAULT_RESOURCE.parse().unwrap(),
         scopes: "mcp:tools:execute mcp:tools:read".parse().unwrap(),

@@ -154,6 +154,18 @@ pub struct RateArgs {
     /// Failed authentications of one client.
     #[arg(long, value_name = "N", default_value = "60")]
     pub rate_failed_clients: NonZeroU32,
+    /// Codes for devices.
+    #[arg(long, value_name = "N", default_value = "60")]
+    pub rate_devices: NonZeroU32,
+    /// Pushed authorization requests.
+    #[arg(long, value_name = "N", default_value = "240")]
+    pub rate_pushed: NonZeroU32,
+    /// Wrong device codes typed by one person.
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub rate_wrong_codes: NonZeroU32,
+    /// Wrong device codes typed by whatever people.
+    #[arg(long, value_name = "N", default_value = "30")]
+    pub rate_wrong_codes_in_all: NonZeroU32,
 }
 
 impl From<&RateArgs> for Rates {
@@ -163,6 +175,10 @@ impl From<&RateArgs> for Rates {
             failed_logins: args.rate_failed_logins,
             failed_logins_in_all: args.rate_failed_logins_in_all,
             failed_clients: args.rate_failed_clients,
+            devices: args.rate_devices,
+            pushed: args.rate_pushed,
+            wrong_codes: args.rate_wrong_codes,
+            wrong_codes_in_all: args.rate_wrong_codes_in_all,
         }
     }
 }

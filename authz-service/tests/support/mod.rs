@@ -43,6 +43,8 @@ pub struct Options {
     pub resources: Vec<&'static str>,
     /// The issuer's name; else the listener's.
     pub issuer: Option<&'static str>,
+    /// Pushed requests only.
+    pub require_pushed: bool,
     /// Without ada's account.
     pub empty: bool,
     /// Any other choice of the operator's.
@@ -76,6 +78,7 @@ impl Service {
         if let Some(choose) = options.policy {
             choose(&mut policy);
         }
+        policy.require_pushed = options.require_pushed;
         let hosts = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec();
         let keys = KeySet::generate(START).unwrap();
         let app = App::new(
@@ -124,6 +127,10 @@ impl Service {
         self.connect().send("POST", target, &headers, body.to_string().as_bytes())
     }
 
+    pub fn clock_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     pub fn advance(&self, seconds: u64) {
         self.clock.set(self.clock.now() + Seconds(seconds));
     }
@@ -147,6 +154,17 @@ impl Service {
         let mut text = String::new();
         self.store
             .read(&mut |state| text = format!("{:?} {:?} {:?}", state.users(), state.clients(), state.grants()))
+            .unwrap();
+        text
+    }
+
+    /// Every record as the store writes it, as text to search for secrets.
+    pub fn dump_all(&self) -> String {
+        let mut text = String::new();
+        self.store
+            .read(&mut |state| {
+                text = state.records().filter_map(|record| serde_json::to_string(&record).ok()).collect();
+            })
             .unwrap();
         text
     }

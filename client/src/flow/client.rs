@@ -45,7 +45,8 @@ impl Client {
                 parameters.extend([("client_id", self.id.as_str()), ("client_secret", secret)]);
                 None
             }
-            AuthMethod::None => {
+            // We have no key to sign with; registration never asks for it.
+            AuthMethod::None | AuthMethod::PrivateKeyJwt => {
                 parameters.push(("client_id", self.id.as_str()));
                 None
             }

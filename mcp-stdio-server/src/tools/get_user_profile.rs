@@ -42,7 +42,11 @@ impl Tool for GetUserProfile {
 
 fn describe(caller: &Caller) -> Value {
     let subject = &caller.claims().sub;
-    let roles: &[&str] = if caller.user().is_some_and(|user| user.admin) { &["admin", "user"] } else { &["user"] };
+    let roles: &[&str] = match caller.user() {
+        Some(user) if user.admin => &["admin", "user"],
+        Some(_) => &["user"],
+        None => &["client"],
+    };
     json!({
         "user_id": subject,
         "username": subject,

@@ -20,7 +20,7 @@ impl Tool for Whoami {
                 .into(),
             input: arguments::schema(&[]),
             output: output(json!({
-                "subject": { "type": "string", "description": "The person who consented." },
+                "subject": { "type": "string", "description": "The person who consented, or the client that acts for itself." },
                 "client_id": { "type": "string" },
                 "client_name": {
                     "type": ["string", "null"],

@@ -123,7 +123,7 @@ impl Fixture {
         let challenge = Challenge::from_request(Some(&"A".repeat(43)), Some(S256)).unwrap();
         let grant = Grant {
             id: claims.grant,
-            user: "ada".parse().unwrap(),
+            user: Some("ada".parse().unwrap()),
             client: self.client.clone(),
             resource: resource(&claims.aud),
             scopes: claims.scope.clone(),

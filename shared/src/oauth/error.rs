@@ -24,6 +24,8 @@ pub enum ErrorCode {
     AccessDenied,
     /// RFC 8707 section 2.
     InvalidTarget,
+    /// RFC 9101 section 7, RFC 9126 section 4: the pushed request is unknown, over, or another client's.
+    InvalidRequestUri,
     /// RFC 7591 section 3.2.2.
     InvalidRedirectUri,
     /// RFC 7591 section 3.2.2.
@@ -34,6 +36,12 @@ pub enum ErrorCode {
     InvalidToken,
     /// RFC 6750 section 3.1.
     InsufficientScope,
+    /// RFC 8628 section 3.5: nobody has decided yet.
+    AuthorizationPending,
+    /// RFC 8628 section 3.5: nobody has decided yet, and the device asks too often.
+    SlowDown,
+    /// RFC 8628 section 3.5: the device code's time is over.
+    ExpiredToken,
     /// OpenID Connect Core section 3.1.2.6: `prompt=none`, and nobody is logged in.
     LoginRequired,
     /// OpenID Connect Core section 3.1.2.6: `prompt=none`, and consent is always asked.
@@ -57,11 +65,15 @@ impl ErrorCode {
             Self::InvalidScope => "invalid_scope",
             Self::AccessDenied => "access_denied",
             Self::InvalidTarget => "invalid_target",
+            Self::InvalidRequestUri => "invalid_request_uri",
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidClientMetadata => "invalid_client_metadata",
             Self::InvalidSoftwareStatement => "invalid_software_statement",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::ExpiredToken => "expired_token",
             Self::LoginRequired => "login_required",
             Self::ConsentRequired => "consent_required",
             Self::ServerError => "server_error",

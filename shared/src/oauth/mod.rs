@@ -3,6 +3,7 @@
 pub mod authorize;
 pub mod challenge;
 pub mod cimd;
+pub mod device;
 pub mod error;
 pub mod form;
 pub mod json;

@@ -16,11 +16,18 @@ pub enum AuthMethod {
     ClientSecretBasic,
     /// In the body (RFC 6749 section 2.3.1).
     ClientSecretPost,
+    /// By a signature (RFC 7523 section 2.2).
+    PrivateKeyJwt,
 }
 
 impl AuthMethod {
     /// Every method that this server takes, in the order of its metadata.
-    pub const ALL: [Self; 3] = [Self::None, Self::ClientSecretBasic, Self::ClientSecretPost];
+    pub const ALL: [Self; 4] = [Self::None, Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt];
+
+    /// Whether a client of this method has a secret.
+    pub const fn has_secret(self) -> bool {
+        matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
+    }
 
     /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -28,6 +35,7 @@ impl AuthMethod {
             Self::None => "none",
             Self::ClientSecretBasic => "client_secret_basic",
             Self::ClientSecretPost => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
         }
     }
 
@@ -45,17 +53,27 @@ pub enum GrantType {
     AuthorizationCode,
     /// RFC 6749 section 6.
     RefreshToken,
+    /// RFC 6749 section 4.4: the client acts for itself.
+    ClientCredentials,
+    /// RFC 8628 section 3.4.
+    DeviceCode,
 }
 
 impl GrantType {
-    /// Every grant type that this server takes; metadata and registration follow from it.
-    pub const ALL: [Self; 2] = [Self::AuthorizationCode, Self::RefreshToken];
+    /// Every grant type that this server takes; its metadata follow from it.
+    pub const ALL: [Self; 4] = [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials, Self::DeviceCode];
+
+    /// What a client may register by itself: everything in which a person decides. To act for itself it needs the
+    /// operator.
+    pub const SELF_REGISTERED: [Self; 3] = [Self::AuthorizationCode, Self::RefreshToken, Self::DeviceCode];
 
     /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AuthorizationCode => "authorization_code",
             Self::RefreshToken => "refresh_token",
+            Self::ClientCredentials => "client_credentials",
+            Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
         }
     }
 

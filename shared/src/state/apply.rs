@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::change::{Change, Expired};
-use super::entries::{ClientEntry, Entries, GrantEntry, Grants, RefreshEntry};
+use super::entries::{ClientEntry, Entries, GrantEntry, Grants, RefreshEntry, UsedAssertion, UserCodeEntry};
 use super::record::{
-    Access, Client, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, InitialToken, PublicKey, Rotated, Session,
-    SetupLink, User, UserStage,
+    Access, Client, Code, CodeStage, Device, DeviceStage, Family, FamilyStage, Grant, GrantStage, InitialToken, PublicKey,
+    Pushed, Rotated, Session, SetupLink, User, UserStage,
 };
 use super::table::Table;
 use super::tools::Announcement;
@@ -43,6 +43,11 @@ pub struct State {
     pub(super) setup: HashMap<(), SetupLink>,
     pub(super) issuers: HashMap<Issuer, Timestamp>,
     pub(super) initial: Table<InitialToken>,
+    pub(super) devices: Table<Device>,
+    pub(super) pushed: Table<Pushed>,
+    pub(super) assertions: Table<UsedAssertion>,
+    /// Derived: which device shows a user code.
+    pub(super) user_codes: Table<UserCodeEntry>,
     pub(super) announcements: HashMap<Resource, Announcement>,
     /// Derived: which family a refresh token belongs to, the current one and the spent ones.
     pub(super) refresh: Table<RefreshEntry>,
@@ -65,6 +70,10 @@ pub(super) enum Replaced {
     Setup((), Option<SetupLink>),
     Issuer(Issuer, Option<Timestamp>),
     Initial(TokenHash, Option<InitialToken>),
+    Assertion(TokenHash, Option<UsedAssertion>),
+    Device(TokenHash, Option<Device>),
+    Pushed(TokenHash, Option<Pushed>),
+    UserCode(TokenHash, Option<UserCodeEntry>),
     Announcement(Resource, Option<Announcement>),
     Refresh(TokenHash, Option<RefreshEntry>),
 }
@@ -120,6 +129,10 @@ impl State {
             Replaced::Setup(key, value) => self.setup.exchange(key, value),
             Replaced::Issuer(key, value) => self.issuers.exchange(key, value),
             Replaced::Refresh(key, value) => self.refresh.exchange(key, value),
+            Replaced::Assertion(key, value) => self.assertions.exchange(key, value),
+            Replaced::Device(key, value) => self.devices.exchange(key, value),
+            Replaced::Pushed(key, value) => self.pushed.exchange(key, value),
+            Replaced::UserCode(key, value) => self.user_codes.exchange(key, value),
             Replaced::Initial(key, value) => self.initial.exchange(key, value),
             Replaced::Announcement(key, value) => self.announcements.exchange(key, value),
         }
@@ -152,6 +165,27 @@ impl State {
             Change::ClientRemoved(id) => self.remove_client(&id, undo),
             Change::Approved { grant, code, session } => self.approve(grant, code, session, undo),
             Change::Denied { .. } | Change::StoreRepaired { .. } => Ok(()),
+            Change::AssertionUsed { name, expires } => {
+                vacant(&self.assertions, &name, "the use of the client assertion")?;
+                set(&mut self.assertions, name, Some(UsedAssertion { name, expires }), undo, Replaced::Assertion);
+                Ok(())
+            }
+            Change::RequestPushed(pushed) => {
+                vacant(&self.pushed, &pushed.hash, "the pushed request")?;
+                set(&mut self.pushed, pushed.hash, Some(pushed), undo, Replaced::Pushed);
+                Ok(())
+            }
+            Change::PushedOpened { hash, until } => self.open_pushed(hash, until, undo),
+            Change::PushedSpent(hash) => {
+                known(&self.pushed, &hash, "the pushed request")?;
+                self.forget_pushed(hash, undo);
+                Ok(())
+            }
+            Change::DeviceAsked(device) => self.ask_for_device(device, undo),
+            Change::DeviceApproved { device, grant } => self.approve_device(device, grant, undo),
+            Change::DeviceDenied { device, .. } => self.decide_device(device, DeviceStage::Denied, undo),
+            Change::DeviceRedeemed { device, access, family } => self.redeem_device(device, access, family, undo),
+            Change::ClientGranted { grant, access } => self.grant_to_client(grant, access, undo),
             Change::CodeRedeemed { code, access, family } => self.redeem(&code, access, family, undo),
             Change::RefreshRotated { grant, presented, successor, access } => {
                 // The second of the decision, which the grace is counted from: that of the commit never goes back, and
@@ -298,22 +332,51 @@ impl State {
         session: Option<TokenHash>,
         undo: &mut Undo,
     ) -> Result<(), Conflict> {
-        vacant(&self.grants, &grant.id, "the grant")?;
         vacant(&self.codes, &code.hash, "the code")?;
-        let mut client = known(&self.clients, &grant.client, "the client")?.client().clone();
-        if known(&self.users, &grant.user, "the account")?.stage != UserStage::Enabled {
-            return Err(Conflict::Stage("the account"));
-        }
+        let id = grant.id;
+        self.consent(grant, undo)?;
         if let Some(hash) = session {
             let mut session = known(&self.sessions, &hash, "the session")?.clone();
-            session.grants.push(grant.id);
+            session.grants.push(id);
             set(&mut self.sessions, hash, Some(session), undo, Replaced::Session);
+        }
+        self.add_code(code, undo);
+        Ok(())
+    }
+
+    /// A person's yes, whatever it was asked by.
+    pub(super) fn consent(&mut self, grant: Grant, undo: &mut Undo) -> Result<(), Conflict> {
+        vacant(&self.grants, &grant.id, "the grant")?;
+        let mut client = known(&self.clients, &grant.client, "the client")?.client().clone();
+        let user = grant.user.as_ref().ok_or(Conflict::Missing("the account"))?;
+        if known(&self.users, user, "the account")?.stage != UserStage::Enabled {
+            return Err(Conflict::Stage("the account"));
         }
         client.approved_at = Some(grant.created);
         self.put_client(client, undo);
         self.add_grant(grant, undo);
-        self.add_code(code, undo);
         Ok(())
+    }
+
+    fn open_pushed(&mut self, hash: TokenHash, until: Timestamp, undo: &mut Undo) -> Result<(), Conflict> {
+        let pushed = known(&self.pushed, &hash, "the pushed request")?;
+        if pushed.opened {
+            return Err(Conflict::Stage("the pushed request"));
+        }
+        let opened = Pushed { opened: true, expires: until, ..pushed.clone() };
+        set(&mut self.pushed, hash, Some(opened), undo, Replaced::Pushed);
+        Ok(())
+    }
+
+    /// What a client may have for itself ends with the client, and hangs from no person.
+    fn grant_to_client(&mut self, grant: Grant, access: Access, undo: &mut Undo) -> Result<(), Conflict> {
+        vacant(&self.grants, &grant.id, "the grant")?;
+        known(&self.clients, &grant.client, "the client")?;
+        if grant.user.is_some() || grant.stage != GrantStage::Live {
+            return Err(Conflict::Stage("the grant"));
+        }
+        self.add_grant(grant, undo);
+        self.issue(access, undo)
     }
 
     fn redeem(
@@ -324,16 +387,28 @@ impl State {
         undo: &mut Undo,
     ) -> Result<(), Conflict> {
         let mut code = known(&self.codes, hash, "the code")?.clone();
-        let mut entry = known(&self.grants, &code.grant, "the grant")?.clone();
         if code.stage != CodeStage::Issued {
             return Err(Conflict::Stage("the code"));
         }
+        code.stage = CodeStage::Redeemed;
+        let grant = code.grant;
+        set(&mut self.codes, *hash, Some(code), undo, Replaced::Code);
+        self.first_tokens(grant, access, family, undo)
+    }
+
+    /// The tokens that make a consent live.
+    pub(super) fn first_tokens(
+        &mut self,
+        grant: GrantId,
+        access: Access,
+        family: Option<Family>,
+        undo: &mut Undo,
+    ) -> Result<(), Conflict> {
+        let mut entry = known(&self.grants, &grant, "the grant")?.clone();
         if entry.grant.stage != GrantStage::Consented {
             return Err(Conflict::Stage("the grant"));
         }
-        code.stage = CodeStage::Redeemed;
         entry.grant.stage = GrantStage::Live;
-        set(&mut self.codes, *hash, Some(code), undo, Replaced::Code);
         if let Some(family) = family {
             vacant(&self.refresh, &family.current, "the refresh token")?;
             if family.grant != entry.grant.id {
@@ -455,7 +530,7 @@ impl State {
         }
     }
 
-    fn hold_grant(&mut self, id: GrantId, more: i32, undo: &mut Undo) {
+    pub(super) fn hold_grant(&mut self, id: GrantId, more: i32, undo: &mut Undo) {
         if let Some(mut entry) = self.grants.get(&id).cloned() {
             entry.holders = entry.holders.saturating_add_signed(more);
             set(&mut self.grants, id, Some(entry), undo, Replaced::Grant);
@@ -478,6 +553,14 @@ impl State {
             self.hold_grant(grant, -1, undo);
             set(&mut self.access, id, None, undo, Replaced::Access);
         }
+    }
+
+    pub(super) fn forget_pushed(&mut self, hash: TokenHash, undo: &mut Undo) {
+        set(&mut self.pushed, hash, None, undo, Replaced::Pushed);
+    }
+
+    pub(super) fn forget_assertion(&mut self, name: TokenHash, undo: &mut Undo) {
+        set(&mut self.assertions, name, None, undo, Replaced::Assertion);
     }
 
     pub(super) fn forget_key(&mut self, id: KeyId, undo: &mut Undo) {

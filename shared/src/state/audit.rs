@@ -47,8 +47,7 @@ impl Event {
     }
 
     fn of(self, grant: &Grant) -> Self {
-        let named = Self { grant: Some(grant.id), ..self };
-        named.user(&grant.user).client(&grant.client)
+        Self { grant: Some(grant.id), user: grant.user.clone(), ..self }.client(&grant.client)
     }
 }
 
@@ -90,6 +89,24 @@ impl State {
             Change::Approved { grant, .. } => {
                 Event::new("approved").of(grant).detail(may(grant.resource.as_str(), &grant.scopes))
             }
+            Change::AssertionUsed { .. } => Event::new("client-assertion-used"),
+            Change::RequestPushed(pushed) => Event::new("request-pushed").client(&pushed.client),
+            Change::PushedOpened { hash, .. } => self.pushed_event("pushed-request-opened", hash),
+            Change::PushedSpent(hash) => self.pushed_event("pushed-request-answered", hash),
+            Change::DeviceAsked(device) => {
+                Event::new("device-asked").client(&device.client).detail(may(device.resource.as_str(), &device.scopes))
+            }
+            Change::DeviceApproved { grant, .. } => {
+                Event::new("device-approved").of(grant).detail(may(grant.resource.as_str(), &grant.scopes))
+            }
+            Change::DeviceDenied { device, user } => {
+                let event = Event::new("device-denied").user(user);
+                Event { client: self.devices.get(device).map(|device| device.client.clone()), ..event }
+            }
+            Change::DeviceRedeemed { access, .. } => self.token("device-code-redeemed", access),
+            Change::ClientGranted { grant, .. } => {
+                Event::new("granted-to-client").of(grant).detail(may(grant.resource.as_str(), &grant.scopes))
+            }
             Change::Denied { user, client } => Event::new("denied").user(user).client(client),
             Change::CodeRedeemed { access, .. } => self.token("code-redeemed", access),
             Change::RefreshRotated { access, .. } => self.token("token-refreshed", access),
@@ -121,6 +138,10 @@ impl State {
             },
             Change::Swept { .. } => Event::new("swept"),
         }
+    }
+
+    fn pushed_event(&self, what: &'static str, hash: &TokenHash) -> Event {
+        Event { client: self.pushed.get(hash).map(|pushed| pushed.client.clone()), ..Event::new(what) }
     }
 
     fn signed_out(&self, hash: &TokenHash) -> Event {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::{
-    Access, Client, Code, Family, Grant, InitialToken, PublicKey, Session, SetupLink, User, UserStage,
+    Access, Client, Code, Device, Family, Grant, InitialToken, PublicKey, Pushed, Session, SetupLink, User, UserStage,
 };
 use super::tools::Tool;
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
@@ -80,12 +80,63 @@ pub enum Change {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<TokenHash>,
     },
+    /// A client pushed an authorization request (RFC 9126).
+    RequestPushed(Pushed),
+    /// A browser came with a pushed request, which is kept until its page has expired.
+    PushedOpened {
+        /// The hash of its name.
+        hash: TokenHash,
+        /// Until when it is kept.
+        until: Timestamp,
+    },
+    /// A pushed request was answered: it is good once.
+    PushedSpent(TokenHash),
+    /// A device asked for a code, and waits for a person (RFC 8628).
+    DeviceAsked(Device),
+    /// A person said yes to a device.
+    DeviceApproved {
+        /// The device code's hash.
+        device: TokenHash,
+        /// The consent.
+        grant: Grant,
+    },
+    /// A person said no to a device.
+    DeviceDenied {
+        /// The device code's hash.
+        device: TokenHash,
+        /// Who.
+        user: UserName,
+    },
+    /// A device code became tokens.
+    DeviceRedeemed {
+        /// The device code's hash.
+        device: TokenHash,
+        /// The access token.
+        access: Access,
+        /// The refresh token's family, when the client gets one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        family: Option<Family>,
+    },
     /// A person said no. Nothing is stored; the line is for the audit trail.
     Denied {
         /// Who.
         user: UserName,
         /// To whom.
         client: ClientId,
+    },
+    /// A client proved who it is by a signed assertion, which is good once (RFC 7523 section 3, `jti`).
+    AssertionUsed {
+        /// Its name: SHA-256 over the client and `jti`.
+        name: TokenHash,
+        /// When it ends anyway, and need not be remembered any longer.
+        expires: Timestamp,
+    },
+    /// A client that the operator trusts got a token for itself (RFC 6749 section 4.4).
+    ClientGranted {
+        /// The grant, which nobody had to consent to.
+        grant: Grant,
+        /// The access token.
+        access: Access,
     },
     /// A code became tokens.
     CodeRedeemed {

@@ -6,8 +6,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::record::{
-    Access, Client, ClientOrigin, Code, Family, FamilyStage, Grant, GrantStage, InitialToken, PublicKey, Session, User,
-    UserStage,
+    Access, Client, ClientOrigin, Code, Device, Family, FamilyStage, Grant, GrantStage, InitialToken, PublicKey,
+    Pushed, Session, User, UserStage,
 };
 use super::table::{Keyed, NEVER, Table, Values};
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
@@ -99,7 +99,7 @@ impl Keyed for ClientEntry {
     }
 }
 
-/// A grant, its refresh tokens, and how many codes and access tokens hang from it.
+/// A grant, its refresh tokens, and how many codes, devices and access tokens hang from it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct GrantEntry {
     pub(super) grant: Grant,
@@ -238,6 +238,65 @@ impl Keyed for PublicKey {
     }
 }
 
+/// A client assertion that was used.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct UsedAssertion {
+    pub(super) name: TokenHash,
+    pub(super) expires: Timestamp,
+}
+
+impl Keyed for UsedAssertion {
+    type Key = TokenHash;
+
+    fn key(&self) -> &TokenHash {
+        &self.name
+    }
+
+    fn due(&self) -> Timestamp {
+        self.expires
+    }
+}
+
+/// Which device shows a user code.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct UserCodeEntry {
+    pub(super) code: TokenHash,
+    pub(super) device: TokenHash,
+}
+
+impl Keyed for UserCodeEntry {
+    type Key = TokenHash;
+
+    fn key(&self) -> &TokenHash {
+        &self.code
+    }
+}
+
+impl Keyed for Device {
+    type Key = TokenHash;
+
+    fn key(&self) -> &TokenHash {
+        &self.hash
+    }
+
+    /// Some time after its code, so that a device that comes late is told so.
+    fn due(&self) -> Timestamp {
+        self.expires + Self::REMEMBERED
+    }
+}
+
+impl Keyed for Pushed {
+    type Key = TokenHash;
+
+    fn key(&self) -> &TokenHash {
+        &self.hash
+    }
+
+    fn due(&self) -> Timestamp {
+        self.expires
+    }
+}
+
 /// The grants, and whose they are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Grants {
@@ -281,7 +340,7 @@ impl Grants {
 
     /// The grants of a person.
     pub(super) fn of_user(&self, user: &UserName) -> Vec<GrantId> {
-        self.of(&Owner::User(user), |grant| grant.user == *user)
+        self.of(&Owner::User(user), |grant| grant.user.as_ref() == Some(user))
     }
 
     /// The grants for a client.
@@ -296,9 +355,10 @@ impl Grants {
         found.filter(|id| self.table.get(id).is_some_and(|entry| is_meant(&entry.grant))).collect()
     }
 
-    fn owners_of(&self, grant: &Grant) -> [(u64, GrantId); 2] {
-        let owners = [Owner::User(&grant.user), Owner::Client(&grant.client)];
-        owners.map(|owner| (self.hasher.hash_one(owner), grant.id))
+    fn owners_of(&self, grant: &Grant) -> impl Iterator<Item = (u64, GrantId)> + use<> {
+        let hash = |owner: Owner<'_>| (self.hasher.hash_one(owner), grant.id);
+        let user = grant.user.as_ref().map(|user| hash(Owner::User(user)));
+        [Some(hash(Owner::Client(&grant.client))), user].into_iter().flatten()
     }
 
     pub(super) fn insert(&mut self, entry: GrantEntry) -> Option<GrantEntry> {

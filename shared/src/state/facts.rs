@@ -4,8 +4,8 @@ use super::apply::State;
 use super::change::{Change, Expired};
 use super::entries::{ClientEntry, GrantEntry};
 use super::record::{
-    Access, Client, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, InitialToken, PublicKey, Session,
-    SetupLink, User, UserStage,
+    Access, Client, Code, CodeStage, Device, DeviceStage, Family, FamilyStage, Grant, GrantStage, InitialToken,
+    PublicKey, Pushed, Session, SetupLink, User, UserStage,
 };
 use super::table::NEVER;
 use super::tools::Announcement;
@@ -34,6 +34,14 @@ pub struct Wanted {
     pub grant: Option<GrantId>,
     /// A token for registering by its hash.
     pub initial: Option<TokenHash>,
+    /// A pushed authorization request by the hash of its name.
+    pub pushed: Option<TokenHash>,
+    /// A device by its code's hash.
+    pub device: Option<TokenHash>,
+    /// A device by its user code, under a key.
+    pub user_code: Option<TokenHash>,
+    /// Whether a client assertion was used, by its name.
+    pub assertion: Option<TokenHash>,
     /// The tools of the server with this name.
     pub tools_of: Option<Resource>,
     /// Consents that the session's person gave to the client for that server before, if they are remembered.
@@ -43,7 +51,7 @@ pub struct Wanted {
 /// The records that were found.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// The client that was wanted; else the one of the grant that was found.
+    /// The client that was wanted; else the one of the device or of the grant that was found.
     pub client: Option<Client>,
     /// The user that was wanted; else the session's; else the grant's.
     pub user: Option<User>,
@@ -51,9 +59,9 @@ pub struct Facts {
     pub session: Option<Session>,
     /// The code that was wanted.
     pub code: Option<Code>,
-    /// The grant that was wanted; else the one of the code, refresh token or access token.
+    /// The grant that was wanted; else the one of the code, refresh token, access token or device.
     pub grant: Option<Grant>,
-    /// The person behind the grant.
+    /// The person behind the grant; nobody when the client acts for itself.
     pub grant_user: Option<User>,
     /// Whether the client behind the grant still exists.
     pub grant_client_exists: bool,
@@ -63,6 +71,12 @@ pub struct Facts {
     pub access: Option<Access>,
     /// The token for registering that was wanted.
     pub initial: Option<InitialToken>,
+    /// The pushed authorization request that was wanted.
+    pub pushed: Option<Pushed>,
+    /// The device that was wanted.
+    pub device: Option<Device>,
+    /// Whether the client assertion was used before.
+    pub assertion_used: bool,
     /// The tools that were wanted.
     pub tools: Option<Announcement>,
     /// Live grants behind which a remembered consent stands, newest first.
@@ -76,11 +90,17 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Whether the grant opens anything: live, its client registered and its person enabled.
+    /// Whether the grant opens anything: live, its client registered and its person, if it has one, enabled.
     pub fn grant_lives(&self) -> bool {
         self.grant.as_ref().is_some_and(|grant| grant.stage == GrantStage::Live)
             && self.grant_client_exists
-            && self.grant_user.as_ref().is_some_and(|user| user.stage == UserStage::Enabled)
+            && self.person_may_be_acted_for()
+    }
+
+    /// Whether the grant's person is enabled, or the grant needs none.
+    pub fn person_may_be_acted_for(&self) -> bool {
+        let Some(grant) = &self.grant else { return false };
+        grant.user.is_none() || self.grant_user.as_ref().is_some_and(|user| user.stage == UserStage::Enabled)
     }
 
     /// What of it is past its end. To be committed: a clock that is set back must not wake it (fault F-16).
@@ -106,23 +126,31 @@ impl State {
         let session = wanted.session.and_then(|hash| self.sessions.get(&hash));
         let code = wanted.code.and_then(|hash| self.codes.get(&hash));
         let access = wanted.access.and_then(|id| self.access.get(&id));
+        let user_code = wanted.user_code.and_then(|code| self.user_codes.get(&code)).map(|entry| entry.device);
+        let device = wanted.device.or(user_code).and_then(|hash| self.devices.get(&hash));
+        let approved = device.and_then(|device| match device.stage {
+            DeviceStage::Approved(grant) => Some(grant),
+            _ => None,
+        });
         let grant_id = wanted
             .grant
             .or(code.map(|code| code.grant))
             .or(wanted.refresh.and_then(|hash| self.refresh.get(&hash)).map(|entry| entry.grant))
-            .or(access.map(|access| access.grant));
+            .or(access.map(|access| access.grant))
+            .or(approved);
         let entry = grant_id.and_then(|id| self.grants.get(&id));
         let grant = entry.map(|entry| &entry.grant);
-        let grant_user = grant.and_then(|grant| self.users.get(&grant.user));
+        let grant_user = grant.and_then(|grant| self.users.get(grant.user.as_ref()?));
         let grant_client = grant.and_then(|grant| self.clients.get(&grant.client));
         let user = match (&wanted.user, session) {
             (Some(name), _) => self.users.get(name),
             (None, Some(session)) => self.users.get(&session.user),
             (None, None) => grant_user,
         };
-        let client = match &wanted.client {
-            Some(id) => self.clients.get(id),
-            None => grant_client,
+        let client = match (&wanted.client, device) {
+            (Some(id), _) => self.clients.get(id),
+            (None, Some(device)) => self.clients.get(&device.client),
+            (None, None) => grant_client,
         };
         let has_users = self.someone_can_log_in();
         let consents = match (&wanted.tools_of, session, client) {
@@ -142,6 +170,9 @@ impl State {
             family: entry.and_then(GrantEntry::family).cloned(),
             access: access.cloned(),
             initial: wanted.initial.and_then(|hash| self.initial.get(&hash)).cloned(),
+            pushed: wanted.pushed.and_then(|hash| self.pushed.get(&hash)).cloned(),
+            device: device.cloned(),
+            assertion_used: wanted.assertion.is_some_and(|name| self.assertions.contains_key(&name)),
             tools: wanted.tools_of.as_ref().and_then(|resource| self.announcement(resource)).cloned(),
             consents,
             setup: self.setup.get(&()).filter(|_| !has_users).cloned(),
@@ -187,7 +218,7 @@ impl State {
     }
 
     /// How many records of each kind there are, by name.
-    pub fn counts(&self) -> [(&'static str, usize); 8] {
+    pub fn counts(&self) -> [(&'static str, usize); 9] {
         [
             ("clients", self.clients.len()),
             ("users", self.users.len()),
@@ -197,6 +228,7 @@ impl State {
             ("families", self.grants.values().filter(|entry| entry.family.is_some()).count()),
             ("access_tokens", self.access.len()),
             ("keys", self.keys.len()),
+            ("devices", self.devices.len()),
         ]
     }
 

@@ -4,6 +4,7 @@ mod apply;
 mod audit;
 mod change;
 mod clients;
+mod device;
 mod entries;
 mod facts;
 mod people;
@@ -19,8 +20,8 @@ pub use change::{Change, Expired, RevocationCause};
 pub use facts::{Facts, Wanted};
 pub use people::LiveGrant;
 pub use record::{
-    Access, Client, ClientOrigin, ClientSecret, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, InitialToken,
-    PublicKey, Rotated, Session, SetupLink, Terms, User, UserStage,
+    Access, Client, ClientOrigin, ClientSecret, Code, CodeStage, Device, DeviceStage, Family, FamilyStage, Grant,
+    GrantStage, InitialToken, PublicKey, Pushed, Rotated, Session, SetupLink, Terms, User, UserStage,
 };
 pub use records::{OwnedRecord, Record, Restoring};
 pub use sweep::ClientCare;

@@ -12,7 +12,7 @@ use crate::oauth::register::{AuthMethod, GrantType};
 use crate::scope::Scopes;
 use crate::secret::TokenHash;
 use crate::text::Text;
-use crate::time::Timestamp;
+use crate::time::{Seconds, Timestamp};
 use crate::uri::{RedirectUri, Resource};
 
 /// A client that may ask for tokens.
@@ -166,13 +166,14 @@ pub struct Session {
     pub grants: Vec<GrantId>,
 }
 
-/// A consent of one person to one client for one resource.
+/// A consent of one person to one client for one resource; or what the operator lets a client have for itself.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Grant {
     /// Its name: drawn when the consent page is shown, so that one page is answered once.
     pub id: GrantId,
-    /// Who consented.
-    pub user: UserName,
+    /// Who consented; nobody when the client acts for itself (RFC 6749 section 4.4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
     /// To whom.
     pub client: ClientId,
     /// For what.
@@ -216,6 +217,13 @@ pub struct Terms {
     pub consent: Option<TokenHash>,
 }
 
+impl Grant {
+    /// Whom its tokens act for, their `sub`: the person, else the client itself (RFC 9068 section 2.2).
+    pub fn subject(&self) -> &str {
+        self.user.as_ref().map_or(self.client.as_str(), UserName::as_str)
+    }
+}
+
 /// Where a grant stands: consented, live, revoked; never back.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -252,6 +260,60 @@ pub enum CodeStage {
     /// Not yet.
     Issued,
     /// Once; another valid use revokes its grant.
+    Redeemed,
+}
+
+/// An authorization request that its client pushed (RFC 9126).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Pushed {
+    /// SHA-256 of the random part of its name.
+    pub hash: TokenHash,
+    /// Whose it is.
+    pub client: ClientId,
+    /// The request, as the query of an authorization URL, without what authenticated the client.
+    pub query: String,
+    /// Good through this second.
+    pub expires: Timestamp,
+    /// Whether a browser has come with it. A person then has the time that a page gives.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opened: bool,
+}
+
+/// A program that waits until a person has said yes on another device (RFC 8628).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Device {
+    /// SHA-256 of the device code.
+    pub hash: TokenHash,
+    /// The user code under a key of the services: it is too short for a hash alone to hide it.
+    pub user_code: TokenHash,
+    /// Who asks.
+    pub client: ClientId,
+    /// To do what.
+    pub scopes: Scopes,
+    /// For which resource.
+    pub resource: Resource,
+    /// Dead from this second.
+    pub expires: Timestamp,
+    /// What the person said.
+    pub stage: DeviceStage,
+}
+
+impl Device {
+    /// How long a dead device code is remembered, in seconds: a device that polls late is told that its time is over.
+    pub const REMEMBERED: Seconds = Seconds(600);
+}
+
+/// Where a device stands: waiting, approved or denied, redeemed; never back.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceStage {
+    /// Nobody has decided.
+    Waiting,
+    /// A person said yes; no token yet.
+    Approved(GrantId),
+    /// A person said no.
+    Denied,
+    /// The tokens are out.
     Redeemed,
 }
 

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::apply::State;
-use super::entries::{ClientEntry, GrantEntry, RefreshEntry};
-use super::record::{Access, Client, Code, Family, Grant, InitialToken, PublicKey, Session, SetupLink, User};
+use super::entries::{ClientEntry, GrantEntry, RefreshEntry, UsedAssertion, UserCodeEntry};
+use super::record::{
+    Access, Client, Code, Device, DeviceStage, Family, Grant, InitialToken, PublicKey, Pushed, Session, SetupLink, User,
+};
 use super::tools::Announcement;
+use crate::secret::TokenHash;
 use crate::time::Timestamp;
 use crate::uri::Issuer;
 
@@ -37,6 +40,12 @@ pub enum Record<'a> {
     Issuer(&'a Issuer, Timestamp),
     /// A token for registering.
     Initial(&'a InitialToken),
+    /// A client assertion that was used, and when it ends.
+    Assertion(TokenHash, Timestamp),
+    /// A device that waits for a person.
+    Device(&'a Device),
+    /// A pushed authorization request.
+    Pushed(&'a Pushed),
     /// The tools of a server.
     Tools(&'a Announcement),
 }
@@ -67,6 +76,12 @@ pub enum OwnedRecord {
     Issuer(Issuer, Timestamp),
     /// A token for registering.
     Initial(InitialToken),
+    /// A client assertion that was used, and when it ends.
+    Assertion(TokenHash, Timestamp),
+    /// A device that waits for a person.
+    Device(Device),
+    /// A pushed authorization request.
+    Pushed(Pushed),
     /// The tools of a server.
     Tools(Announcement),
 }
@@ -86,6 +101,9 @@ impl OwnedRecord {
             Self::Setup(link) => Record::Setup(link),
             Self::Issuer(issuer, at) => Record::Issuer(issuer, *at),
             Self::Initial(token) => Record::Initial(token),
+            Self::Assertion(name, expires) => Record::Assertion(*name, *expires),
+            Self::Device(device) => Record::Device(device),
+            Self::Pushed(pushed) => Record::Pushed(pushed),
             Self::Tools(tools) => Record::Tools(tools),
         }
     }
@@ -103,8 +121,10 @@ impl State {
         let keys = self.keys.values().map(Record::Key).chain(self.setup.values().map(Record::Setup));
         let issuers = self.issuers.iter().map(|(issuer, at)| Record::Issuer(issuer, *at));
         let issuers = issuers.chain(self.initial.values().map(Record::Initial));
+        let asked = self.devices.values().map(Record::Device).chain(self.pushed.values().map(Record::Pushed));
+        let assertions = self.assertions.values().map(|used| Record::Assertion(used.name, used.expires));
         let tools = self.announcements.values().map(Record::Tools);
-        let named = keys.chain(issuers).chain(tools);
+        let named = keys.chain(issuers).chain(tools).chain(asked).chain(assertions);
         people.chain(clients).chain(codes).chain(grants).chain(families).chain(access).chain(named)
     }
 
@@ -139,6 +159,12 @@ impl Restoring {
             OwnedRecord::Setup(link) => state.setup.insert((), link).is_none(),
             OwnedRecord::Issuer(issuer, at) => state.issuers.insert(issuer, at).is_none(),
             OwnedRecord::Initial(token) => state.initial.insert(token).is_none(),
+            OwnedRecord::Assertion(name, expires) => state.assertions.insert(UsedAssertion { name, expires }).is_none(),
+            OwnedRecord::Pushed(pushed) => state.pushed.insert(pushed).is_none(),
+            OwnedRecord::Device(device) => {
+                state.user_codes.insert(UserCodeEntry { code: device.user_code, device: device.hash });
+                state.devices.insert(device).is_none()
+            }
             OwnedRecord::Tools(tools) => state.announcements.insert(tools.resource.clone(), tools).is_none(),
         }
     }
@@ -166,7 +192,12 @@ impl Restoring {
         }
         let Self { mut state, .. } = self;
         let codes = state.codes.values().map(|code| code.grant);
-        for grant in codes.chain(state.access.values().map(|access| access.grant)) {
+        let devices = state.devices.values().filter_map(|device| match device.stage {
+            DeviceStage::Approved(grant) => Some(grant),
+            _ => None,
+        });
+        let holders: Vec<_> = codes.chain(state.access.values().map(|access| access.grant)).chain(devices).collect();
+        for grant in holders {
             state.grants.change(grant, |entry| entry.holders += 1);
         }
         for entry in state.grants.values() {
@@ -180,7 +211,6 @@ impl Restoring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::TokenHash;
     use crate::state::{Change, Effect, Tool};
     use crate::store::conformance::Sample;
     use crate::token::KeySet;
@@ -207,6 +237,10 @@ mod tests {
             Change::KeyPublished(KeySet::generate(now).unwrap().public()),
             Change::SetupOffered(SetupLink { hash: TokenHash::of(b"l"), expires: now }),
             Change::IssuerDeclared("http://localhost:3000".parse().unwrap()),
+            Change::DeviceAsked(sample.device()),
+            Change::RequestPushed(sample.pushed()),
+            Change::PushedOpened { hash: sample.pushed().hash, until: now },
+            Change::AssertionUsed { name: TokenHash::of(b"a"), expires: now },
             Change::InitialTokenIssued(InitialToken {
                 hash: TokenHash::of(b"i"),
                 note: None,

@@ -54,6 +54,12 @@ impl State {
         keys.into_iter().for_each(|id| self.forget_key(id, undo));
         let initial: Vec<_> = self.initial.due_before(before, ALL).iter().map(|token| token.hash).collect();
         initial.into_iter().for_each(|hash| self.forget_initial_token(hash, undo));
+        let used: Vec<_> = self.assertions.due_before(before, ALL).iter().map(|used| used.name).collect();
+        used.into_iter().for_each(|name| self.forget_assertion(name, undo));
+        let pushed: Vec<_> = self.pushed.due_before(before, ALL).iter().map(|pushed| pushed.hash).collect();
+        pushed.into_iter().for_each(|hash| self.forget_pushed(hash, undo));
+        let devices: Vec<_> = self.devices.due_before(before, ALL).into_iter().cloned().collect();
+        devices.iter().for_each(|device| self.forget_device(device, undo));
         let grants: Vec<_> = self.grants.due_before(before, ALL).iter().map(|entry| entry.grant.id).collect();
         grants.into_iter().for_each(|id| self.forget_grant(id, undo));
         let unused = self.clients.due_before(unused_clients, ALL);
@@ -73,6 +79,9 @@ impl State {
             self.access.earliest(),
             self.keys.earliest(),
             self.initial.earliest(),
+            self.assertions.earliest(),
+            self.pushed.earliest(),
+            self.devices.earliest(),
             self.grants.earliest(),
         ];
         ends.into_iter().min().unwrap_or(NEVER)
@@ -85,6 +94,9 @@ impl State {
             self.codes.due_before(before, most).len()
                 + self.sessions.due_before(before, most).len()
                 + self.access.due_before(before, most).len()
+                + self.assertions.due_before(before, most).len()
+                + self.pushed.due_before(before, most).len()
+                + self.devices.due_before(before, most).len()
                 + self.grants.due_before(before, most).len()
         };
         let unused = |before| self.clients.due_before(before, most).len();
@@ -149,6 +161,56 @@ mod tests {
             assert_eq!(counts["access_tokens"] == 1, access, "{after}");
             assert_eq!(state.facts(&refresh).grant.is_some(), grant, "{after}");
             assert_eq!(counts["users"], 1);
+        }
+    }
+
+    #[test]
+    fn a_pushed_request_is_opened_once_spent_once_and_forgotten_when_it_is_over() {
+        let sample = Sample::new(NOW);
+        let pushed = sample.pushed();
+        let (hash, until) = (pushed.hash, NOW + Seconds(600));
+        let mut state = State::default();
+        let opened = || vec![Change::PushedOpened { hash, until }];
+        assert!(state.apply_all(opened(), NOW).is_err());
+        state.apply_all(vec![Change::RequestPushed(pushed.clone())], NOW).unwrap();
+        assert!(state.apply_all(vec![Change::RequestPushed(pushed)], NOW).is_err());
+        let there = |state: &State| state.facts(&Wanted { pushed: Some(hash), ..Wanted::default() }).pushed.is_some();
+        assert!(there(&swept(state.clone(), NOW + Seconds(90), Timestamp(0))));
+        assert!(!there(&swept(state.clone(), NOW + Seconds(91), Timestamp(0))));
+        state.apply_all(opened(), NOW).unwrap();
+        assert!(state.apply_all(opened(), NOW).is_err());
+        assert!(there(&swept(state.clone(), until, Timestamp(0))));
+        state.apply_all(vec![Change::PushedSpent(hash)], NOW).unwrap();
+        assert!(!there(&state) && state.apply_all(vec![Change::PushedSpent(hash)], NOW).is_err());
+    }
+
+    #[test]
+    fn a_used_assertion_is_remembered_until_it_ends() {
+        let name = crate::secret::TokenHash::of(b"a");
+        let used = vec![Change::AssertionUsed { name, expires: NOW }];
+        let mut state = State::default();
+        state.apply_all(used.clone(), NOW).unwrap();
+        assert!(state.apply_all(used.clone(), NOW).is_err(), "once");
+        let wanted = Wanted { assertion: Some(name), ..Wanted::default() };
+        for (before, is_used) in [(NOW, true), (NOW + Seconds(1), false)] {
+            assert_eq!(state.is_sweepable(before, Timestamp(0)), !is_used);
+            assert_eq!(swept(state.clone(), before, Timestamp(0)).facts(&wanted).assertion_used, is_used);
+        }
+    }
+
+    #[test]
+    fn what_a_client_got_for_itself_is_forgotten_with_its_token() {
+        let sample = Sample::new(NOW);
+        let mut known = state(&sample, &[Sample::known]);
+        let granted = sample.granted_to_client();
+        let Change::ClientGranted { grant, .. } = &granted[0] else { panic!() };
+        let wanted = Wanted { grant: Some(grant.id), ..Wanted::default() };
+        known.apply_all(granted.clone(), NOW).unwrap();
+        assert!(known.apply_all(granted.clone(), NOW).is_err(), "once");
+        assert!(known.facts(&wanted).grant_lives());
+        for (after, is_there) in [(3600, true), (3601, false)] {
+            let state = swept(known.clone(), NOW + Seconds(after), Timestamp(0));
+            assert_eq!(state.facts(&wanted).grant.is_some(), is_there, "{after}");
         }
     }
 

@@ -10,8 +10,8 @@ use crate::oauth::pkce::Verifier;
 use crate::oauth::register::{AuthMethod, GrantType};
 use crate::secret::{Secret, TokenHash, random_uuid};
 use crate::state::{
-    Access, Change, Client, ClientOrigin, Code, CodeStage, Family, FamilyStage, Grant, GrantStage, RevocationCause,
-    User, UserStage, Wanted,
+    Access, Change, Client, ClientOrigin, Code, CodeStage, Device, DeviceStage, Family, FamilyStage, Grant, GrantStage,
+    Pushed, RevocationCause, User, UserStage, Wanted,
 };
 use crate::time::{Seconds, Timestamp};
 use crate::uri::{RedirectUri, Resource};
@@ -64,7 +64,7 @@ impl Sample {
                 name: Some("sample".into()),
                 redirect_uris: vec![redirect.clone()].into(),
                 auth_method: Some(AuthMethod::None),
-                grant_types: GrantType::ALL.to_vec().into(),
+                grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken].into(),
                 secret: None,
                 previous_secret: None,
                 registration: None,
@@ -79,7 +79,7 @@ impl Sample {
             user: User { name: user.clone(), password: None, admin: false, created: now, stage: UserStage::Enabled },
             grant: Grant {
                 id: grant,
-                user,
+                user: Some(user),
                 client,
                 resource: Resource::stdio("default").expect("a resource"),
                 scopes: scopes.clone(),
@@ -128,6 +128,34 @@ impl Sample {
             access: self.access.clone(),
             family: Some(self.family.clone()),
         }]
+    }
+
+    /// A request that the client pushed, for 90 seconds.
+    #[must_use]
+    pub fn pushed(&self) -> Pushed {
+        let expires = self.grant.created + Seconds(90);
+        Pushed { hash: self.code.hash, client: self.client.id.clone(), query: "x=y".to_owned(), expires, opened: false }
+    }
+
+    /// A device of the client's that waits for the person, for ten minutes.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        Device {
+            hash: self.code.hash,
+            user_code: TokenHash::of(self.grant.id.0.as_bytes()),
+            client: self.client.id.clone(),
+            scopes: self.grant.scopes.clone(),
+            resource: self.grant.resource.clone(),
+            expires: self.grant.created + Seconds(600),
+            stage: DeviceStage::Waiting,
+        }
+    }
+
+    /// The commit of a token that the client gets for itself; its grant is the sample's, without the person.
+    #[must_use]
+    pub fn granted_to_client(&self) -> Vec<Change> {
+        let grant = Grant { user: None, stage: GrantStage::Live, ..self.grant.clone() };
+        vec![Change::ClientGranted { grant, access: self.access.clone() }]
     }
 
     /// The commit of the next tokens.

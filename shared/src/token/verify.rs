@@ -96,7 +96,7 @@ impl VerifiedToken {
         }) && grant.is_some_and(|grant| {
             grant.id == claims.grant
                 && grant.client == claims.client_id
-                && grant.user.as_str() == claims.sub
+                && grant.subject() == claims.sub
                 && claims.aud.includes(&grant.resource)
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use shared::state::{CodeStage, FamilyStage, GrantStage, Record, State, UserStage};
+use shared::state::{CodeStage, DeviceStage, FamilyStage, GrantStage, Record, State, UserStage};
 use shared::store::journal::inspect::{self, Place};
 use shared::time::{Clock, SystemClock, Timestamp};
 
@@ -63,6 +63,12 @@ fn kind_and_end(record: &Record<'_>, now: Timestamp) -> (&'static str, bool) {
         Record::Key(key) => ("keys", key.retires.is_some_and(|at| at <= now)),
         Record::Setup(link) => ("setup_links", link.expires < now),
         Record::Initial(token) => ("registration_tokens", token.expires <= now),
+        Record::Assertion(_, expires) => ("client_assertions", *expires <= now),
+        Record::Device(device) => (
+            "devices",
+            device.expires <= now || !matches!(device.stage, DeviceStage::Waiting | DeviceStage::Approved(_)),
+        ),
+        Record::Pushed(pushed) => ("pushed_requests", pushed.expires < now),
         Record::Tools(_) => ("servers_with_tools", false),
         Record::Issuer(..) => ("issuers", false),
     }

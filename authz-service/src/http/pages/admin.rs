@@ -117,7 +117,7 @@ impl Items {
         Self::paged(&state.live_grants(None, now), page, |live| {
             let (grant, id) = (live.grant, live.grant.id.to_string());
             let rows = [
-                ("By", grant.user.to_string()),
+                ("By", grant.subject().to_owned()),
                 ("Client", grant.client.to_string()),
                 ("Access to", grant.resource.to_string()),
                 ("Scopes", grant.scopes.to_string()),

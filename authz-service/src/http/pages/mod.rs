@@ -3,19 +3,21 @@
 pub mod account;
 pub mod admin;
 mod consent;
+mod device;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use minijinja::{Environment, Value, context};
-use shared::state::Client;
-use shared::state::ClientOrigin;
+use shared::scope::{Catalogue, Scopes};
+use shared::state::{Client, ClientOrigin};
 use shared::uri::{ExactRedirect, Parts};
 
 use super::app::{App, Failure};
 use super::reply::{self, NO_STORE};
 use super::seal::Hidden;
 use crate::protocol::authorize::Asked;
+use crate::protocol::interact::Destination;
 use crate::protocol::{Refusal, authorize::Refused};
 
 /// The one stylesheet.
@@ -31,9 +33,11 @@ macro_rules! template {
     };
 }
 
-const TEMPLATES: [(&str, &str); 8] = [
+const TEMPLATES: [(&str, &str); 10] = [
     ("login.html", template!("login.html")),
     ("consent.html", template!("consent.html")),
+    ("device.html", template!("device.html")),
+    ("device_consent.html", template!("device_consent.html")),
     ("setup.html", template!("setup.html")),
     ("message.html", template!("message.html")),
     ("index.html", template!("index.html")),
@@ -79,10 +83,17 @@ impl Pages {
     }
 
     /// The login page, or the same again with what went wrong.
-    pub fn login(&self, asked: Option<&Asked>, hidden: &Hidden, again: Option<(&str, &str)>) -> HttpResponse {
+    pub fn login(
+        &self,
+        asked: Option<&Asked>,
+        to: Destination,
+        hidden: &Hidden,
+        again: Option<(&str, &str)>,
+    ) -> HttpResponse {
         let (username, error) = again.unwrap_or_default();
         let values = context! {
             title => "Sign in",
+            device => to == Destination::Device,
             client => asked.map(|asked| shown_name(asked.client.name.as_deref())),
             transaction => &hidden.transaction,
             csrf => &hidden.csrf,
@@ -142,6 +153,12 @@ impl Pages {
         let values = context! { title, text => sentence(text), error => word, advice, request_id => id };
         self.render(status, "message.html", values, "")
     }
+}
+
+/// The scopes with their meanings, in the order of the catalogue.
+fn in_words_of(catalogue: &Catalogue, scopes: &Scopes) -> Value {
+    let asked = catalogue.entries().iter().filter(|entry| scopes.contains(entry.scope.as_str()));
+    asked.map(|entry| context! { scope => entry.scope.as_str(), meaning => &entry.meaning }).collect()
 }
 
 /// What a page may load and where its forms may lead. `form-action` holds for the redirects after a form too

@@ -4,10 +4,10 @@ use shared::oauth::form::Parameters;
 use shared::oauth::pkce::{PkceVerified, Verifier};
 use shared::oauth::register::GrantType;
 use shared::secret::{Secret, TokenHash};
-use shared::state::{Change, CodeStage, Facts, Family, FamilyStage, Grant, RevocationCause};
+use shared::state::{Change, CodeStage, Facts, Grant, RevocationCause};
 use shared::time::Timestamp;
 
-use super::{FreshTokens, Granted, access, is_revoked, person_is_enabled, registered, same_resource, secret};
+use super::{FreshTokens, Granted, access, first_family, is_revoked, registered, same_resource, secret};
 use crate::protocol::Verdict;
 use crate::protocol::client_auth::AuthenticatedClient;
 use crate::protocol::policy::Policy;
@@ -92,7 +92,7 @@ fn redeem<'a>(
     let verifier = Verifier::parse(verifier).map_err(Refusal::Verifier)?;
     let pkce = code.challenge.verify(&verifier).map_err(Refusal::Verifier)?;
     same_resource(request.resource.as_deref(), grant, policy)?;
-    if is_revoked(grant) || !person_is_enabled(facts) {
+    if is_revoked(grant) || !facts.person_may_be_acted_for() {
         return Err(Refusal::DeadGrant);
     }
     if code.stage == CodeStage::Redeemed {
@@ -115,16 +115,8 @@ fn tokens(
     let longest = policy.lifetimes.refresh_absolute;
     let left = grant.until().map_or(longest, |until| longest.min(until - now));
     let (access, claims) = access(grant, grant.scopes.clone(), fresh.token, policy, left, now);
-    let gives_refresh = client.record().grant_types.contains(&GrantType::RefreshToken);
-    let family = gives_refresh.then(|| Family {
-        grant: grant.id,
-        current: fresh.refresh.hash(),
-        previous: None,
-        spent: Vec::new(),
-        used: now,
-        expires: now + left,
-        stage: FamilyStage::Live,
-    });
+    let family = first_family(grant, &client, left, fresh, now);
+    let gives_refresh = family.is_some();
     Verdict {
         changes: vec![Change::CodeRedeemed { code: valid.code, access, family }],
         reply: Ok(Granted { claims, gives_refresh, client }),

@@ -1,16 +1,18 @@
 //! The token endpoint (RFC 6749 section 3.2): one file per grant type.
 
+pub mod client;
 pub mod code;
+pub mod device;
 pub mod refresh;
 
-use shared::id::TokenId;
+use shared::id::{GrantId, TokenId};
 use shared::oauth::form::{BadForm, MAX_PARAMETERS, Parameters};
 use shared::oauth::json;
 use shared::oauth::jwt::{AccessClaims, Audience};
 use shared::oauth::register::GrantType;
 use shared::scope::Scopes;
-use shared::secret::Secret;
-use shared::state::{Access, Facts, Grant, GrantStage, UserStage, Wanted};
+use shared::secret::{Secret, TokenHash};
+use shared::state::{Access, Facts, Family, FamilyStage, Grant, GrantStage, Wanted};
 use shared::time::{Seconds, Timestamp};
 
 use super::Verdict;
@@ -80,6 +82,8 @@ pub struct TokenRequest {
 #[derive(Debug)]
 enum GrantRequest {
     Code(code::CodeRequest),
+    Client(client::ClientRequest),
+    Device(device::DeviceCodeRequest),
     Refresh(refresh::RefreshRequest),
 }
 
@@ -88,6 +92,8 @@ enum GrantRequest {
 pub struct FreshTokens {
     /// The access token's name.
     pub token: TokenId,
+    /// The name of a grant that no page has drawn.
+    pub grant: GrantId,
     /// The refresh token that is given out: a new one for a code, the presented one's successor for a refresh.
     pub refresh: Secret,
 }
@@ -117,6 +123,8 @@ impl TokenRequest {
         let grant = match grant_type {
             GrantType::AuthorizationCode => GrantRequest::Code(code::CodeRequest::read(&mut body)),
             GrantType::RefreshToken => GrantRequest::Refresh(refresh::RefreshRequest::read(&mut body)),
+            GrantType::DeviceCode => GrantRequest::Device(device::DeviceCodeRequest::read(&mut body)),
+            GrantType::ClientCredentials => GrantRequest::Client(client::ClientRequest::read(&mut body)),
         };
         Ok(Self { client, grant })
     }
@@ -124,16 +132,26 @@ impl TokenRequest {
     /// The refresh token that was presented, from which its successor follows.
     pub fn presented_refresh(&self) -> Option<&Secret> {
         match &self.grant {
-            GrantRequest::Code(_) => None,
+            GrantRequest::Code(_) | GrantRequest::Client(_) | GrantRequest::Device(_) => None,
             GrantRequest::Refresh(request) => request.presented(),
+        }
+    }
+
+    /// The device code that was presented: what a device is known by that polls.
+    pub fn presented_device(&self) -> Option<TokenHash> {
+        match &self.grant {
+            GrantRequest::Device(request) => request.code_hash(),
+            _ => None,
         }
     }
 
     /// The records to decide on.
     pub fn wants(&self) -> Wanted {
-        let wanted = Wanted { client: self.client.client(), ..Wanted::default() };
+        let wanted = self.client.wants();
         match &self.grant {
             GrantRequest::Code(request) => Wanted { code: request.code_hash(), ..wanted },
+            GrantRequest::Device(request) => Wanted { device: request.code_hash(), ..wanted },
+            GrantRequest::Client(_) => Wanted { user: client::namesake(&self.client), ..wanted },
             GrantRequest::Refresh(request) => Wanted { refresh: request.presented().map(Secret::hash), ..wanted },
         }
     }
@@ -147,18 +165,22 @@ pub fn decide(
     fresh: &FreshTokens,
     now: Timestamp,
 ) -> Verdict<Granted> {
-    let client = match request.client.authenticate(facts.client.as_ref(), now) {
+    let client = match request.client.authenticate(facts, &policy.issuer, now) {
         Ok(client) => client,
         Err(refusal) => return Verdict::unchanged(Err(refusal)),
     };
-    match &request.grant {
+    let spent = client.spent();
+    let verdict = match &request.grant {
         GrantRequest::Code(request) => code::decide(request, client, facts, policy, fresh, now),
+        GrantRequest::Device(request) => device::decide(request, client, facts, policy, fresh, now),
+        GrantRequest::Client(request) => client::decide(request, client, facts, policy, fresh, now),
         GrantRequest::Refresh(request) => refresh::decide(request, client, facts, policy, fresh, now),
-    }
+    };
+    verdict.after(spent)
 }
 
 /// A client may use the grant types that it registered.
-fn registered(client: &AuthenticatedClient, grant_type: GrantType) -> Result<(), Refusal> {
+pub(super) fn registered(client: &AuthenticatedClient, grant_type: GrantType) -> Result<(), Refusal> {
     let known = client.record().grant_types.contains(&grant_type);
     if known { Ok(()) } else { Err(Refusal::GrantNotRegistered(grant_type.as_str())) }
 }
@@ -169,11 +191,6 @@ fn secret(body: &mut Parameters, name: &str) -> Result<Option<Secret>, Refusal> 
         Some(text) if text.len() > MAX_TOKEN => Err(Refusal::UnknownCode),
         found => Ok(found.map(Secret::new)),
     }
-}
-
-/// Whether the person behind the grant may still be acted for.
-fn person_is_enabled(facts: &Facts) -> bool {
-    facts.grant_user.as_ref().is_some_and(|user| user.stage == UserStage::Enabled)
 }
 
 /// A new access token of a grant: its record, and what it says (RFC 9068 section 2.2).
@@ -189,7 +206,7 @@ fn access(
     let record = Access { id: token, grant: grant.id, scopes: scopes.clone(), issued: now, expires };
     let claims = AccessClaims {
         iss: policy.issuer.clone(),
-        sub: grant.user.to_string(),
+        sub: grant.subject().to_owned(),
         aud: Audience::One(grant.resource.clone()),
         client_id: grant.client.clone(),
         scope: scopes,
@@ -200,6 +217,25 @@ fn access(
         exp: expires,
     };
     (record, claims)
+}
+
+/// The refresh tokens that begin with a grant's first access token, if the client gets any.
+fn first_family(
+    grant: &Grant,
+    client: &AuthenticatedClient,
+    life: Seconds,
+    fresh: &FreshTokens,
+    now: Timestamp,
+) -> Option<Family> {
+    client.record().grant_types.contains(&GrantType::RefreshToken).then(|| Family {
+        grant: grant.id,
+        current: fresh.refresh.hash(),
+        previous: None,
+        spent: Vec::new(),
+        used: now,
+        expires: now + life,
+        stage: FamilyStage::Live,
+    })
 }
 
 /// A resource may be named again here, and must be the one that the person consented to (RFC 8707 section 2.2).
@@ -222,11 +258,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tok_10_only_two_grant_types() {
+    fn tok_10_no_other_grant_types() {
         for word in [
             "password",
             "implicit",
-            "client_credentials",
+            "Client_Credentials",
             "Authorization_Code",
             "urn:ietf:params:oauth:grant-type:token-exchange",
             "urn:ietf:params:oauth:grant-type:jwt-bearer",

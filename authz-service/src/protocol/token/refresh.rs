@@ -7,7 +7,7 @@ use shared::secret::Secret;
 use shared::state::{Change, Expired, Facts, Family, FamilyStage, Grant, GrantStage, RevocationCause};
 use shared::time::Timestamp;
 
-use super::{FreshTokens, Granted, access, person_is_enabled, registered, same_resource, secret};
+use super::{FreshTokens, Granted, access, registered, same_resource, secret};
 use crate::protocol::Verdict;
 use crate::protocol::client_auth::AuthenticatedClient;
 use crate::protocol::policy::Policy;
@@ -98,7 +98,7 @@ fn find<'a>(
     if grant.client != client.record().id {
         return Err(Refusal::ForeignRefresh);
     }
-    if grant.stage != GrantStage::Live || family.stage != FamilyStage::Live || !person_is_enabled(facts) {
+    if grant.stage != GrantStage::Live || family.stage != FamilyStage::Live || !facts.person_may_be_acted_for() {
         return Err(Refusal::DeadGrant);
     }
     if family.expires < now || family.used + policy.lifetimes.refresh_idle < now {

@@ -172,9 +172,17 @@ fn made_by(change: &Change) -> Vec<(Option<&'static str>, Record<'_>)> {
         Change::Approved { grant, code, .. } => {
             vec![(Some("grant"), Record::Grant(grant)), (Some("code"), Record::Code(code))]
         }
-        Change::CodeRedeemed { access, family, .. } => std::iter::once((Some("access"), Record::Access(access)))
-            .chain(family.iter().map(|family| (Some("family"), Record::Family(family))))
-            .collect(),
+        Change::RequestPushed(pushed) => vec![(None, Record::Pushed(pushed))],
+        Change::DeviceAsked(device) => vec![(None, Record::Device(device))],
+        Change::DeviceApproved { grant, .. } => vec![(Some("grant"), Record::Grant(grant))],
+        Change::ClientGranted { grant, access } => {
+            vec![(Some("grant"), Record::Grant(grant)), (Some("access"), Record::Access(access))]
+        }
+        Change::CodeRedeemed { access, family, .. } | Change::DeviceRedeemed { access, family, .. } => {
+            std::iter::once((Some("access"), Record::Access(access)))
+                .chain(family.iter().map(|family| (Some("family"), Record::Family(family))))
+                .collect()
+        }
         Change::RefreshRotated { access, .. } | Change::RefreshRepeated { access, .. } => {
             vec![(Some("access"), Record::Access(access))]
         }
@@ -187,6 +195,10 @@ fn made_by(change: &Change) -> Vec<(Option<&'static str>, Record<'_>)> {
         | Change::ClientRemoved(_)
         | Change::InitialTokenSpent(_)
         | Change::ToolsAnnounced { .. }
+        | Change::AssertionUsed { .. }
+        | Change::PushedOpened { .. }
+        | Change::PushedSpent(_)
+        | Change::DeviceDenied { .. }
         | Change::Denied { .. }
         | Change::GrantRevoked { .. }
         | Change::GrantsRevoked { .. }
@@ -211,6 +223,9 @@ fn name_of(record: &Record<'_>) -> (&'static str, String) {
         Record::Key(key) => ("key", key.id.to_string()),
         Record::Setup(_) => ("setup", String::new()),
         Record::Initial(token) => ("initial", hash(&token.hash)),
+        Record::Assertion(name, _) => ("assertion", hash(name)),
+        Record::Device(device) => ("device", hash(&device.hash)),
+        Record::Pushed(pushed) => ("pushed", hash(&pushed.hash)),
         Record::Tools(tools) => ("tools", tools.resource.to_string()),
         Record::Issuer(issuer, _) => ("issuer", issuer.to_string()),
     }

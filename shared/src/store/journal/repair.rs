@@ -162,9 +162,12 @@ fn end_of(change: &Change) -> Option<Change> {
         Change::GrantRevoked { grant, .. }
         | Change::RefreshRotated { grant, .. }
         | Change::RefreshRepeated { grant, .. } => revoked(*grant),
-        Change::CodeRedeemed { access, .. } => revoked(access.grant),
+        Change::CodeRedeemed { access, .. } | Change::DeviceRedeemed { access, .. } => revoked(access.grant),
         // A token with so many uses left has one less; a client's update may have replaced a secret that got about.
         Change::InitialTokenSpent(_)
+        | Change::AssertionUsed { .. }
+        | Change::PushedSpent(_)
+        | Change::DeviceDenied { .. }
         | Change::Expired(_)
         | Change::SessionClosed(_)
         | Change::SessionsClosed(_)
@@ -185,6 +188,11 @@ fn end_of(change: &Change) -> Option<Change> {
         | Change::ClientDescribed(_)
         | Change::InitialTokenIssued(_)
         | Change::ToolsAnnounced { .. }
+        | Change::RequestPushed(_)
+        | Change::PushedOpened { .. }
+        | Change::DeviceAsked(_)
+        | Change::DeviceApproved { .. }
+        | Change::ClientGranted { .. }
         | Change::Approved { .. }
         | Change::Denied { .. }
         | Change::StoreRepaired { .. }

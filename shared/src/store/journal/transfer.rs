@@ -190,6 +190,9 @@ fn shown(record: &Record<'_>) -> Option<Value> {
         Record::Key(_) => &["id", "alg", "jwk", "published", "retires"],
         Record::Setup(_) => &["expires"],
         Record::Initial(_) => &["note", "created", "expires", "uses"],
+        Record::Assertion(..) => return None,
+        Record::Device(_) => &["client", "scopes", "resource", "expires", "stage"],
+        Record::Pushed(_) => &["client", "expires", "opened"],
         Record::Tools(_) | Record::Issuer(..) => return serde_json::to_value(record).ok(),
     };
     let mut whole = serde_json::to_value(record).ok()?;

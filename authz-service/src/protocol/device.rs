@@ -1,0 +1,347 @@
+//! The device authorization request, and the person's answer to it (RFC 8628 sections 3.1 to 3.3).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use shared::id::{ClientId, GrantId, UserName};
+use shared::oauth::form::Parameters;
+use shared::oauth::register::GrantType;
+use shared::secret::{Secret, TokenHash};
+use shared::state::{Change, Client, Device, DeviceStage, Facts, Grant, GrantStage, Wanted};
+use shared::time::Timestamp;
+
+use super::Verdict;
+use super::authorize::{self, live_session};
+use super::cimd;
+use super::client_auth::Presented;
+use super::interact::Decision;
+use super::policy::{DEVICE_LIFETIME, Policy};
+use super::refusal::Refusal;
+use super::token::registered;
+
+/// The letters of a user code: no vowels, so that no word comes out, and nothing that looks like a digit (RFC 8628
+/// section 6.1).
+const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
+
+/// How many letters: 34 bits, beside a limit on wrong ones (RFC 8628 section 5.1).
+const LENGTH: usize = 8;
+
+/// What a person types: eight letters, shown with a hyphen in the middle.
+#[derive(Clone, Eq, PartialEq)]
+pub struct UserCode(String);
+
+impl UserCode {
+    /// Makes one from random bytes, each letter equally likely; `None` when too many of the bytes must be passed over.
+    pub fn draw(bytes: &[u8]) -> Option<Self> {
+        let count = LETTERS.len();
+        let fair = 256 - 256 % count;
+        let letter = |byte: &u8| (usize::from(*byte) < fair).then(|| char::from(LETTERS[usize::from(*byte) % count]));
+        let letters: String = bytes.iter().filter_map(letter).take(LENGTH).collect();
+        (letters.len() == LENGTH).then_some(Self(letters))
+    }
+
+    /// Reads what a person typed: in any case, with whatever between the letters is no letter or digit.
+    pub fn typed(text: &str) -> Option<Self> {
+        let fits = |text: &&str| text.len() <= 64;
+        let typed: String = Some(text).filter(fits)?.chars().filter(|c| c.is_alphanumeric()).collect();
+        let letters = typed.to_ascii_uppercase();
+        let ours = letters.len() == LENGTH && letters.bytes().all(|letter| LETTERS.contains(&letter));
+        ours.then_some(Self(letters))
+    }
+
+    /// The letters alone: what is hashed.
+    pub fn letters(&self) -> &str {
+        &self.0
+    }
+
+    /// As a person sees it.
+    pub fn shown(&self) -> String {
+        format!("{}-{}", &self.0[..LENGTH / 2], &self.0[LENGTH / 2..])
+    }
+}
+
+impl fmt::Debug for UserCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserCode(..)")
+    }
+}
+
+/// A device authorization request, read but not believed.
+#[derive(Debug)]
+pub struct DeviceRequest {
+    /// Who says to be asking.
+    pub client: Presented,
+    scope: Option<String>,
+    resource: Option<String>,
+}
+
+/// What the shell draws for a request.
+#[derive(Debug)]
+pub struct FreshDevice {
+    /// What the device polls with.
+    pub code: Secret,
+    /// The hash of what the person types.
+    pub user_code: TokenHash,
+    /// The name of the grant, when nobody is asked.
+    pub grant: GrantId,
+}
+
+impl DeviceRequest {
+    /// Reads the parameters.
+    ///
+    /// # Errors
+    /// When no client can be made out.
+    pub fn parse(authorization: Option<&[u8]>, mut body: Parameters) -> Result<Self, Refusal> {
+        let client = Presented::read(authorization, &mut body)?;
+        Ok(Self { client, scope: body.take("scope"), resource: body.take("resource") })
+    }
+
+    /// The records to decide on.
+    pub fn wants(&self) -> Wanted {
+        self.client.wants()
+    }
+}
+
+/// Decides on a device authorization request: a device that waits, or why not.
+pub fn decide(
+    request: &DeviceRequest,
+    facts: &Facts,
+    policy: &Policy,
+    fresh: &FreshDevice,
+    now: Timestamp,
+) -> Verdict<ClientId> {
+    let client = match request.client.authenticate(facts, &policy.issuer, now) {
+        Ok(client) => client,
+        Err(refusal) => return Verdict::unchanged(Err(refusal)),
+    };
+    let asked = registered(&client, GrantType::DeviceCode).and_then(|()| {
+        let scopes = authorize::scopes(request.scope.as_deref(), client.record(), policy)?;
+        Ok((scopes, policy.resource(request.resource.as_deref())?))
+    });
+    let verdict = match asked {
+        Ok((scopes, resource)) => {
+            let device = Device {
+                hash: fresh.code.hash(),
+                user_code: fresh.user_code,
+                client: client.record().id.clone(),
+                scopes,
+                resource,
+                expires: now + DEVICE_LIFETIME,
+                stage: DeviceStage::Waiting,
+            };
+            // Development only: nobody is asked.
+            let approved = policy.auto_approve.as_ref().map(|user| approved(&device, user, fresh.grant, now));
+            // A client that came by its document becomes known, so that the person can be told who waits.
+            let described = cimd::change(client.record());
+            let changes = described.into_iter().chain([Change::DeviceAsked(device)]).chain(approved).collect();
+            Verdict { changes, reply: Ok(client.record().id.clone()) }
+        }
+        Err(refusal) => Verdict::unchanged(Err(refusal)),
+    };
+    verdict.after(client.spent())
+}
+
+fn approved(device: &Device, user: &UserName, grant: GrantId, now: Timestamp) -> Change {
+    let grant = Grant {
+        id: grant,
+        user: Some(user.clone()),
+        client: device.client.clone(),
+        resource: device.resource.clone(),
+        scopes: device.scopes.clone(),
+        created: now,
+        stage: GrantStage::Consented,
+        terms: None,
+    };
+    Change::DeviceApproved { device: device.hash, grant }
+}
+
+/// What a person is asked about a device.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// The device.
+    pub device: &'a Device,
+    /// Its client.
+    pub client: &'a Client,
+    /// Who is asked.
+    pub user: &'a UserName,
+}
+
+/// Finds the device behind a typed code, for somebody who is logged in.
+///
+/// # Errors
+/// When nobody is, or no device waits with the code: nobody learns whether one did.
+pub fn find(facts: &Facts, now: Timestamp) -> Result<Asked<'_>, Refusal> {
+    let session = live_session(facts, now).ok_or(Refusal::NotLoggedIn)?;
+    let waits = |device: &&Device| device.stage == DeviceStage::Waiting && device.expires > now;
+    let device = facts.device.as_ref().filter(waits).ok_or(Refusal::UserCode)?;
+    let client = facts.client.as_ref().filter(|client| client.id == device.client).ok_or(Refusal::UserCode)?;
+    Ok(Asked { device, client, user: &session.user })
+}
+
+/// What the page that asks carries through the browser, under a seal of ours: which device, and when it was shown. What
+/// was shown cannot change: the device's record is written once.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Shown {
+    /// The device.
+    pub device: TokenHash,
+    /// The name of the grant to be, so that a page is answered once.
+    pub grant: GrantId,
+    /// When the page was made.
+    pub issued: Timestamp,
+}
+
+impl Shown {
+    /// The records to decide on.
+    pub fn wants(&self, session: TokenHash) -> Wanted {
+        Wanted { session: Some(session), device: Some(self.device), grant: Some(self.grant), ..Wanted::default() }
+    }
+}
+
+/// Decides on the person's answer; the reply says who gave it.
+pub fn answer(shown: &Shown, decision: Decision, facts: &Facts, policy: &Policy, now: Timestamp) -> Verdict<UserName> {
+    let asked = match asked(shown, facts, policy, now) {
+        Ok(asked) => asked,
+        Err(refusal) => return Verdict::unchanged(Err(refusal)),
+    };
+    let change = match decision {
+        Decision::Allow => approved(asked.device, asked.user, shown.grant, now),
+        Decision::Deny => Change::DeviceDenied { device: shown.device, user: asked.user.clone() },
+    };
+    Verdict { changes: vec![change], reply: Ok(asked.user.clone()) }
+}
+
+fn asked<'a>(shown: &Shown, facts: &'a Facts, policy: &Policy, now: Timestamp) -> Result<Asked<'a>, Refusal> {
+    live_session(facts, now).ok_or(Refusal::NotLoggedIn)?;
+    if shown.issued + policy.lifetimes.page < now {
+        return Err(Refusal::PageExpired);
+    }
+    let device = facts.device.as_ref().filter(|device| device.hash == shown.device).ok_or(Refusal::PageExpired)?;
+    if device.stage != DeviceStage::Waiting {
+        return Err(Refusal::PageAnswered);
+    }
+    find(facts, now).map_err(|_| Refusal::PageExpired)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::oauth::form;
+
+    use super::*;
+    use crate::protocol::policy::DEVICE_LIFETIME;
+    use crate::protocol::sample::{NOW, client, device, facts, fresh_device, grant, may, policy, user, with_session};
+
+    #[test]
+    fn a_user_code_has_eight_letters_that_nobody_confuses() {
+        let code = UserCode::draw(&[255, 0, 1, 2, 3, 240, 4, 5, 6, 19, 9]).unwrap();
+        assert_eq!((code.shown().as_str(), code.letters()), ("BCDF-GHJZ", "BCDFGHJZ"));
+        assert_eq!(UserCode::draw(&[0; 7]), None);
+        assert_eq!(format!("{code:?}"), "UserCode(..)");
+        for typed in ["BCDF-GHJZ", "bcdfghjz", " bcdf ghjz\r\n", "B-C-D-F-G-H-J-Z", "bcdf\u{2013}ghjz"] {
+            assert_eq!(UserCode::typed(typed), Some(code.clone()), "{typed}");
+        }
+        for other in ["", "BCDF-GHJ", "BCDF-GHJZB", "ACDF-GHJZ", "BCDF-GHJ0", "BCDF-GHJ\u{c9}", &"-".repeat(65)] {
+            assert_eq!(UserCode::typed(other), None, "{other}");
+        }
+    }
+
+    fn ask(more: &[(&str, &str)], change: impl FnOnce(&mut Facts)) -> Result<Device, Refusal> {
+        let mut facts = facts();
+        may(&mut facts, &[GrantType::DeviceCode]);
+        change(&mut facts);
+        let body = form::encode(&[&[("client_id", client().id.as_str())], more].concat());
+        let request = DeviceRequest::parse(None, Parameters::parse(&body).unwrap()).unwrap();
+        let verdict = decide(&request, &facts, &policy(), &fresh_device(), NOW);
+        verdict.reply?;
+        let [Change::DeviceAsked(device)] = &verdict.changes[..] else { panic!("{:?}", verdict.changes) };
+        Ok(device.clone())
+    }
+
+    #[test]
+    fn a_device_asks_within_what_its_client_registered() {
+        let asked = ask(&[("scope", "mcp:tools unknown"), ("resource", "URN:mcp:stdio:a")], |_| {}).unwrap();
+        assert_eq!((asked.hash, asked.user_code), (fresh_device().code.hash(), fresh_device().user_code));
+        assert_eq!((asked.expires, asked.stage), (NOW + DEVICE_LIFETIME, DeviceStage::Waiting));
+        let said = format!("{} {}", asked.resource, asked.scopes);
+        assert_eq!(said, "urn:mcp:stdio:a mcp:tools:execute mcp:tools:read");
+        assert!(!ask(&[], |_| {}).unwrap().scopes.is_empty());
+        assert_eq!(ask(&[("scope", "unknown")], |_| {}).unwrap_err(), Refusal::UnknownScope);
+        let target = ask(&[("resource", "https://other.example")], |_| {}).unwrap_err();
+        assert!(matches!(target, Refusal::Target(_)));
+        let other = |facts: &mut Facts| may(facts, &[GrantType::AuthorizationCode]);
+        assert_eq!(ask(&[], other).unwrap_err(), Refusal::GrantNotRegistered(GrantType::DeviceCode.as_str()));
+        assert!(matches!(ask(&[], |facts| facts.client = None).unwrap_err(), Refusal::Client { .. }));
+    }
+
+    #[test]
+    fn nobody_is_asked_in_development_mode() {
+        let mut policy = policy();
+        policy.auto_approve = Some(user().name);
+        let mut facts = facts();
+        may(&mut facts, &[GrantType::DeviceCode]);
+        let body = Parameters::parse(&form::encode(&[("client_id", client().id.as_str())])).unwrap();
+        let request = DeviceRequest::parse(None, body).unwrap();
+        let verdict = decide(&request, &facts, &policy, &fresh_device(), NOW);
+        let [Change::DeviceAsked(device), Change::DeviceApproved { device: hash, grant }] = &verdict.changes[..] else {
+            panic!("{:?}", verdict.changes)
+        };
+        assert_eq!((device.hash, grant.id, grant.subject()), (*hash, fresh_device().grant, "ada"));
+    }
+
+    fn shown() -> Shown {
+        Shown { device: device().hash, grant: grant().id, issued: NOW }
+    }
+
+    fn with_device(change: impl FnOnce(&mut Facts)) -> Facts {
+        let mut facts = Facts { device: Some(device()), ..with_session() };
+        change(&mut facts);
+        facts
+    }
+
+    #[test]
+    fn a_yes_makes_the_grant_that_was_shown_and_a_no_none() {
+        let verdict = answer(&shown(), Decision::Allow, &with_device(|_| {}), &policy(), NOW);
+        assert_eq!(verdict.reply.unwrap(), user().name);
+        let [Change::DeviceApproved { device: hash, grant: made }] = &verdict.changes[..] else { panic!() };
+        assert_eq!((*hash, made.id, &made.client), (device().hash, grant().id, &client().id));
+        assert_eq!((&made.scopes, made.subject(), made.stage), (&device().scopes, "ada", GrantStage::Consented));
+        let verdict = answer(&shown(), Decision::Deny, &with_device(|_| {}), &policy(), NOW);
+        assert!(matches!(&verdict.changes[..], [Change::DeviceDenied { .. }]));
+    }
+
+    #[test]
+    fn an_answer_counts_once_in_time_by_somebody_logged_in() {
+        let late = NOW + DEVICE_LIFETIME;
+        #[track_caller]
+        fn check(change: impl FnOnce(&mut Facts), at: Timestamp, why: Refusal) {
+            let mut facts = with_device(|facts| facts.session.as_mut().unwrap().expires = at + DEVICE_LIFETIME);
+            change(&mut facts);
+            for decision in [Decision::Allow, Decision::Deny] {
+                let verdict = answer(&shown(), decision, &facts, &policy(), at);
+                assert_eq!(verdict.reply.unwrap_err(), why);
+                assert!(verdict.changes.is_empty());
+            }
+        }
+        check(|facts| facts.session = None, NOW, Refusal::NotLoggedIn);
+        check(|facts| facts.device = None, NOW, Refusal::PageExpired);
+        check(|_| {}, late, Refusal::PageExpired);
+        check(|facts| facts.device.as_mut().unwrap().stage = DeviceStage::Denied, NOW, Refusal::PageAnswered);
+        let approved = DeviceStage::Approved(grant().id);
+        check(|facts| facts.device.as_mut().unwrap().stage = approved, NOW, Refusal::PageAnswered);
+        check(|facts| facts.client = None, NOW, Refusal::PageExpired);
+    }
+
+    #[test]
+    fn only_a_waiting_device_is_found() {
+        let now = NOW;
+        assert_eq!(find(&with_device(|_| {}), now).unwrap().user, &user().name);
+        assert_eq!(find(&with_device(|facts| facts.session = None), now).unwrap_err(), Refusal::NotLoggedIn);
+        for change in [
+            (|facts: &mut Facts| facts.device = None) as fn(&mut Facts),
+            |facts| facts.device.as_mut().unwrap().stage = DeviceStage::Redeemed,
+            |facts| facts.device.as_mut().unwrap().expires = NOW,
+            |facts| facts.client = None,
+        ] {
+            assert_eq!(find(&with_device(change), now).unwrap_err(), Refusal::UserCode);
+        }
+    }
+}
