@@ -7,6 +7,7 @@ pub mod cli;
 pub mod commands;
 pub mod connection;
 pub mod context;
+pub mod device;
 pub mod failure;
 pub mod flow;
 pub mod input;

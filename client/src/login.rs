@@ -52,6 +52,9 @@ pub struct LoginArgs {
     /// Open no browser; print the URL only
     #[arg(long)]
     pub no_browser: bool,
+    /// Show a code to type on another device, instead of a browser on this one
+    #[arg(long)]
+    pub device: bool,
     /// How many seconds to wait for the person
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
@@ -77,6 +80,7 @@ impl Default for LoginArgs {
             register_again: false,
             callback_port: None,
             no_browser: false,
+            device: false,
             timeout: 300,
         }
     }
@@ -121,6 +125,9 @@ pub struct Identity {
 /// # Errors
 /// When the server or the person refuses, nobody answers in time, or an answer cannot be trusted.
 pub async fn login(ctx: &Context, located: &Located, args: &LoginArgs) -> Outcome<Key> {
+    if args.device {
+        return crate::device::login(ctx, located, args).await;
+    }
     let mut again = args.register_again;
     loop {
         let mut listener = listen(ctx, &located.issuer.issuer, args).await?;
@@ -138,7 +145,7 @@ pub async fn login(ctx: &Context, located: &Located, args: &LoginArgs) -> Outcom
         drop(listener);
         match exchange(ctx, located, &identity.client, &pending, &code).await {
             Ok(tokens) => {
-                let kept = keep(ctx, located, &identity, &pending, &tokens).await;
+                let kept = keep(ctx, located, &identity, &pending.redirect_uri, &tokens).await;
                 match &kept {
                     Ok(_) => hit.logged_in().await,
                     Err(_) => hit.ended().await,
@@ -365,13 +372,12 @@ pub(crate) async fn keep(
     ctx: &Context,
     located: &Located,
     identity: &Identity,
-    pending: &Pending,
+    redirect_uri: &str,
     tokens: &Tokens,
 ) -> Outcome<Key> {
     let issuer = located.issuer.issuer.clone();
     let key = Key { issuer, resource: located.resource.clone(), profile: ctx.profile.clone() };
-    let registration =
-        Registration::of(&key.issuer, &ctx.profile, identity.source, &identity.client, &pending.redirect_uri);
+    let registration = Registration::of(&key.issuer, &ctx.profile, identity.source, &identity.client, redirect_uri);
     let now = ctx.now();
     let result = ctx
         .vault

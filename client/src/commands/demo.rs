@@ -190,7 +190,7 @@ impl Stage<'_> {
                 return Err(failure.into());
             }
         };
-        let key = login::keep(self.ctx, &self.located, identity, &pending, &tokens).await?;
+        let key = login::keep(self.ctx, &self.located, identity, &pending.redirect_uri, &tokens).await?;
         hit.logged_in().await;
         self.say("✅ Access token received!");
         self.say("   Token type: Bearer");

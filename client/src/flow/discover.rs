@@ -195,6 +195,8 @@ pub struct CheckedIssuer {
     pub authorization_endpoint: String,
     /// Where codes and refresh tokens go.
     pub token_endpoint: String,
+    /// Where devices ask for a code, if they may (RFC 8628).
+    pub device_authorization_endpoint: Option<String>,
     /// Where clients register, if they may.
     pub registration_endpoint: Option<String>,
     /// Where tokens are taken back, if they can be.
@@ -230,6 +232,7 @@ pub fn accept_issuer(asked: &Issuer, body: &[u8]) -> Result<CheckedIssuer, Disco
         issuer: asked.clone(),
         authorization_endpoint: endpoint("authorization_endpoint", read.authorization_endpoint)?,
         token_endpoint: endpoint("token_endpoint", read.token_endpoint)?,
+        device_authorization_endpoint: optional("device_authorization_endpoint", read.device_authorization_endpoint)?,
         registration_endpoint: optional("registration_endpoint", read.registration_endpoint)?,
         revocation_endpoint: optional("revocation_endpoint", read.revocation_endpoint)?,
         scopes: read.scopes_supported,
@@ -238,6 +241,11 @@ pub fn accept_issuer(asked: &Issuer, body: &[u8]) -> Result<CheckedIssuer, Disco
         auth_methods: read.token_endpoint_auth_methods_supported,
         _checked: (),
     })
+}
+
+/// Whether a page that an issuer names may be shown to a person, and opened.
+pub(super) fn may_be_shown(issuer: &Issuer, url: &str) -> bool {
+    is_endpoint(issuer, url)
 }
 
 fn is_endpoint(issuer: &Issuer, url: &str) -> bool {

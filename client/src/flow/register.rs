@@ -36,7 +36,7 @@ pub fn request(issuer: &CheckedIssuer, redirect_uri: &str) -> ClientMetadata {
     ClientMetadata {
         redirect_uris: vec![redirect_uri.to_owned()],
         token_endpoint_auth_method: Some(method(&issuer.auth_methods).as_str().to_owned()),
-        grant_types: words(&[GrantType::AuthorizationCode.as_str(), GrantType::RefreshToken.as_str()]),
+        grant_types: words(&grant_types(issuer)),
         response_types: words(&["code"]),
         client_name: Some(CLIENT_NAME.to_owned()),
         application_type: Some("native".to_owned()),
@@ -46,9 +46,20 @@ pub fn request(issuer: &CheckedIssuer, redirect_uri: &str) -> ClientMetadata {
     }
 }
 
+/// What we may do there: log in by a code too, where the server lets devices.
+fn grant_types(issuer: &CheckedIssuer) -> Vec<&'static str> {
+    let device = issuer.device_authorization_endpoint.is_some().then_some(GrantType::DeviceCode);
+    let all = [GrantType::AuthorizationCode, GrantType::RefreshToken].into_iter().chain(device);
+    all.map(GrantType::as_str).collect()
+}
+
 fn method(listed: &[String]) -> AuthMethod {
     let listed = |method: &AuthMethod| listed.iter().any(|word| word == method.as_str());
-    AuthMethod::ALL.into_iter().find(listed).unwrap_or(AuthMethod::None)
+    AuthMethod::ALL
+        .into_iter()
+        .filter(|method| *method != AuthMethod::PrivateKeyJwt)
+        .find(listed)
+        .unwrap_or(AuthMethod::None)
 }
 
 /// Judges the answer. Any 2xx will do: servers disagree about 200 and 201.
@@ -69,6 +80,7 @@ pub fn accept(status: u16, body: &[u8], redirect_uri: &str) -> Result<Client, Re
     let secret = read.client_secret.filter(|secret| !secret.is_empty()).map(Secret::new);
     let method = match read.metadata.token_endpoint_auth_method.as_deref() {
         Some(word) => AuthMethod::from_word(word)
+            .filter(|method| *method != AuthMethod::PrivateKeyJwt)
             .ok_or(RegisterError::Unusable("it asks for an authentication we do not have"))?,
         // RFC 7591 section 2: Basic is the default; without a secret it can only mean a public client.
         None if secret.is_some() => AuthMethod::ClientSecretBasic,

@@ -128,7 +128,7 @@ fn life(member: Option<&Value>) -> Result<Option<Seconds>, TokenError> {
     Ok(Some(Seconds(seconds.ok_or(bad)?.min(LONGEST_LIFE.0))))
 }
 
-fn refusal(status: u16, body: &[u8]) -> TokenError {
+pub(super) fn refusal(status: u16, body: &[u8]) -> TokenError {
     match Named::read(body) {
         // A server in trouble says nothing about the grant, whatever words it uses.
         Some(_) if status >= 500 => TokenError::Status(status),
