@@ -24,6 +24,7 @@ pub fn machine(service: &Service, id: &str) {
         origin: ClientOrigin::Operator,
         issued_at: service.clock_now(),
         approved_at: None,
+        used_at: None,
     }));
 }
 

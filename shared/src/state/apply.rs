@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::change::{Change, Expired};
 use super::entries::{ClientEntry, Entries, GrantEntry, Grants, RefreshEntry, UsedAssertion, UserCodeEntry};
 use super::record::{
-    Access, Client, Code, CodeStage, Device, DeviceStage, Family, FamilyStage, Grant, GrantStage, InitialToken, PublicKey,
-    Pushed, Rotated, Session, SetupLink, User, UserStage,
+    Access, Client, Code, CodeStage, Device, DeviceStage, Family, FamilyStage, Grant, GrantStage, InitialToken,
+    PublicKey, Pushed, Rotated, Session, SetupLink, User, UserStage,
 };
 use super::table::Table;
 use super::tools::Announcement;
