@@ -330,8 +330,8 @@ impl Core {
 
     fn refresh_from(&self, mut tail: MutexGuard<'_, Option<Tail>>) -> Result<(), StoreError> {
         match &*tail {
-            Some(current) if current.is_current() && !self.was_moved(current, LOOK) => Ok(()),
-            Some(current) if current.is_current() => {
+            Some(current) if current.is_current(!self.writes) && !self.was_moved(current, LOOK) => Ok(()),
+            Some(current) if current.is_current(!self.writes) => {
                 *tail = None;
                 self.catch_up(&mut tail)
             }
@@ -352,15 +352,27 @@ impl Core {
     /// Reads on without the store's lock; where that finds damage, a writer may be at work, so it looks again under
     /// the lock before it says so.
     fn catch_up(&self, tail: &mut Option<Tail>) -> Result<(), StoreError> {
-        match self.read_on(tail) {
-            // A process that also writes leaves it to its committer: to wait here for the lock that the committer
-            // holds, with what the committer waits for in hand, would be a deadlock.
-            Err(StoreError::Damaged { .. } | StoreError::Io { .. }) if !self.writes => {
+        // A process that also writes leaves damage to its committer: to wait here for the lock that the committer
+        // holds, with what the committer waits for in hand, would be a deadlock.
+        if self.writes {
+            return self.read_on(tail).map(drop);
+        }
+        match self.read_to_blanks(tail) {
+            Err(StoreError::Damaged { .. } | StoreError::Io { .. }) => {
                 let lock = StoreLock::open(&self.folder)?;
                 let _held = lock.shared()?;
-                self.reload(tail)
+                self.read_to_blanks(tail)
             }
-            done => done.map(drop),
+            done => done,
+        }
+    }
+
+    /// Reads on as a follower, and looks that what stands behind the last commit is none of anybody's (WAT-06).
+    fn read_to_blanks(&self, tail: &mut Option<Tail>) -> Result<(), StoreError> {
+        let end = self.read_on(tail)?;
+        match tail.as_mut().filter(|_| end == Progress::Read { torn: false }) {
+            Some(place) => place.is_followed_by_blanks().map(drop),
+            None => Ok(()),
         }
     }
 
@@ -383,7 +395,7 @@ impl Core {
     fn tidy(&self, lock: &StoreLock) {
         let Some(_held) = lock.try_exclusive() else { return };
         let mut tail = self.tail();
-        if let Some(tail) = tail.as_mut().filter(|tail| tail.is_current() && tail.is_in_place()) {
+        if let Some(tail) = tail.as_mut().filter(|tail| tail.is_current(false) && tail.is_in_place()) {
             tail.trim();
         }
     }

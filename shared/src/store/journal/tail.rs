@@ -192,10 +192,12 @@ impl Tail {
         Ok(Self { file, path: self.path.clone(), header: self.header.clone(), ..*self })
     }
 
-    /// Whether nothing was committed since, and the file is still there: a read of three bytes and an `fstat`.
-    pub(super) fn is_current(&self) -> bool {
-        matches!(self.ahead(), Ok(Ahead::Nothing | Ahead::Unfinished))
-            && self.file.metadata().is_ok_and(|metadata| !is_unlinked(&metadata))
+    /// Whether nothing was committed since, and the file is still there: a read of three bytes and an `fstat`. With
+    /// `whole`, also whether the file is as long as when only blanks were seen behind us.
+    pub(super) fn is_current(&self, whole: bool) -> bool {
+        let is_as_it_was =
+            |metadata: fs::Metadata| !is_unlinked(&metadata) && (!whole || self.length == Some(metadata.len()));
+        matches!(self.ahead(), Ok(Ahead::Nothing | Ahead::Unfinished)) && self.file.metadata().is_ok_and(is_as_it_was)
     }
 
     pub(super) fn ahead(&self) -> Result<Ahead, StoreError> {
