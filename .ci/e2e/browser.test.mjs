@@ -24,7 +24,7 @@ const NARROW = { width: 360, height: 740 };
 /** Markup, a right-to-left override, and 128 characters without a space to break at. */
 const HOSTILE = `<img src=x onerror=alert(1)>\u202e${"W".repeat(128 - 29)}`;
 
-const s = await service({ users: [] });
+const s = await service({ users: [], args: ["--admin-page", "on"] });
 const callback = await listen();
 remember("password", PASSWORD);
 let browser;

@@ -228,9 +228,9 @@ pub struct ServeArgs {
     #[arg(long, value_name = "on|off", default_value = "on", hide_default_value = true)]
     pub rate_limits: Switch,
 
-    /// Whether administrators find their page at /admin [default: on where only this machine can reach the service].
-    #[arg(long, value_name = "on|off")]
-    pub admin_page: Option<Switch>,
+    /// Whether administrators find their page at /admin.
+    #[arg(long, value_name = "on|off", default_value = "off", hide_default_value = true)]
+    pub admin_page: Switch,
 
     /// Whether a person is not asked again when the same app asks for the same or less, for the same server, and neither
     /// the app nor the tools have changed. Never when a web site's page sent the browser here.

@@ -136,10 +136,7 @@ impl Config {
         refuse_public_name(args, &issuer)?;
         let proxies_only = exposed.is_some() && tls.is_none() && !args.insecure_plain_http;
         let hosts = exposed.is_none().then(|| hosts(&issuer));
-        let only_here = exposed.is_none() && issuer.parts().is_loopback();
-        let mut policy = policy(args, issuer)?;
-        // A service with a public name is reached through a proxy, wherever it listens (ADM-01).
-        policy.admin_page = args.admin_page.map_or(only_here, |page| page == Switch::On);
+        let policy = policy(args, issuer)?;
         Ok(Self {
             listeners,
             policy,
@@ -289,6 +286,7 @@ fn policy(args: &ServeArgs, issuer: Issuer) -> Result<Policy, ConfigError> {
         Cimd { on: args.cimd == Switch::On, trusted: args.cimd_trust.clone(), local: args.cimd_allow_private };
     policy.lifetimes = Lifetimes::from(&args.lifetimes);
     policy.bounds = Bounds::from(&args.bounds);
+    policy.admin_page = args.admin_page == Switch::On;
     policy.remember_consent = args.remember_consent == Switch::On;
     Ok(policy)
 }
@@ -337,14 +335,11 @@ mod tests {
     }
 
     #[test]
-    fn adm_01_the_administrators_page_is_served_where_only_this_machine_reaches_it_unless_somebody_says() {
+    fn adm_01_the_administrators_page_is_served_only_where_the_operator_says_so() {
         let page = |args: &[&str]| config(&[&["--listen", "127.0.0.1:0"], args].concat()).unwrap().policy.admin_page;
-        assert!(page(&[]));
-        assert!(!page(&["--issuer", "https://as.example"]), "behind a proxy");
-        assert!(page(&["--issuer", "https://as.example", "--admin-page", "on"]));
+        assert!(!page(&[]));
+        assert!(page(&["--admin-page", "on"]));
         assert!(!page(&["--admin-page", "off"]));
-        let open = ["--listen", "0.0.0.0:0", "--insecure-plain-http", "--issuer", "https://as.example"];
-        assert!(!config(&open).unwrap().policy.admin_page);
     }
 
     #[test]
