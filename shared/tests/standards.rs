@@ -36,3 +36,18 @@ fn every_test_that_the_page_names_exists() {
     }
     assert!(named > 100, "the page names {named} tests");
 }
+
+#[test]
+fn the_page_counts_its_rows_right() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = fs::read_to_string(root.join("docs/STANDARDS.md")).unwrap();
+    let is_row = |line: &&str| {
+        let id = line.strip_prefix("| ").and_then(|rest| rest.split_once(" |")).map(|(id, _)| id.split_once('-'));
+        id.flatten().is_some_and(|(table, number)| {
+            table.bytes().all(|b| b.is_ascii_uppercase()) && number.bytes().all(|b| b.is_ascii_digit())
+        })
+    };
+    let rows: Vec<_> = page.lines().filter(is_row).collect();
+    let held = rows.iter().filter(|row| !row.contains("*not yet*")).count();
+    assert!(page.contains(&format!("{held} of {} rows are held", rows.len())), "{held} of {}", rows.len());
+}
