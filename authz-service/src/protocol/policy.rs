@@ -71,7 +71,7 @@ pub const MAX_CONTACTS: usize = 10;
 
 /// How many clients are known at most: what registers beyond that waits (RFC 7591 section 5, REG-18). Clients that nobody
 /// uses are forgotten, so it takes a flood.
-pub const MAX_CLIENTS: usize = 100_000;
+pub const MAX_CLIENTS: usize = 2_000_000;
 
 /// How long a client's secret still counts after it got another: whoever shares it needs time to hear of the new one.
 pub const SECRET_GRACE: Seconds = Seconds(DAY);

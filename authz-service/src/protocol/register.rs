@@ -163,9 +163,13 @@ pub fn client(
     if sent.software_statement.is_some() {
         return Err(Refusal::SoftwareStatement);
     }
-    let grant_types = match grant_types(sent.grant_types.as_deref()) {
+    let grant_types = match grant_types(sent.grant_types.as_deref(), origin) {
         // What is wrong with a redirect URI is said first: it is what clients get wrong most.
-        Err(refusal) => return Err(redirect_uris(&sent.redirect_uris, true, policy).err().unwrap_or(refusal)),
+        Err(refusal) => {
+            let words = sent.grant_types.as_deref().unwrap_or_default();
+            let redirects = words != [GrantType::ClientCredentials.as_str()];
+            return Err(redirect_uris(&sent.redirect_uris, redirects, policy).err().unwrap_or(refusal));
+        }
         Ok(grant_types) => grant_types,
     };
     let redirects = grant_types.contains(&GrantType::AuthorizationCode);
@@ -210,13 +214,14 @@ fn redirect_uris(sent: &[String], needed: bool, policy: &Policy) -> Result<Vec<R
 /// forget to ask. Extension grants that we do not know, and `client_credentials`, which only the operator gives, are left
 /// out of the registration, which the answer shows (RFC 7591 section 3.2.1 lets a server replace what was asked for);
 /// the two that OAuth 2.1 removed are refused.
-fn grant_types(sent: Option<&[String]>) -> Result<Vec<GrantType>, Refusal> {
+fn grant_types(sent: Option<&[String]>, origin: ClientOrigin) -> Result<Vec<GrantType>, Refusal> {
+    let offered = if origin == ClientOrigin::Operator { &GrantType::ALL[..] } else { &GrantType::SELF_REGISTERED };
     let Some(words) = sent.filter(|words| !words.is_empty()) else {
         return Ok(vec![GrantType::AuthorizationCode, GrantType::RefreshToken]);
     };
     let mut known = Vec::new();
     for word in words {
-        match GrantType::from_word(word).filter(|grant_type| GrantType::SELF_REGISTERED.contains(grant_type)) {
+        match GrantType::from_word(word).filter(|grant_type| offered.contains(grant_type)) {
             Some(grant_type) if !known.contains(&grant_type) => known.push(grant_type),
             Some(_) => {}
             None if word == "client_credentials" || word.starts_with("urn:") => {}
@@ -228,7 +233,10 @@ fn grant_types(sent: Option<&[String]>) -> Result<Vec<GrantType>, Refusal> {
     if known.iter().any(|grant_type| *grant_type != GrantType::RefreshToken) {
         Ok(known)
     } else {
-        Err(metadata("grant_types must hold authorization_code, or urn:ietf:params:oauth:grant-type:device_code"))
+        Err(metadata(
+            "grant_types must hold authorization_code, or urn:ietf:params:oauth:grant-type:device_code; a client that \
+             acts for itself (client_credentials) is registered by the operator",
+        ))
     }
 }
 

@@ -175,3 +175,21 @@ fn n14_a_published_document_is_served_and_its_url_is_a_client_here() {
         assert_eq!(service.connect().send("GET", path, &[], b"").status, 404, "{path}");
     }
 }
+
+#[test]
+fn a_machine_that_the_operator_describes_gets_tokens_for_itself() {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path();
+    let service = Running::start(data, &APPROVE);
+    let file = data.join("machine.txt");
+    let described = json!({
+        "client_id": "nightly", "grant_types": ["client_credentials"], "scope": "mcp:tools:read",
+        "token_endpoint_auth_method": "client_secret_basic"
+    });
+    std::fs::write(&file, described.to_string()).unwrap();
+    let added = run_json(data, &["client", "add", "--json", "--confidential", "--file", file.to_str().unwrap()]);
+    let header = format!("Basic {}", STANDARD.encode(format!("nightly:{}", added["client_secret"].as_str().unwrap())));
+    let headers = [("Content-Type", "application/x-www-form-urlencoded"), ("Authorization", header.as_str())];
+    let answer = service.connect().send("POST", "/oauth/token", &headers, b"grant_type=client_credentials");
+    assert_eq!((answer.status, &answer.json()["scope"]), (200, &json!("mcp:tools:read")));
+}
