@@ -1,8 +1,8 @@
 //! Reading a request's body: bounded in size and time. A body is read also when the request is refused, because a
 //! connection with an unread body cannot be used again.
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
+use actix_web::http::{Method, StatusCode};
 use actix_web::rt::time::timeout;
 use actix_web::web::{Bytes, BytesMut, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -45,7 +45,8 @@ pub async fn read_at_most(request: &HttpRequest, payload: &mut Payload, most: us
     if announced(request).is_some_and(|length| length > most as u64) {
         return Err(NoBody::TooLarge(most));
     }
-    let body = timeout(app.times.body, collect(payload, most)).await.unwrap_or(Err(NoBody::Incomplete))?;
+    let body = collect(payload, most, tunnelled(request));
+    let body = timeout(app.times.body, body).await.unwrap_or(Err(NoBody::Incomplete))?;
     app.policy.bounds.check(form(request), &body).map_err(NoBody::Bounds)?;
     Ok(body)
 }
@@ -54,14 +55,28 @@ fn announced(request: &HttpRequest) -> Option<u64> {
     request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-async fn collect(payload: &mut Payload, most: usize) -> Result<Bytes, NoBody> {
+/// How long the body of a request is that asks for a tunnel or another protocol; `None` for any other request. We open
+/// neither, but what comes on such a connection has no end, so that we would wait for one.
+fn tunnelled(request: &HttpRequest) -> Option<usize> {
+    let asks = request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE);
+    let ends_itself = request.headers().contains_key(TRANSFER_ENCODING);
+    let length = || announced(request).map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    (asks && !ends_itself).then(length)
+}
+
+async fn collect(payload: &mut Payload, most: usize, length: Option<usize>) -> Result<Bytes, NoBody> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
+    while length.is_none_or(|length| body.len() < length)
+        && let Some(chunk) = payload.next().await
+    {
         let chunk = chunk.map_err(|_| NoBody::Incomplete)?;
         if body.len() + chunk.len() > most {
             return Err(NoBody::TooLarge(most));
         }
         body.extend_from_slice(&chunk);
+    }
+    if let Some(length) = length {
+        body.truncate(length);
     }
     Ok(body.freeze())
 }

@@ -74,6 +74,26 @@ fn htp_05_old_chunked_expecting_and_pipelined_requests_are_answered() {
 }
 
 #[test]
+fn htp_04_who_wants_a_tunnel_or_another_protocol_is_answered_at_once() {
+    let service = Service::start();
+    let begun = std::time::Instant::now();
+    let upgrade = "Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 17\r\n\r\ngrant_type=foobar";
+    for (request, status) in [
+        ("CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), 404),
+        (format!("GET /nowhere HTTP/1.1\r\n{upgrade}\r\n"), 404),
+        (format!("POST /oauth/authorize HTTP/1.1\r\n{upgrade}\r\n"), 400),
+        (format!("POST /login HTTP/1.1\r\n{upgrade}\r\n"), 400),
+    ] {
+        assert_eq!(service.connect().raw(request.as_bytes(), false).status, status, "{request}");
+    }
+    // What has a length is read.
+    let answer = service.connect().raw(format!("POST /oauth/token HTTP/1.1\r\n{upgrade}{form}").as_bytes(), false);
+    assert_eq!((answer.status, answer.json()["error"].as_str()), (400, Some("unsupported_grant_type")));
+    assert!(begun.elapsed().as_secs() < 15, "nothing waited for a body that never ends");
+}
+
+#[test]
 fn htp_06_a_request_has_one_host() {
     let service = Service::start();
     for head in [
