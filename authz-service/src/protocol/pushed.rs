@@ -98,9 +98,10 @@ pub fn decide(
     };
     let id = client.record().id.clone();
     let verdict = match authorize::check_parameters(&push.request, facts, policy, now) {
-        Ok(_) => {
-            let (hash, query) = (handle.hash(), push.query.clone());
-            let pushed = Pushed { hash, client: id.clone(), query, expires: now + PUSHED_LIFETIME, opened: false };
+        Ok(asked) => {
+            let (hash, query, resource) = (handle.hash(), push.query.clone(), Some(asked.resource));
+            let expires = now + PUSHED_LIFETIME;
+            let pushed = Pushed { hash, client: id.clone(), query, resource, expires, opened: false };
             Verdict { changes: vec![Change::RequestPushed(pushed)], reply: Ok(id) }
         }
         Err(refused) => Verdict::unchanged(Err(refused.into_cause())),

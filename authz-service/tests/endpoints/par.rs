@@ -2,11 +2,12 @@
 
 use serde_json::json;
 use shared::oauth::form;
+use shared::state::{Change, Effect, Tool, Wanted};
 
 use crate::support::documents::Documents;
 use crate::support::http::Answer;
 use crate::support::person::{Form, Person};
-use crate::support::{CHALLENGE, Options, PASSWORD, REDIRECT, Service, code_form};
+use crate::support::{CHALLENGE, Options, PASSWORD, REDIRECT, Service, claims, code_form};
 
 fn push(service: &Service, client: &str, more: &[(&str, &str)]) -> Answer {
     let usual = [
@@ -54,6 +55,35 @@ fn a_pushed_request_is_what_the_person_sees_whatever_the_browser_says_beside_it(
     ada.submit(&Form::first(&again).with("decision", "allow")).is_page(400);
     ada.get(&url(&client, &name, "")).is_page(400);
     assert_eq!(service.count("grants"), 1);
+}
+
+#[test]
+fn the_page_shows_the_tools_of_the_server_that_the_pushed_request_names() {
+    let service = Service::with(&Options { resources: vec!["https://mcp.example/"], ..Options::default() });
+    let announce = |resource: &str, name: &str| {
+        let (name, scopes) = (name.parse().unwrap(), "mcp:tools:read".parse().unwrap());
+        let tools = vec![Tool { name, title: String::new(), effect: Effect::Read, scopes }];
+        service.commit(Change::ToolsAnnounced { resource: resource.parse().unwrap(), tools });
+    };
+    announce("https://mcp.example/", "look");
+    announce("urn:mcp:stdio:default", "elsewhere");
+    let client = service.public_client();
+    let asked = [("scope", "mcp:tools:read"), ("resource", "https://mcp.example/")];
+    let name = pushed(&service, &client, &asked);
+    let mut ada = service.signed_in();
+    for more in ["", "&resource=urn:mcp:stdio:default"] {
+        let page = ada.get(&url(&client, &name, more));
+        page.is_page(200);
+        assert!(page.text().contains("tool:look") && !page.text().contains("tool:elsewhere"), "{}", page.text());
+    }
+    // Unticked, the tool is not granted.
+    let form = Form::first(&ada.get(&url(&client, &name, ""))).with("decision", "allow").with("lasting", "revoked");
+    let answer = ada.submit(&form.with("scope:mcp:tools:read", "on"));
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    let tokens = service.exchange(&client, &answer.redirected("code").unwrap()).json();
+    let grant = claims(tokens["access_token"].as_str().unwrap())["grant"].as_str().unwrap().parse().unwrap();
+    let grant = service.facts(&Wanted { grant: Some(grant), ..Wanted::default() }).grant.unwrap();
+    assert_eq!((grant.resource.as_str(), grant.allows("look")), ("https://mcp.example/", false));
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub struct Wanted {
     pub user_code: Option<TokenHash>,
     /// Whether a client assertion was used, by its name.
     pub assertion: Option<TokenHash>,
-    /// The tools of the server with this name.
+    /// The tools of the server with this name; of a pushed request's own, when one is wanted too.
     pub tools_of: Option<Resource>,
     /// Consents that the session's person gave to the client for that server before, if they are remembered.
     pub consents: bool,
@@ -153,7 +153,10 @@ impl State {
             (None, None) => grant_client,
         };
         let has_users = self.someone_can_log_in();
-        let consents = match (&wanted.tools_of, session, client) {
+        let pushed = wanted.pushed.and_then(|hash| self.pushed.get(&hash));
+        // What a browser says beside the name of a pushed request does not count, for which server it is neither.
+        let tools_of = pushed.and_then(|pushed| pushed.resource.as_ref()).or(wanted.tools_of.as_ref());
+        let consents = match (tools_of, session, client) {
             (Some(resource), Some(session), Some(client)) if wanted.consents => {
                 self.consents(&session.user, &client.id, resource)
             }
@@ -170,10 +173,10 @@ impl State {
             family: entry.and_then(GrantEntry::family).cloned(),
             access: access.cloned(),
             initial: wanted.initial.and_then(|hash| self.initial.get(&hash)).cloned(),
-            pushed: wanted.pushed.and_then(|hash| self.pushed.get(&hash)).cloned(),
+            pushed: pushed.cloned(),
             device: device.cloned(),
             assertion_used: wanted.assertion.is_some_and(|name| self.assertions.contains_key(&name)),
-            tools: wanted.tools_of.as_ref().and_then(|resource| self.announcement(resource)).cloned(),
+            tools: tools_of.and_then(|resource| self.announcement(resource)).cloned(),
             consents,
             setup: self.setup.get(&()).filter(|_| !has_users).cloned(),
             has_users,

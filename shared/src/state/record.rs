@@ -272,6 +272,9 @@ pub struct Pushed {
     pub client: ClientId,
     /// The request, as the query of an authorization URL, without what authenticated the client.
     pub query: String,
+    /// The resource that it is for, in our spelling; none in records of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<Resource>,
     /// Good through this second.
     pub expires: Timestamp,
     /// Whether a browser has come with it. A person then has the time that a page gives.

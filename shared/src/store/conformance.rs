@@ -134,7 +134,14 @@ impl Sample {
     #[must_use]
     pub fn pushed(&self) -> Pushed {
         let expires = self.grant.created + Seconds(90);
-        Pushed { hash: self.code.hash, client: self.client.id.clone(), query: "x=y".to_owned(), expires, opened: false }
+        Pushed {
+            hash: self.code.hash,
+            client: self.client.id.clone(),
+            query: "x=y".to_owned(),
+            resource: Some(self.grant.resource.clone()),
+            expires,
+            opened: false,
+        }
     }
 
     /// A device of the client's that waits for the person, for ten minutes.
