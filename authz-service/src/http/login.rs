@@ -47,7 +47,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
     let typed = form.take("username").unwrap_or_default().trim().to_owned();
     let source = limit::source(&http);
     if let Err(wait) = app.limits.log_in(source, &typed, app.now()) {
-        tracing::warn!(endpoint = ENDPOINT, %source, user = %reply::escaped(&typed, 64), "too many failed logins");
+        tracing::warn!(endpoint = ENDPOINT, %source, user = loggable(&app, &typed).await, "too many failed logins");
         return pages::too_many(&app, wait);
     }
     match log_in(&app, &typed, &mut form).await {
@@ -58,7 +58,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
             pages::with_cookies(reply::redirect(true, &location), [app.cookies.set_session(&session)])
         }
         Err(Failure::Refused(Refusal::WrongLogin)) => {
-            tracing::warn!(endpoint = ENDPOINT, %source, user = %reply::escaped(&typed, 64), "login failed");
+            tracing::warn!(endpoint = ENDPOINT, %source, user = loggable(&app, &typed).await, "login failed");
             again(&app, source, &jar, &transaction, &typed).await
         }
         Err(failure) => {
@@ -69,6 +69,15 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
             pages::failed_alone(&app, ENDPOINT, &failure)
         }
     }
+}
+
+/// What was typed as a name, for the log: the name of an account, and nothing else. People type their password into
+/// the wrong field (C15).
+async fn loggable<'a>(app: &App, typed: &'a str) -> &'a str {
+    let user = typed.parse::<UserName>().ok();
+    let is_known = user.is_some()
+        && app.store.load(&Wanted { user, ..Wanted::default() }).await.is_ok_and(|facts| facts.user.is_some());
+    if is_known { typed } else { "(no account)" }
 }
 
 /// Compares the password and opens a session; the new cookie's value.

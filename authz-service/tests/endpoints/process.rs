@@ -6,8 +6,10 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
+use shared::oauth::form;
 
 use crate::support::http::{Answer, Connection};
+use crate::support::person::Form;
 use crate::support::{authorize_query, code_form, eventually};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_authz-service");
@@ -291,10 +293,10 @@ fn accounts_are_added_beside_a_running_service() {
     let target = format!("/oauth/authorize?{}", authorize_query(&client, &[]));
     let page = service.connect().send("GET", &target, &[], b"");
     let cookie = page.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
-    let form = crate::support::person::Form::first(&page).with("username", "ada").with("password", "correct horse");
+    let form = Form::first(&page).with("username", "ada").with("password", "correct horse");
     let fields: Vec<_> = form.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let headers = [("Content-Type", "application/x-www-form-urlencoded"), ("Cookie", cookie.as_str())];
-    let body = shared::oauth::form::encode(&fields);
+    let body = form::encode(&fields);
     assert_eq!(service.connect().send("POST", "/login", &headers, body.as_bytes()).status, 303);
 }
 
@@ -575,6 +577,29 @@ fn c15_the_log_can_be_json_and_says_which_request_it_was() {
     let line = lines.iter().find(|line| line["message"] == "refused").unwrap();
     assert_eq!((&line["span"]["id"], &line["endpoint"]), (&json!(id), &json!("token")));
     assert!(!text.contains("s3cret") && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn c15_a_password_typed_as_a_name_is_not_logged() {
+    let data = tempfile::tempdir().unwrap();
+    let log = data.path().join("log");
+    let service = Running::spawn(data.path(), &[], std::fs::File::create(&log).unwrap().into());
+    add_user(data.path(), "ada", "correct horse battery");
+    for name in ["MyS3cretPassw0rd", "ada"] {
+        let page = service.connect().send("GET", "/account", &[], b"");
+        let cookie = page.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        let form = Form::first(&page).with("username", name).with("password", "an0therS3cret");
+        let fields: Vec<_> = form.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let headers = [("Cookie", cookie.as_str()), ("Content-Type", "application/x-www-form-urlencoded")];
+        let answer = service.connect().send("POST", "/login", &headers, form::encode(&fields).as_bytes());
+        assert_eq!(answer.status, 403, "{}", answer.text());
+    }
+    let mut text = String::new();
+    eventually("both are logged", || {
+        text = std::fs::read_to_string(&log).unwrap();
+        text.matches("login failed").count() == 2
+    });
+    assert!(text.contains("ada") && !text.contains("S3cret"), "{text}");
 }
 
 #[cfg(unix)]
