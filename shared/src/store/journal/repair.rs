@@ -149,21 +149,22 @@ fn read_lost(path: &Path, from: u64) -> Result<Lost, StoreError> {
 impl Lost {
     fn take(&mut self, change: &Change) {
         self.passwords += u64::from(matches!(change, Change::PasswordChanged { .. }));
-        self.ends.extend(end_of(change));
+        self.ends.extend(ends_of(change));
     }
 }
 
 /// What has to end when a change is lost. A line that is not whole may have been forged, so it can take away and never
 /// give. What a lost line made is gone with it; what it used up must not become usable again: a refresh token that was
 /// spent, a code that was redeemed.
-fn end_of(change: &Change) -> Option<Change> {
-    let revoked = |grant| Some(Change::GrantRevoked { grant, cause: RevocationCause::Operator });
+fn ends_of(change: &Change) -> Vec<Change> {
+    let cause = RevocationCause::Operator;
+    let revoked = |grant| vec![Change::GrantRevoked { grant, cause }];
     match change {
         Change::GrantRevoked { grant, .. }
         | Change::RefreshRotated { grant, .. }
         | Change::RefreshRepeated { grant, .. } => revoked(*grant),
         Change::CodeRedeemed { access, .. } | Change::DeviceRedeemed { access, .. } => revoked(access.grant),
-        // A token with so many uses left has one less; a client's update may have replaced a secret that got about.
+        // A token with so many uses left has one less.
         Change::InitialTokenSpent(_)
         | Change::AssertionUsed { .. }
         | Change::PushedSpent(_)
@@ -174,14 +175,19 @@ fn end_of(change: &Change) -> Option<Change> {
         | Change::GrantsRevoked { .. }
         | Change::ClientRemoved(_)
         | Change::AccessRevoked(_)
-        | Change::KeyRetired { .. } => Some(change.clone()),
-        Change::UserStageSet { stage, .. } => (*stage != UserStage::Enabled).then(|| change.clone()),
+        | Change::KeyRetired { .. } => vec![change.clone()],
+        // The new password is lost; that everything from before it ended is not.
+        Change::PasswordChanged { user, .. } => {
+            let grants = Change::GrantsRevoked { user: user.clone(), client: None, cause };
+            vec![Change::SessionsClosed(user.clone()), grants]
+        }
+        Change::UserStageSet { stage: UserStage::Enabled, .. } => vec![],
+        Change::UserStageSet { .. } => vec![change.clone()],
         Change::IssuerDeclared(_)
         | Change::KeyPublished(_)
         | Change::SetupOffered(_)
         | Change::OwnerCreated { .. }
         | Change::UserCreated(_)
-        | Change::PasswordChanged { .. }
         | Change::SessionOpened(_)
         | Change::ClientRegistered(_)
         | Change::ClientUpdated(_)
@@ -196,7 +202,7 @@ fn end_of(change: &Change) -> Option<Change> {
         | Change::Approved { .. }
         | Change::Denied { .. }
         | Change::StoreRepaired { .. }
-        | Change::Swept { .. } => None,
+        | Change::Swept { .. } => vec![],
     }
 }
 
@@ -205,7 +211,9 @@ fn commits(state: &State, set_aside: &Path, line: u64, ends: Vec<Change>, at: Ti
     let set_aside = set_aside.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (mut state, mut seen) = (state.clone(), HashSet::new());
     let fits = ends.into_iter().filter(|change| {
-        let is_new = seen.insert(serde_json::to_string(change).unwrap_or_default());
+        // What has ended need not end again; each use of a registration token counts.
+        let is_new = matches!(change, Change::InitialTokenSpent(_))
+            || seen.insert(serde_json::to_string(change).unwrap_or_default());
         is_new && state.apply_all(vec![change.clone()], at).is_ok()
     });
     let changes: Vec<_> = std::iter::once(Change::StoreRepaired { line, set_aside }).chain(fits).collect();
