@@ -13,11 +13,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use shared::files;
 use shared::secret::{Secret, TokenHash};
-use shared::state::{Change, RevocationCause, Wanted};
+use shared::state::{Change, InitialToken, RevocationCause, Session, Wanted};
 use shared::store::Store;
 use shared::store::conformance::Sample;
 use shared::store::journal::JournalStore;
-use shared::time::{Clock, SystemClock};
+use shared::time::{Clock, Seconds, SystemClock};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_authz-service");
 
@@ -356,6 +356,70 @@ fn repair_keeps_what_can_be_read_ends_what_was_ended_and_deletes_nothing() {
     // What was set aside outlives a compaction.
     store(&filled.folder, &["compact"]);
     assert!(Path::new(said["set_aside"].as_str().unwrap()).exists());
+}
+
+#[test]
+fn repair_ends_what_a_lost_password_had_ended_and_counts_every_use_of_a_registration_token() {
+    let filled = filled();
+    let [first, second] = [&filled.samples[0], &filled.samples[1]];
+    let (now, hash, session) = (SystemClock.now(), TokenHash::of(b"initial"), TokenHash::of(b"session"));
+    let expires = now + Seconds(3600);
+    let opened = Session { hash: session, user: first.user.name.clone(), created: now, expires, grants: vec![] };
+    let token = InitialToken { hash, note: None, created: now, expires, uses: 3 };
+    let open_store = open(&filled.folder);
+    let user = first.user.name.clone();
+    for changes in [
+        vec![Change::SessionOpened(opened), Change::InitialTokenIssued(token)],
+        // The line that will be damaged.
+        Sample::new(now).known(),
+        vec![Change::PasswordChanged { user, password: "new".to_owned() }],
+        vec![Change::InitialTokenSpent(hash)],
+        vec![Change::InitialTokenSpent(hash)],
+    ] {
+        open_store.commit_blocking(changes).unwrap();
+    }
+    drop(open_store);
+    let lines = fs::read_to_string(filled.journal()).unwrap().lines().count();
+    filled.damage(&filled.journal(), lines - 3);
+    let said = store(&filled.folder, &["repair"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(!filled.lives(first) && filled.lives(second), "the grants from before the new password have ended");
+    let wanted = Wanted { session: Some(session), initial: Some(hash), ..Wanted::default() };
+    let mut left = None;
+    open(&filled.folder)
+        .read(&mut |state| {
+            let facts = state.facts(&wanted);
+            left = Some((facts.session.is_some(), facts.initial.map(|token| token.uses)));
+        })
+        .unwrap();
+    assert_eq!(left, Some((false, Some(1))));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_export_never_takes_the_place_of_the_store_or_of_a_device() {
+    let filled = filled();
+    let before = fs::read(filled.journal()).unwrap();
+    // A link, so that a failure of this test harms no device.
+    let device = filled.aside("device");
+    std::os::unix::fs::symlink("/dev/null", &device).unwrap();
+    for file in [filled.journal(), filled.folder.join("keys.json"), device.clone(), filled.parent.path().into()] {
+        let refused = store(&filled.folder, &["export", file.to_str().unwrap()]);
+        assert!(refused.code == 1 && refused.err.contains("name"), "{} {}", refused.out, refused.err);
+    }
+    assert_eq!(fs::read(filled.journal()).unwrap(), before);
+    assert!(device.is_symlink());
+}
+
+#[cfg(unix)]
+#[test]
+fn sto_04_a_check_does_not_wait_for_keys_that_are_a_fifo() {
+    let filled = filled();
+    let keys = filled.folder.join("keys.json");
+    fs::remove_file(&keys).unwrap();
+    assert!(Command::new("mkfifo").arg(&keys).status().unwrap().success());
+    let said = store(&filled.folder, &["check"]);
+    assert!(said.code == 1 && said.out.contains("not a file"), "{} {}", said.out, said.err);
 }
 
 #[cfg(unix)]

@@ -3,7 +3,7 @@
 use std::fs;
 
 use shared::store::StoreError;
-use shared::store::journal::JournalStore;
+use shared::store::journal::{JournalStore, inspect};
 
 use crate::support::{clock, folder, follow, journal, live, lives, names, open, whole_state};
 
@@ -152,5 +152,49 @@ fn a_damaged_snapshot_is_named_with_its_line() {
     for end in (0..whole.len()).step_by(97) {
         fs::write(&snapshot, &whole[..end]).unwrap();
         assert!(matches!(JournalStore::open(&path, clock()), Err(StoreError::Damaged { .. })), "cut at {end}");
+    }
+}
+
+#[test]
+fn f_10_a_store_that_lost_its_journal_is_not_begun_anew_and_its_snapshot_stays() {
+    let (_parent, path) = folder();
+    let store = open(&path);
+    live(&store);
+    assert!(store.compact().unwrap());
+    drop(store);
+    let (journal, snapshot) = (path.join("journal.2.jsonl"), path.join("snapshot.2.jsonl"));
+    let text = fs::read(&journal).unwrap();
+    let refused = |left: &std::path::Path| {
+        for _ in 0..2 {
+            match JournalStore::open(&path, clock()).map(drop) {
+                Err(StoreError::Unsafe { path, .. }) => assert_eq!(path, left),
+                other => panic!("{other:?}"),
+            }
+            assert!(matches!(inspect::read(&path, &mut |_, _| {}).map(drop), Err(StoreError::Unsafe { .. })));
+        }
+        assert!(snapshot.exists() && !path.join("journal.1.jsonl").exists());
+    };
+    fs::remove_file(&journal).unwrap();
+    refused(&snapshot);
+    fs::write(&journal, "").unwrap();
+    refused(&journal);
+    fs::write(&journal, text).unwrap();
+    assert_eq!(whole_state(&open(&path)).clients().len(), 1);
+}
+
+#[test]
+fn files_that_only_look_like_the_stores_are_left_alone() {
+    let (_parent, path) = folder();
+    let store = open(&path);
+    live(&store);
+    let others = ["journal.1.jsonl.bak", "journal.009.jsonl", "journal.+9.jsonl", "snapshot.1.orig.jsonl"];
+    for name in others {
+        fs::write(path.join(name), "mine").unwrap();
+    }
+    assert!(store.compact().unwrap());
+    drop(store);
+    assert_eq!(whole_state(&open(&path)).clients().len(), 1);
+    for name in others {
+        assert_eq!(fs::read_to_string(path.join(name)).unwrap(), "mine", "{name}");
     }
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use shared::state::Wanted;
+use shared::state::{Change, Wanted};
 use shared::store::conformance::Sample;
 use shared::store::journal::JournalStore;
 use shared::store::{Store, StoreError};
@@ -198,4 +198,79 @@ fn sto_10_every_read_during_10_000_writes_sees_whole_commits() {
         }
     });
     assert_eq!(whole_state(&follower), whole_state(&open(&path)));
+}
+
+#[test]
+fn f_03_a_changed_newline_behind_the_last_commit_is_damage_and_not_a_torn_tail() {
+    let (_parent, path) = folder();
+    live(&open(&path));
+    let whole = fs::read(journal(&path)).unwrap();
+    for bit in 0..8 {
+        for after in [0, 1, 1000] {
+            let mut text = whole.clone();
+            *text.last_mut().unwrap() ^= 1 << bit;
+            text.extend(std::iter::repeat_n(b' ', after));
+            fs::write(journal(&path), &text).unwrap();
+            let found = clients(&path);
+            assert!(matches!(found, Err(StoreError::Damaged { line: 4, .. })), "bit {bit}, {after}: {found:?}");
+            assert_eq!(fs::read(journal(&path)).unwrap(), text, "nothing is changed");
+        }
+    }
+}
+
+#[test]
+fn f_05_a_hole_in_a_batch_longer_than_what_is_read_at_a_time_is_damage_when_a_later_one_follows() {
+    let (_parent, path) = folder();
+    let store = open(&path);
+    let lock = fs::File::open(path.join("store.lock")).unwrap();
+    fs2::FileExt::lock_exclusive(&lock).unwrap();
+    // The first waits for the lock, and the others for it: they are one batch.
+    let commits: Vec<_> =
+        (0..401).map(|_| store.commit((0..4).flat_map(|_| Sample::new(NOW).known()).collect())).collect();
+    fs2::FileExt::unlock(&lock).unwrap();
+    commits.into_iter().for_each(|commit| runtime().block_on(commit).unwrap());
+    store.commit_blocking(Sample::new(NOW).known()).unwrap();
+    drop(store);
+    let whole = fs::read_to_string(journal(&path)).unwrap();
+    let batch = |line: &str| line.rsplit_once(",\"b\":").unwrap().1.split(',').next().unwrap().to_owned();
+    let lines: Vec<_> = whole.split_inclusive('\n').collect();
+    let middle = batch(lines[200]);
+    let of_it = |line: &&&str| batch(line) == middle;
+    let start: usize =
+        lines[0].len() + lines[1..].iter().take_while(|line| batch(line) != middle).map(|l| l.len()).sum::<usize>();
+    assert!(lines[1..].iter().filter(of_it).map(|line| line.len()).sum::<usize>() > 300 * 1024, "the batch is long");
+    for blank in [b' ', 0] {
+        let mut text = whole.clone().into_bytes();
+        let sector = (start + 1).next_multiple_of(512);
+        text[sector..sector + 512].fill(blank);
+        fs::write(journal(&path), &text).unwrap();
+        let found = clients(&path);
+        assert!(matches!(found, Err(StoreError::Damaged { .. })), "{found:?}");
+        assert_eq!(fs::read(journal(&path)).unwrap(), text, "nothing is changed");
+    }
+}
+
+#[test]
+fn f_05_a_batch_whose_beginning_was_lost_is_cut_off_also_when_what_is_left_begins_with_a_blank_of_its_own() {
+    let (_parent, path) = folder();
+    let sample = Sample::new(NOW);
+    {
+        let store = open(&path);
+        store.commit_blocking(sample.known()).unwrap();
+        let password = "   x".repeat(800);
+        store.commit_blocking(vec![Change::PasswordChanged { user: sample.user.name.clone(), password }]).unwrap();
+    }
+    let whole = fs::read(journal(&path)).unwrap();
+    let start = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    for sector in (start.next_multiple_of(512)..whole.len() - 200).step_by(512) {
+        // Whatever stands at the edge of a sector: here every byte of the pattern in turn.
+        for shift in 0..4 {
+            let mut text = whole.clone();
+            text[sector..sector + shift].fill(b' ');
+            text[start..sector].fill(b' ');
+            fs::write(journal(&path), &text).unwrap();
+            assert!(matches!(clients(&path), Ok(1)), "{sector} {shift}: {:?}", clients(&path));
+            assert_eq!(fs::read(journal(&path)).unwrap().len(), start);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! `authz-service store export`.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use shared::files;
 use shared::store::journal::transfer::{self, Contents, Transferred};
@@ -33,10 +34,27 @@ fn write(args: &Export, out: &mut dyn Write) -> Result<Transferred, String> {
 
 /// Writes a file for the owner only: whole, or not at all.
 fn write_file(args: &Export) -> Result<Transferred, String> {
+    check_target(&args.file, &args.store.folder())?;
     files::replace_with(&args.file, |out| write(args, out).map_err(Failed::Export)).map_err(|failed| match failed {
         Failed::Export(reason) => reason,
         Failed::File(error) => format!("cannot write {}: {error}", args.file.display()),
     })
+}
+
+/// An export takes the place of whatever has its name: never of a device, and never of a file of the store's own.
+fn check_target(file: &Path, store: &Path) -> Result<(), String> {
+    let path = file.display();
+    if std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(format!("{path} is not a file; name one, or write `-` for standard output"));
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_inside = matches!((folder.canonicalize(), store.canonicalize()), (Ok(one), Ok(other)) if one == other);
+    if is_inside {
+        return Err(format!(
+            "{path} is in the store's own folder, where a backup is lost with it; name a file elsewhere"
+        ));
+    }
+    Ok(())
 }
 
 /// Why there is no file.

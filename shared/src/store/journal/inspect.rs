@@ -84,7 +84,10 @@ fn read_once(folder: &Path, watch: Watch<'_>) -> Result<Inspected, StoreError> {
             Err(error) => Err(error),
         }
     })?;
-    let (state, tail, end) = reading.ok_or_else(absent)?;
+    let Some((state, tail, end)) = reading else {
+        tail::check_nothing_left(folder)?;
+        return Err(absent());
+    };
     let place = place(folder, &tail, end);
     Ok(Inspected { state, place, tail })
 }
@@ -264,6 +267,12 @@ fn note(path: PathBuf, what: &str, advice: &str) -> Finding {
 /// `keys.json` can be read, and its public key is one that the store knows.
 fn check_keys(folder: &Path, state: Option<&State>, findings: &mut Vec<Finding>) -> Result<(), StoreError> {
     let path = folder.join("keys.json");
+    // To open a FIFO would wait for ever.
+    if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+        let (what, advice) = ("it is not a file".to_owned(), "move it out of the way".to_owned());
+        findings.push(Finding { weight: Weight::Damage, path, line: None, what, advice });
+        return Ok(());
+    }
     match fs::read(&path) {
         Ok(text) => match KeySet::from_json(&text) {
             Err(error) => findings.push(Finding {

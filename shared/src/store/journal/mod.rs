@@ -107,6 +107,7 @@ impl JournalStore {
             let _held = lock.exclusive()?;
             let mut tail = core.tail();
             if core.reload(&mut tail).is_err_and(|error| matches!(error, StoreError::Absent(_))) {
+                tail::check_nothing_left(folder)?;
                 Tail::create(folder)?;
             }
             core.catch_up_locked(&mut tail)?;

@@ -9,34 +9,55 @@ use std::path::Path;
 
 use super::io_error;
 use super::line;
-use super::tail::{Ahead, CHUNK, MAX_LINE, Tail};
+use super::tail::{Ahead, CHUNK, Tail};
 use crate::files::disk;
 use crate::store::StoreError;
 
 /// What a disk writes whole or not at all, so that a power cut leaves holes of this size in what was never synced.
 const SECTOR: u64 = 512;
 
+/// Longer than the end of a line that names its batch: `,"b":`, the longest number and the seal.
+const LINE_END: usize = 128;
+
 impl Tail {
     /// Whether what follows, which begins with a hole, is what a crash left of the last batch or one under way; false
     /// when it has become whole meanwhile.
-    pub(super) fn is_torn(&self, length: u64) -> Result<bool, StoreError> {
-        let size = usize::try_from(length.saturating_sub(self.offset)).unwrap_or(MAX_LINE).min(MAX_LINE);
-        let rest = self.bytes_at(self.offset, size)?;
+    pub(super) fn is_torn(&self) -> Result<bool, StoreError> {
+        let checked = self.check_last();
         // In this order: if it is unfinished still, no later batch was there when it was read.
         if self.ahead()? != Ahead::Unfinished {
             return Ok(false);
         }
-        self.check_last(&rest).map(|()| true)
+        checked.map(|()| true)
     }
 
     /// A hole in the last batch is what a crash leaves of what was never synced. When a later batch follows it, it is
     /// damage: what was acknowledged is never cut off.
-    pub(super) fn check_last(&self, rest: &[u8]) -> Result<(), StoreError> {
-        let later = |end: &[u8]| line::batch_of(end).is_some_and(|first| first > self.seq + 1);
-        if rest.split(|byte| *byte == b'\n').any(later) {
+    pub(super) fn check_last(&self) -> Result<(), StoreError> {
+        if self.is_followed_by(|first| first > self.seq + 1)? {
             return Err(self.damaged("there is a hole in it, and later commits follow".to_owned()));
         }
         Ok(())
+    }
+
+    /// Whether the end of a line of such a batch, by its first commit, stands anywhere behind our place: a batch may be
+    /// longer than what is read at a time.
+    fn is_followed_by(&self, is_meant: impl Fn(u64) -> bool) -> Result<bool, StoreError> {
+        let is_meant = |end: &[u8]| line::batch_of(end).is_some_and(&is_meant);
+        let (mut at, mut text) = (self.offset, Vec::new());
+        loop {
+            let bytes = self.bytes_at(at, CHUNK)?;
+            if bytes.is_empty() {
+                return Ok(is_meant(&text));
+            }
+            at += bytes.len() as u64;
+            text.extend_from_slice(&bytes);
+            let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            if text[..whole].split(|byte| *byte == b'\n').any(is_meant) {
+                return Ok(true);
+            }
+            text.drain(..whole.max(text.len().saturating_sub(LINE_END)));
+        }
     }
 
     /// Makes sure that only blanks follow; for the holder of the exclusive lock. False when a power cut has lost the
@@ -51,11 +72,14 @@ impl Tail {
             let bytes = self.bytes_at(at, CHUNK)?;
             if let Some(first) = bytes.iter().position(|byte| *byte != b' ') {
                 at += first as u64;
-                // A batch begins where we are, so what it lost of its beginning ends with a sector.
-                if !at.is_multiple_of(SECTOR) || self.length.is_some_and(|length| length <= at) {
+                // A batch begins where we are, so what it lost of its beginning ends with a sector. What is left may begin
+                // with blanks of its own, in somebody's name; then the end of a line must say that it is of that batch.
+                let (sector, next) = (at - at % SECTOR, self.seq + 1);
+                let is_torn = sector == at || sector > self.offset && self.is_followed_by(|first| first == next)?;
+                if !is_torn || self.length.is_some_and(|length| length <= at) {
                     return Err(self.damaged("something stands behind the last commit that is none of ours".to_owned()));
                 }
-                self.check_last(&self.bytes_at(at, MAX_LINE)?)?;
+                self.check_last()?;
                 return Ok(false);
             }
             at += bytes.len().max(1) as u64;

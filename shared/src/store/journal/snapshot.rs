@@ -222,9 +222,9 @@ pub(super) fn clean(folder: &Path, generation: u64) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        let numbered = tail::generation_of(name);
-        let ours = name.ends_with(".tmp") && (numbered.is_some() || name.starts_with("keys.json."));
-        if ours || numbered.is_some_and(|found| found != generation) {
+        let ours = ["journal.", "snapshot.", "keys.json."].iter().any(|kind| name.starts_with(kind));
+        let is_temporary = ours && name.ends_with(".tmp");
+        if is_temporary || tail::generation_of(name).is_some_and(|found| found != generation) {
             // What cannot be removed now is removed the next time.
             let _ = disk::remove(&entry.path());
         }

@@ -242,7 +242,7 @@ impl Tail {
             match self.ahead()? {
                 Ahead::Nothing => break,
                 Ahead::Lost => return Ok(Progress::Lost),
-                Ahead::Unfinished => torn = self.is_torn(metadata.len())?,
+                Ahead::Unfinished => torn = self.is_torn()?,
                 // What came while we were reading is for the next time: a busy writer must not keep us for ever.
                 Ahead::Line if self.offset >= metadata.len() => break,
                 Ahead::Line => match self.read_chunk(metadata.len() - self.offset, until, visit)? {
@@ -270,10 +270,19 @@ impl Tail {
             let bytes = self.bytes_at(self.offset, size)?;
             match bytes.iter().rposition(|byte| *byte == b'\n') {
                 Some(end) => return self.read_lines(&bytes[..=end], until, visit),
-                None if size == available => return Ok(Stop::Torn),
+                None if size == available => return self.check_newline(&bytes).map(|()| Stop::Torn),
                 None if size >= MAX_LINE => return Err(self.damaged("it is longer than any line of ours".to_owned())),
                 None => size = (size * 4).min(available),
             }
+        }
+    }
+
+    /// A crash leaves a line without its end. A whole line with another byte in its newline's place was acknowledged.
+    fn check_newline(&self, rest: &[u8]) -> Result<(), StoreError> {
+        let end = rest.iter().rposition(|byte| !matches!(byte, b' ' | 0)).unwrap_or(0);
+        match line::read(&rest[..end], &self.link) {
+            Err(Unreadable::Broken(_)) => Ok(()),
+            _ => Err(self.damaged("the newline at its end was changed".to_owned())),
         }
     }
 
@@ -293,7 +302,7 @@ impl Tail {
                 Ok(whole) => whole,
                 // It may have been written while we were reading: look at it anew.
                 Err(_) if read > 0 => return Ok(Stop::No),
-                Err(_) if has_hole(line, self.offset) => return self.check_last(rest).map(|()| Stop::Torn),
+                Err(_) if has_hole(line, self.offset) => return self.check_last().map(|()| Stop::Torn),
                 Err(why) => return Err(self.unreadable(why)),
             };
             self.minor = self.minor.max(commit.v);
@@ -412,16 +421,34 @@ pub(super) fn newest_generation(folder: &Path) -> Result<Option<u64>, StoreError
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error("read the folder", folder)(error)),
     };
-    Ok(entries
-        .filter_map(|entry| {
-            entry.ok()?.file_name().to_str()?.strip_prefix("journal.")?.strip_suffix(".jsonl")?.parse::<u64>().ok()
-        })
-        .max())
+    Ok(entries.filter_map(|entry| numbered(entry.ok()?.file_name().to_str()?, "journal.")).max())
 }
 
 /// The generation that a file's name puts it in, if it is a journal's or a snapshot's.
 pub(super) fn generation_of(name: &str) -> Option<u64> {
-    ["journal.", "snapshot."].iter().find_map(|kind| name.strip_prefix(kind)?.split('.').next()?.parse().ok())
+    ["journal.", "snapshot."].iter().find_map(|kind| numbered(name, kind))
+}
+
+/// Only names that we give: somebody's `journal.1.jsonl.bak` or `journal.01.jsonl` is none of ours.
+fn numbered(name: &str, kind: &str) -> Option<u64> {
+    let digits = name.strip_prefix(kind)?.strip_suffix(".jsonl")?;
+    digits.parse::<u64>().ok().filter(|number| number.to_string() == digits)
+}
+
+/// Refuses a folder without a readable journal that holds a part of a store: a snapshot that lost its journal, or a
+/// journal that was emptied, may be all that is left of it, and a new store would take its place.
+pub(super) fn check_nothing_left(folder: &Path) -> Result<(), StoreError> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| generation_of(name).is_some())
+        .collect();
+    names.sort();
+    let Some(name) = names.first() else { return Ok(()) };
+    let what = if name.starts_with("journal.") { "it is empty" } else { "the journal that goes on from it is missing" };
+    let reason = format!("{what}; restore the store from a backup, or move this file away to begin anew");
+    Err(StoreError::Unsafe { path: folder.join(name), reason })
 }
 
 /// Reads the header line; `None` when it is not whole, as when the file was only just made.
