@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::state::Wanted;
+use shared::state::{Change, Wanted};
 use shared::store::Store;
 use shared::store::conformance::Sample;
 use shared::store::journal::JournalStore;
@@ -223,4 +223,40 @@ fn f_15_f_16_f_17_commits_never_go_back_in_time_whatever_the_clock_does() {
     assert!(store.compact().unwrap());
     live(&store);
     assert_eq!(whole_state(&open(&path)).clients().len(), samples.len() + 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn f_14_whoever_opens_a_store_reads_it_before_it_takes_the_lock() {
+    let (_parent, path) = folder();
+    live(&open(&path));
+    let lock = fs::File::open(path.join("store.lock")).unwrap();
+    fs2::FileExt::lock_exclusive(&lock).unwrap();
+    let is_read = || {
+        let files = fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|file| fs::read_link(file.path()).ok());
+        files.into_iter().any(|file| file == path.join("journal.1.jsonl"))
+    };
+    std::thread::scope(|scope| {
+        let opened = scope.spawn(|| JournalStore::open(&path, clock()).map(drop));
+        while !is_read() {
+            assert!(!opened.is_finished(), "it waited for the lock in vain, and had not read the journal");
+            std::thread::yield_now();
+        }
+        fs2::FileExt::unlock(&lock).unwrap();
+        opened.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_commit_that_nobody_could_read_again_is_refused_and_the_store_works_on() {
+    let (_parent, path) = folder();
+    let store = open(&path);
+    let sample = live(&store);
+    let change = |size| vec![Change::PasswordChanged { user: sample.user.name.clone(), password: "x".repeat(size) }];
+    let refused = store.commit_blocking(change(17 << 20)).unwrap_err();
+    assert!(refused.to_string().contains("16 MiB"), "{refused}");
+    store.commit_blocking(change((16 << 20) - 1024)).unwrap();
+    live(&store);
+    drop(store);
+    assert_eq!(whole_state(&open(&path)).clients().len(), 2);
 }

@@ -9,7 +9,7 @@ use std::io;
 use super::io_error;
 use super::line::{self, Link, Minor};
 use super::recover::cut;
-use super::tail::Tail;
+use super::tail::{MAX_LINE, Tail};
 use crate::files::disk;
 use crate::state::Change;
 use crate::store::StoreError;
@@ -24,6 +24,10 @@ impl Tail {
     /// dropped: a file handle whose sync failed is never trusted again (fault F-07).
     pub(super) fn append(&mut self, commits: &[Vec<Change>], at: Timestamp) -> Result<(), StoreError> {
         let (text, seq, link) = self.lines_for(commits, at);
+        // Nobody could read it again.
+        if text.len() > MAX_LINE && text.split_inclusive(|byte| *byte == b'\n').any(|line| line.len() > MAX_LINE) {
+            return Err(io_error("write", &self.path)(io::Error::other("a commit may not be longer than 16 MiB")));
+        }
         if let Err(error) = self.write_durably(&text) {
             // If this fails too, the next writer finds a torn or unwanted tail and judges it by its chain.
             let _ = cut(&self.path, self.offset);

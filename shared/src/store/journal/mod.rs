@@ -104,9 +104,13 @@ impl JournalStore {
         let core = Arc::new(Core::new(folder, clock, true));
         let lock = StoreLock::open(folder)?;
         {
-            let _held = lock.exclusive()?;
             let mut tail = core.tail();
-            if core.reload(&mut tail).is_err_and(|error| matches!(error, StoreError::Absent(_))) {
+            // A large store takes a while, and nobody need wait for it: only what comes meanwhile is read under the lock,
+            // which also judges anew what could not be read without it.
+            let _ = core.reload(&mut tail);
+            let _held = lock.exclusive()?;
+            let is_absent = |error| matches!(error, StoreError::Absent(_));
+            if tail.is_none() && core.reload(&mut tail).is_err_and(is_absent) {
                 tail::check_nothing_left(folder)?;
                 Tail::create(folder)?;
             }

@@ -20,7 +20,7 @@ use crate::time::{Clock, Timestamp};
 pub(super) const ASIDE: &str = "damaged.";
 
 /// How many changes share a commit: its line stays far below what a line may have.
-const CHANGES: usize = 10_000;
+const CHANGES: usize = 5000;
 
 /// Why a store was not repaired. It is then as it was.
 #[derive(Debug, thiserror::Error)]
