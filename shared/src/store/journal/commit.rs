@@ -54,7 +54,8 @@ pub(super) struct Committer {
 impl Committer {
     pub(super) fn start(core: Arc<Core>, lock: StoreLock) -> Self {
         let (requests, waiting) = mpsc::channel();
-        let run = move || run(&core, &lock, &waiting);
+        let before = last_second(&core);
+        let run = move || run(&core, &lock, &waiting, before);
         let thread = std::thread::Builder::new().name("store-commit".to_owned()).spawn(run).ok();
         Self { requests: Some(requests), thread }
     }
@@ -79,8 +80,8 @@ impl Drop for Committer {
     }
 }
 
-fn run(core: &Arc<Core>, lock: &StoreLock, waiting: &mpsc::Receiver<Request>) {
-    let mut care = Housekeeping::new(core);
+fn run(core: &Arc<Core>, lock: &StoreLock, waiting: &mpsc::Receiver<Request>, before: Timestamp) {
+    let mut care = Housekeeping::new(core, before);
     loop {
         match waiting.recv_timeout(care.pause()) {
             Ok(first) => serve(core, lock, std::iter::once(first).chain(waiting.try_iter().take(BATCH - 1))),
@@ -116,8 +117,8 @@ struct Housekeeping<'a> {
 }
 
 impl<'a> Housekeeping<'a> {
-    fn new(core: &'a Arc<Core>) -> Self {
-        let clock = (core.clock.now(), Instant::now());
+    fn new(core: &'a Arc<Core>, before: Timestamp) -> Self {
+        let clock = (before, Instant::now());
         Self { core, swept: clock.1, sweeping: false, clock, doubt: None, compaction: None }
     }
 
@@ -147,7 +148,9 @@ impl<'a> Housekeeping<'a> {
     fn clock_is_believed(&mut self) -> bool {
         let now = self.core.clock.now();
         if leapt(self.clock.0, self.clock.1.elapsed(), now) {
-            tracing::warn!("the clock leapt by more than 30 days; what that has ended is forgotten in an hour");
+            tracing::warn!(
+                "the clock leapt by more than 30 days, or nobody wrote for so long; what that has ended is forgotten in an hour"
+            );
             self.doubt = Some(Instant::now());
         }
         self.clock = (now, Instant::now());
@@ -182,6 +185,12 @@ impl Drop for Housekeeping<'_> {
             let _ = compaction.join();
         }
     }
+}
+
+/// What the clock was when somebody wrote last: one that is far ahead of it when we start has leapt, too.
+fn last_second(core: &Core) -> Timestamp {
+    let latest = core.tail().as_ref().map(Tail::latest).filter(|latest| *latest > Timestamp(0));
+    latest.unwrap_or_else(|| core.clock.now())
 }
 
 /// Whether a clock that said `before` and says `now`, `elapsed` later, has leapt ahead.
@@ -278,8 +287,27 @@ fn check(core: &Core, batch: &[Vec<Change>], at: Timestamp) -> (Vec<Outcome>, Ve
 mod tests {
     use std::time::Duration;
 
-    use super::leapt;
-    use crate::time::Timestamp;
+    use std::sync::Arc;
+
+    use super::{Core, Housekeeping, last_second, leapt};
+    use crate::store::conformance::Sample;
+    use crate::store::journal::JournalStore;
+    use crate::time::{ManualClock, Timestamp};
+
+    #[test]
+    fn f_17_a_clock_that_is_a_year_ahead_at_the_start_is_not_believed_at_once() {
+        const NOW: u64 = 1_800_000_000;
+        let folder = tempfile::tempdir().unwrap();
+        let clock = |second| Arc::new(ManualClock::at(Timestamp(second)));
+        let store = JournalStore::open(folder.path(), clock(NOW)).unwrap();
+        store.commit_blocking(Sample::new(Timestamp(NOW)).known()).unwrap();
+        drop(store);
+        for (later, is_believed) in [(0, true), (29 * 86_400, true), (365 * 86_400, false)] {
+            let core = Arc::new(Core::new(folder.path(), clock(NOW + later), true));
+            core.refresh().unwrap();
+            assert_eq!(Housekeeping::new(&core, last_second(&core)).clock_is_believed(), is_believed, "{later}");
+        }
+    }
 
     #[test]
     fn f_17_a_clock_that_leaps_a_year_ahead_is_not_believed_at_once_and_one_that_goes_on_or_back_is() {
