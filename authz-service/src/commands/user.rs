@@ -124,7 +124,9 @@ fn add_user(add: AddUser) -> Result<(), String> {
             super::print(&format!("Added {}.\n", add.name));
             Ok(())
         }
-        Err(CommitError::Conflict(_)) => Err(format!("there is an account called {} already", add.name)),
+        Err(CommitError::Conflict(_)) => {
+            Err(format!("there is or was an account called {}; a name is never given to somebody else", add.name))
+        }
         Err(CommitError::Unavailable(error)) => Err(error.to_string()),
     }
 }

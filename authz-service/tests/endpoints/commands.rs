@@ -103,7 +103,9 @@ fn adm_02_accounts_rest_work_again_and_go_beside_a_running_service() {
         let (code, stderr) = fails(data.path(), args);
         assert!(code == 1 && stderr.contains("there is no account called"), "{stderr}");
     }
-    assert!(!add_user(data.path(), "ada", "correct horse").status.success(), "the name stays taken");
+    let taken = add_user(data.path(), "ada", "correct horse");
+    assert_eq!(taken.status.code(), Some(1), "the name stays taken");
+    assert!(String::from_utf8_lossy(&taken.stderr).contains("there is or was an account called ada"));
     let sessions = run_json(data.path(), &["user", "sessions", "demo", "--end", "--json"]);
     assert_eq!(sessions, json!({ "sessions": [], "ended": true }));
 }
