@@ -136,3 +136,17 @@ fn sto_04_a_gigabyte_of_anything_is_judged_at_once() {
         }
     }
 }
+
+#[test]
+fn sto_04_a_snapshot_without_lines_is_not_read_whole_into_memory() {
+    let (_parent, path) = folder();
+    let store = open(&path);
+    live(&store);
+    assert!(store.compact().unwrap());
+    drop(store);
+    fs::write(path.join("snapshot.2.jsonl"), vec![b'x'; 40 << 20]).unwrap();
+    match JournalStore::open(&path, clock()).map(drop) {
+        Err(StoreError::Damaged { line: 1, reason, .. }) => assert!(reason.contains("longer"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}

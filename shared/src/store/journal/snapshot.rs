@@ -4,7 +4,7 @@
 //! snapshot is whole or refused.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
@@ -158,8 +158,12 @@ pub(super) fn walk<H: Versioned>(
     let mut header: Option<H> = None;
     let mut restoring = Restoring::default();
     let damaged = |line: u64, reason: String| StoreError::Damaged { path: path.to_owned(), line, reason };
-    while reader.read_until(b'\n', &mut line).map_err(io_error("read", path))? > 0 {
+    let limit = tail::MAX_LINE as u64;
+    while reader.by_ref().take(limit).read_until(b'\n', &mut line).map_err(io_error("read", path))? > 0 {
         number += 1;
+        if line.len() == tail::MAX_LINE {
+            return Err(damaged(number, "it is longer than any line of ours".to_owned()));
+        }
         if line.starts_with(b"{\"end\":") {
             let end: End = serde_json::from_slice(&line)
                 .map_err(|_| damaged(number, "the closing line cannot be read".to_owned()))?;
