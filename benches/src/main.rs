@@ -10,6 +10,7 @@ mod http;
 mod memory;
 mod population;
 mod process;
+mod reference;
 mod service;
 mod stats;
 mod stdio;
@@ -31,6 +32,9 @@ struct Cli {
     /// Seconds that each window lasts.
     #[arg(long, global = true, default_value_t = 2.0)]
     seconds: f64,
+    /// Print JSON, one figure a line.
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Subcommand)]
@@ -100,6 +104,9 @@ enum What {
 
 fn main() -> io::Result<()> {
     let cli = Cli::parse();
+    if cli.json {
+        stats::print_json();
+    }
     match cli.what {
         What::Service => service::run(cli.seconds),
         What::Stdio => stdio::run(cli.seconds),

@@ -1,6 +1,11 @@
 //! Medians and tails, and the lines that show them.
 
+use std::io::{self, IsTerminal};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use serde_json::json;
 
 /// Durations of one kind of operation.
 #[derive(Default)]
@@ -37,15 +42,45 @@ impl Samples {
     }
 }
 
+/// Whether figures are printed as JSON, one object a line.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Under which heading the figures are.
+static SECTION: Mutex<String> = Mutex::new(String::new());
+
+/// From now on figures are JSON.
+pub fn print_json() {
+    JSON.store(true, Ordering::Relaxed);
+}
+
+/// Says on a terminal what takes so long.
+#[expect(clippy::print_stderr, reason = "progress")]
+pub fn progress(what: &str) {
+    if io::stderr().is_terminal() {
+        eprint!("\r\x1b[2K{what}\r");
+    }
+}
+
 /// Prints a heading.
 #[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 pub fn heading(text: &str) {
-    println!("\n## {text}\n");
+    text.clone_into(&mut SECTION.lock().unwrap_or_else(PoisonError::into_inner));
+    progress(text);
+    if !JSON.load(Ordering::Relaxed) {
+        println!("\n## {text}\n");
+    }
 }
 
 /// Prints one figure.
 #[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 pub fn figure(name: &str, value: f64, unit: &str, note: &str) {
+    let (name, section) = (name.trim(), SECTION.lock().unwrap_or_else(PoisonError::into_inner));
+    progress("");
+    if JSON.load(Ordering::Relaxed) {
+        let figure = json!({ "section": *section, "name": name, "value": value, "unit": unit, "note": note });
+        println!("{figure}");
+        return;
+    }
     let digits = if value >= 100.0 {
         0
     } else if value >= 1.0 {
@@ -53,5 +88,5 @@ pub fn figure(name: &str, value: f64, unit: &str, note: &str) {
     } else {
         3
     };
-    println!("{name:<52} {value:>10.digits$} {unit:<10} {note}");
+    println!("{name:<60} {value:>10.digits$} {unit:<10} {note}");
 }

@@ -13,6 +13,7 @@ use shared::time::{Clock, SystemClock, Timestamp};
 
 use crate::follower;
 use crate::population::{self, Contents, Layout};
+use crate::reference::Reference;
 use crate::stats::{Samples, figure, heading};
 
 /// Prints the store's figures.
@@ -28,16 +29,21 @@ pub fn run(sizes: &[u64], seconds: f64) -> io::Result<()> {
             "/s",
             "without making its text, one writer",
         );
+        let reference = Reference::with(grants)?;
         for writers in [1, 16, 256] {
-            let (rate, mut samples) = commits(grants, writers, seconds)?;
-            figure(
-                &format!("commits, {grants} live grants, {writers} writers"),
-                rate,
-                "/s",
-                &format!("{:.1} × the disk, {:.0} × the rewriting", rate / disk, rate / whole),
+            let (redb, mut theirs) = reference.commits(writers, seconds.min(1.0))?;
+            let at = format!("{grants} live grants, {writers} writers");
+            figure(&format!("baseline: redb, {at}"), redb, "/s", "who waits shares a transaction, nobody is woken");
+            tail(&format!("baseline: redb, {at}"), &mut theirs);
+            let (rate, mut ours) = commits(grants, writers, seconds)?;
+            let note = format!(
+                "{:.1} × the disk, {:.1} × redb, {:.0} × the rewriting",
+                rate / disk,
+                rate / redb,
+                rate / whole
             );
-            figure("  p50", samples.quantile(0.5), "µs", "");
-            figure("  p99", samples.quantile(0.99), "µs", "");
+            figure(&format!("commits, {at}"), rate, "/s", &note);
+            tail(&format!("commits, {at}"), &mut ours);
         }
     }
     let mut lag = follower_lag(2000)?;
@@ -45,6 +51,12 @@ pub fn run(sizes: &[u64], seconds: f64) -> io::Result<()> {
     figure("  p99", lag.quantile(0.99), "µs", "");
     follower::run(2000)?;
     Ok(())
+}
+
+fn tail(of: &str, samples: &mut Samples) {
+    for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+        figure(&format!("{of}, {name}"), samples.quantile(share), "µs", "");
+    }
 }
 
 fn open(folder: &Path) -> io::Result<JournalStore> {
@@ -67,7 +79,7 @@ pub fn raw_syncs_per_second(seconds: f64) -> io::Result<f64> {
 
 /// Commits of `writers` that each wait for their answer before the next, on a store of `grants` live grants: how many a
 /// second, and how long each took.
-fn commits(grants: u64, writers: usize, seconds: f64) -> io::Result<(f64, Samples)> {
+fn commits(grants: u64, writers: u64, seconds: f64) -> io::Result<(f64, Samples)> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("store");
     population::write(&path, Contents::Grants, Layout::Snapshot, grants)?;
