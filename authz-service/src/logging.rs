@@ -10,7 +10,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 use crate::cli::ServeArgs;
 
 /// What is logged when nobody says.
-const USUAL: &str = "info,actix_server=warn";
+const USUAL: &str = "info,actix_server=warn,actix_http=off";
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
