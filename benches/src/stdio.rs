@@ -12,12 +12,16 @@ use shared::store::conformance::Sample;
 use shared::store::journal::JournalStore;
 use shared::time::{Clock, SystemClock};
 
+use crate::population::{self, Contents, Layout};
 use crate::process::{Guarded, command, resident_mb};
 use crate::stats::{Samples, figure, heading};
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
 const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 const MODERN: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"}"#;
+
+/// The grants of a large store.
+const LARGE: u64 = 100_000;
 
 /// Prints the stdio server's figures.
 pub fn run(seconds: f64) -> io::Result<()> {
@@ -66,6 +70,15 @@ pub fn run(seconds: f64) -> io::Result<()> {
         starts("mcp-stdio-server", &server, &discover)?.quantile(0.5) / 1000.0,
         "ms",
         "",
+    );
+    let large = folder.path().join("large");
+    population::write(&large, Contents::Grants, Layout::Snapshot, LARGE)?;
+    let large = large.to_string_lossy().into_owned();
+    figure(
+        &format!("spawn → server/discover, {LARGE} live grants"),
+        starts("mcp-stdio-server", &["--data", &large, "--announce", "off"], &discover)?.quantile(0.5) / 1000.0,
+        "ms",
+        "the store is read meanwhile",
     );
     Ok(())
 }

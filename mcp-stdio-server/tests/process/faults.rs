@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
+use shared::store::conformance::Sample;
 
 use crate::arguments::{check_open, check_refused};
-use crate::host::{Host, eventually};
-use crate::store::Fixture;
+use crate::host::{Host, eventually, modern};
+use crate::store::{Fixture, now};
 
 /// Contract C10.
 const END: Duration = Duration::from_secs(2);
@@ -215,6 +216,31 @@ fn wat_06_a_damaged_store_closes_the_tools_and_the_server_lives() {
     assert_eq!(host.call("public_info", json!({}))["isError"], false);
     std::fs::write(&journal, &whole).unwrap();
     eventually("open again", Duration::from_secs(5), || host.echo(&issued.token)["isError"] == false);
+}
+
+/// A large store is read beside the conversation: what needs no token is answered meanwhile.
+#[test]
+fn a_store_that_takes_long_to_read_keeps_no_host_waiting() {
+    let fixture = Fixture::new();
+    let issued = fixture.issue("mcp:tools:execute");
+    for _ in 0..6 {
+        fixture.commit((0..10_000).flat_map(|_| Sample::new(now()).known()).collect());
+    }
+    let mut host = Host::start(&fixture.path(), &["--announce", "off"]);
+    let mut meta = modern();
+    meta["authz/access_token"] = issued.token.clone().into();
+    let guarded =
+        host.send_request("tools/call", json!({"name": "echo", "arguments": {"message": "x"}, "_meta": meta}));
+    let discover = host.send_request("server/discover", json!({"_meta": modern()}));
+    assert_eq!(host.receive()["id"], discover, "before the store is loaded");
+    let first = host.receive();
+    assert_eq!(first["id"], guarded);
+    let result = &first["result"];
+    assert!(result["isError"] == false || result["structuredContent"]["error"] == "temporarily_unavailable", "{first}");
+    eventually("the tool is open", Duration::from_secs(10), || {
+        let params = json!({"name": "echo", "arguments": {"message": "x"}, "_meta": meta});
+        host.request("tools/call", params)["result"]["isError"] == false
+    });
 }
 
 #[test]

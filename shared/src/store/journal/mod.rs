@@ -323,6 +323,8 @@ impl Core {
     /// Brings the state up to every commit that was acknowledged before the call: two system calls when nothing came.
     fn refresh(&self) -> Result<(), StoreError> {
         self.refresh_from(match self.tail.try_lock() {
+            // Our thread is about to read it for the first time: whoever asks is not to do that in its place.
+            Ok(tail) if tail.is_none() && self.loading.load(Ordering::Acquire) => return Err(StoreError::Loading),
             Ok(tail) => tail,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             // Our committer holds the store's lock and has read what others committed; its own batch is not
