@@ -2,24 +2,12 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { login, person, register } from "./lib/flow.mjs";
+import { modernNode, modules } from "./lib/node.mjs";
 import { cleanEnv, program, tempFolder } from "./lib/programs.mjs";
 import { service } from "./lib/service.mjs";
-
-const modules = fileURLToPath(new URL("./node_modules/", import.meta.url));
-
-/** A Node that the Inspector runs on (22.19 or newer): ours, or the one from npm. */
-function node() {
-  const [major, minor] = process.versions.node.split(".").map(Number);
-  if (major > 22 || (major === 22 && minor >= 19)) return process.execPath;
-  const found = ["x64", "arm64"].map((cpu) => join(modules, `node-linux-${cpu}/bin/node`)).find(existsSync);
-  assert.ok(found, "a Node of at least 22.19: run npm ci in .ci/e2e");
-  return found;
-}
 
 const s = await service();
 after(() => s.end());
@@ -33,7 +21,7 @@ function inspector(...args) {
   const script = join(modules, "@modelcontextprotocol/inspector/clients/launcher/build/index.js");
   return new Promise((resolve) => {
     const env = cleanEnv({ HOME: home, MCP_INSPECTOR_SECRETS: "memory" });
-    execFile(node(), [script, "--cli", "--format", "json", ...args], { env, timeout: 60_000 }, (error, stdout, stderr) => {
+    execFile(modernNode(), [script, "--cli", "--format", "json", ...args], { env, timeout: 60_000 }, (error, stdout, stderr) => {
       let json;
       try {
         json = JSON.parse(stdout);
