@@ -13,6 +13,7 @@ use super::seal::{self, Hidden, Purpose};
 use super::{body, limit, login, pages};
 use crate::protocol::Refusal;
 use crate::protocol::authorize::live_session;
+use crate::protocol::choice::Choice;
 use crate::protocol::device::{self, Asked, Shown, UserCode};
 use crate::protocol::interact::{Decision, Destination, Transaction};
 
@@ -105,7 +106,7 @@ async fn look_up(app: &App, http: &HttpRequest, cookie: &Secret, form: &Paramete
 }
 
 fn ask(app: &App, cookie: &Secret, asked: &Asked<'_>, code: &UserCode) -> HttpResponse {
-    let shown = Shown { device: asked.device.hash, grant: GrantId(random_uuid()), issued: app.now() };
+    let shown = Shown::of(asked, GrantId(random_uuid()), app.now());
     let hidden = seal::close(&app.keys, Purpose::DeviceConsent, cookie, &shown);
     app.pages.device_consent(asked, &app.policy.catalogue, &code.shown(), &hidden, &logout(app, cookie))
 }
@@ -118,13 +119,13 @@ pub async fn decide(app: Data<App>, http: HttpRequest, mut payload: Payload) -> 
     };
     let jar = app.cookies.read(&http);
     let opened = seal::open_as(&app.keys, Purpose::DeviceConsent, jar.session.as_ref(), &form)
-        .and_then(|shown: Shown| Ok((shown, Decision::parse(form.get("decision"))?)));
-    let (shown, decision, session) = match (opened, jar.session_hash()) {
-        (Ok((shown, decision)), Some(session)) => (shown, decision, session),
+        .and_then(|shown: Shown| Ok((shown, Decision::parse(form.get("decision"))?, Choice::read(&form)?)));
+    let (shown, decision, choice, session) = match (opened, jar.session_hash()) {
+        (Ok((shown, decision, choice)), Some(session)) => (shown, decision, choice, session),
         (Err(refusal), _) => return pages::refused(&app, ENDPOINT, &refusal),
         (_, None) => return pages::refused(&app, ENDPOINT, &Refusal::Forged),
     };
-    let answer = |facts: &Facts, now| device::answer(&shown, decision, facts, &app.policy, now);
+    let answer = |facts: &Facts, now| device::answer(&shown, decision, &choice, facts, &app.policy, now);
     match app.settle(&shown.wants(session), answer).await {
         Ok(user) => {
             tracing::info!(endpoint = ENDPOINT, %user, grant = %shown.grant, yes = decision == Decision::Allow, "decided");

@@ -8,14 +8,13 @@ use shared::oauth::pkce::Challenge;
 use shared::scope::{self, Scopes};
 use shared::secret::{Secret, TokenHash};
 use shared::state::{
-    Change, Client, ClientOrigin, Code, CodeStage, Facts, Grant, GrantStage, Pushed, Session, Terms, Tool, UserStage,
-    Wanted,
+    Change, Client, ClientOrigin, Code, CodeStage, Facts, Grant, GrantStage, Pushed, Session, Tool, UserStage, Wanted,
 };
 use shared::time::{Seconds, Timestamp};
 use shared::uri::{ExactRedirect, Issuer, NoRedirect, Resource};
 
 use super::Verdict;
-use super::choice::Chosen;
+use super::choice::{Chosen, Offer};
 use super::cimd;
 use super::policy::{FRESH_LOGIN, Policy};
 use super::pushed;
@@ -360,7 +359,7 @@ pub fn decide(
     };
     if let Some(user) = &policy.auto_approve {
         let reply_to = asked.reply_to.clone();
-        let everything = Chosen { scopes: asked.scopes.clone(), terms: Terms::default(), session: None };
+        let everything = Chosen::everything(&asked.scopes);
         let approved = asked.approved_by(user, everything, fresh, now);
         return Verdict { changes: approved, reply: Ok(Step::Answer(reply_to)) };
     }
@@ -402,6 +401,11 @@ impl Prompt {
 }
 
 impl Asked {
+    /// What the page offers to choose from.
+    pub fn offer(&self) -> Offer<'_> {
+        Offer { scopes: &self.scopes, tools: &self.tools }
+    }
+
     /// That a pushed request is answered, with yes or no.
     pub(super) fn spent(&self) -> Option<Change> {
         self.pushed.map(Change::PushedSpent)
@@ -411,6 +415,7 @@ impl Asked {
     pub(super) fn approved_by(self, user: &UserName, chosen: Chosen, fresh: &FreshCode, now: Timestamp) -> Vec<Change> {
         let described = cimd::change(&self.client);
         let spent = self.spent();
+        let terms = chosen.kept_terms();
         let grant = Grant {
             id: fresh.grant,
             user: Some(user.clone()),
@@ -419,7 +424,7 @@ impl Asked {
             scopes: chosen.scopes,
             created: now,
             stage: GrantStage::Consented,
-            terms: (chosen.terms != Terms::default()).then(|| Box::new(chosen.terms)),
+            terms,
         };
         let code = Code {
             hash: fresh.code.hash(),

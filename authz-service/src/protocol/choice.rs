@@ -8,7 +8,6 @@ use shared::secret::TokenHash;
 use shared::state::{Session, Terms, Tool, ToolName};
 use shared::time::{Seconds, Timestamp};
 
-use super::authorize::Asked;
 use super::refusal::Refusal;
 
 /// How long "one hour" is.
@@ -49,6 +48,15 @@ pub struct Choice {
     ticked: Option<(Scopes, BTreeSet<ToolName>)>,
 }
 
+/// What a page offers to choose from, whatever asks for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// What is asked for.
+    pub scopes: &'a Scopes,
+    /// The tools that the scopes open, as far as their server announced them.
+    pub tools: &'a [Tool],
+}
+
 /// What is granted.
 #[derive(Debug)]
 pub struct Chosen {
@@ -58,6 +66,18 @@ pub struct Chosen {
     pub terms: Terms,
     /// The login with which it ends.
     pub session: Option<TokenHash>,
+}
+
+impl Chosen {
+    /// Everything that is asked for, until revoked: what goes without a page.
+    pub(super) fn everything(scopes: &Scopes) -> Self {
+        Self { scopes: scopes.clone(), terms: Terms::default(), session: None }
+    }
+
+    /// What else holds, as a grant keeps it: nothing, when nothing does.
+    pub(super) fn kept_terms(&self) -> Option<Box<Terms>> {
+        (self.terms != Terms::default()).then(|| Box::new(self.terms.clone()))
+    }
 }
 
 impl Choice {
@@ -84,7 +104,7 @@ impl Choice {
     ///
     /// # Errors
     /// [`Refusal::NothingChosen`] when nothing would be opened.
-    pub fn apply(&self, asked: &Asked, session: &Session, now: Timestamp) -> Result<Chosen, Refusal> {
+    pub fn apply(&self, asked: Offer<'_>, session: &Session, now: Timestamp) -> Result<Chosen, Refusal> {
         let (until, bound) = match self.lasting {
             Lasting::Session => (Some(session.expires), Some(session.hash)),
             Lasting::Hour => (Some(now + HOUR), None),
@@ -102,7 +122,7 @@ impl Choice {
 
     fn narrowed(
         &self,
-        asked: &Asked,
+        asked: Offer<'_>,
         scopes: &Scopes,
         tools: &BTreeSet<ToolName>,
     ) -> (Scopes, Option<BTreeSet<ToolName>>) {
@@ -131,7 +151,7 @@ mod tests {
     use shared::state::{Announcement, Effect, Facts};
 
     use super::*;
-    use crate::protocol::authorize::{self, AuthorizeRequest};
+    use crate::protocol::authorize::{self, Asked, AuthorizeRequest};
     use crate::protocol::sample::{CHALLENGE, NOW, client, policy, with_session};
 
     fn tool(name: &str, scopes: &str) -> (Tool, Timestamp) {
@@ -167,7 +187,7 @@ mod tests {
         let asked = asked(&facts, "mcp:tools:read mcp:tools:execute mcp:resources offline_access");
         let form = Parameters::parse(&form::encode(fields)).unwrap();
         let session = facts.session.clone().unwrap();
-        let chosen = Choice::read(&form)?.apply(&asked, &session, NOW)?;
+        let chosen = Choice::read(&form)?.apply(asked.offer(), &session, NOW)?;
         let tools = chosen.terms.tools.map(|tools| tools.into_iter().map(String::from).collect::<Vec<_>>().join(","));
         let until = chosen.terms.until.map_or("-".to_owned(), |until| (until - NOW).0.to_string());
         let bound = if chosen.session.is_some() { " session" } else { "" };

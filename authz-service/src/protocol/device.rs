@@ -7,11 +7,12 @@ use shared::id::{ClientId, GrantId, UserName};
 use shared::oauth::form::Parameters;
 use shared::oauth::register::GrantType;
 use shared::secret::{Secret, TokenHash};
-use shared::state::{Change, Client, Device, DeviceStage, Facts, Grant, GrantStage, Wanted};
+use shared::state::{Change, Client, Device, DeviceStage, Facts, Grant, GrantStage, Session, Tool, Wanted};
 use shared::time::Timestamp;
 
 use super::Verdict;
 use super::authorize::{self, live_session};
+use super::choice::{self, Choice, Chosen, Offer};
 use super::cimd;
 use super::client_auth::Presented;
 use super::interact::Decision;
@@ -130,7 +131,10 @@ pub fn decide(
                 stage: DeviceStage::Waiting,
             };
             // Development only: nobody is asked.
-            let approved = policy.auto_approve.as_ref().map(|user| approved(&device, user, fresh.grant, now));
+            let approved = policy
+                .auto_approve
+                .as_ref()
+                .map(|user| approved(&device, user, Chosen::everything(&device.scopes), fresh.grant, now));
             // A client that came by its document becomes known, so that the person can be told who waits.
             let described = cimd::change(client.record());
             let changes = described.into_iter().chain([Change::DeviceAsked(device)]).chain(approved).collect();
@@ -141,18 +145,19 @@ pub fn decide(
     verdict.after(client.spent())
 }
 
-fn approved(device: &Device, user: &UserName, grant: GrantId, now: Timestamp) -> Change {
+fn approved(device: &Device, user: &UserName, chosen: Chosen, grant: GrantId, now: Timestamp) -> Change {
+    let (terms, session) = (chosen.kept_terms(), chosen.session);
     let grant = Grant {
         id: grant,
         user: Some(user.clone()),
         client: device.client.clone(),
         resource: device.resource.clone(),
-        scopes: device.scopes.clone(),
+        scopes: chosen.scopes,
         created: now,
         stage: GrantStage::Consented,
-        terms: None,
+        terms,
     };
-    Change::DeviceApproved { device: device.hash, grant }
+    Change::DeviceApproved { device: device.hash, grant, session }
 }
 
 /// What a person is asked about a device.
@@ -162,8 +167,22 @@ pub struct Asked<'a> {
     pub device: &'a Device,
     /// Its client.
     pub client: &'a Client,
+    /// The login of who is asked.
+    pub session: &'a Session,
+    /// The tools that the scopes open, as far as their server announced them.
+    pub tools: Vec<Tool>,
+}
+
+impl Asked<'_> {
     /// Who is asked.
-    pub user: &'a UserName,
+    pub fn user(&self) -> &UserName {
+        &self.session.user
+    }
+
+    /// What the page offers to choose from.
+    pub fn offer(&self) -> Offer<'_> {
+        Offer { scopes: &self.device.scopes, tools: &self.tools }
+    }
 }
 
 /// Finds the device behind a typed code, for somebody who is logged in.
@@ -175,22 +194,34 @@ pub fn find(facts: &Facts, now: Timestamp) -> Result<Asked<'_>, Refusal> {
     let waits = |device: &&Device| device.stage == DeviceStage::Waiting && device.expires > now;
     let device = facts.device.as_ref().filter(waits).ok_or(Refusal::UserCode)?;
     let client = facts.client.as_ref().filter(|client| client.id == device.client).ok_or(Refusal::UserCode)?;
-    Ok(Asked { device, client, user: &session.user })
+    let announced = facts.tools.iter().filter(|announced| announced.resource == device.resource);
+    let tools = announced.flat_map(|announced| announced.opened_by(&device.scopes)).cloned().collect();
+    Ok(Asked { device, client, session, tools })
 }
 
-/// What the page that asks carries through the browser, under a seal of ours: which device, and when it was shown. What
-/// was shown cannot change: the device's record is written once.
+/// What the page that asks carries through the browser, under a seal of ours: which device, when it was shown, and
+/// what of it can change. The device's own record is written once.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Shown {
     /// The device.
     pub device: TokenHash,
     /// The name of the grant to be, so that a page is answered once.
     pub grant: GrantId,
+    /// What the client said about itself: another document is another client (N15).
+    pub client: TokenHash,
+    /// The tools behind the scopes, as one hash.
+    pub tools: TokenHash,
     /// When the page was made.
     pub issued: Timestamp,
 }
 
 impl Shown {
+    /// For a page that shows this now.
+    pub fn of(asked: &Asked<'_>, grant: GrantId, now: Timestamp) -> Self {
+        let (client, tools) = (cimd::fingerprint(asked.client), choice::print_of(&asked.tools));
+        Self { device: asked.device.hash, grant, client, tools, issued: now }
+    }
+
     /// The records to decide on.
     pub fn wants(&self, session: TokenHash) -> Wanted {
         Wanted { session: Some(session), device: Some(self.device), grant: Some(self.grant), ..Wanted::default() }
@@ -198,16 +229,26 @@ impl Shown {
 }
 
 /// Decides on the person's answer; the reply says who gave it.
-pub fn answer(shown: &Shown, decision: Decision, facts: &Facts, policy: &Policy, now: Timestamp) -> Verdict<UserName> {
+pub fn answer(
+    shown: &Shown,
+    decision: Decision,
+    choice: &Choice,
+    facts: &Facts,
+    policy: &Policy,
+    now: Timestamp,
+) -> Verdict<UserName> {
     let asked = match asked(shown, facts, policy, now) {
         Ok(asked) => asked,
         Err(refusal) => return Verdict::unchanged(Err(refusal)),
     };
     let change = match decision {
-        Decision::Allow => approved(asked.device, asked.user, shown.grant, now),
-        Decision::Deny => Change::DeviceDenied { device: shown.device, user: asked.user.clone() },
+        Decision::Allow => match choice.apply(asked.offer(), asked.session, now) {
+            Ok(chosen) => approved(asked.device, asked.user(), chosen, shown.grant, now),
+            Err(refusal) => return Verdict::unchanged(Err(refusal)),
+        },
+        Decision::Deny => Change::DeviceDenied { device: shown.device, user: asked.user().clone() },
     };
-    Verdict { changes: vec![change], reply: Ok(asked.user.clone()) }
+    Verdict { changes: vec![change], reply: Ok(asked.user().clone()) }
 }
 
 fn asked<'a>(shown: &Shown, facts: &'a Facts, policy: &Policy, now: Timestamp) -> Result<Asked<'a>, Refusal> {
@@ -219,12 +260,15 @@ fn asked<'a>(shown: &Shown, facts: &'a Facts, policy: &Policy, now: Timestamp) -
     if device.stage != DeviceStage::Waiting {
         return Err(Refusal::PageAnswered);
     }
-    find(facts, now).map_err(|_| Refusal::PageExpired)
+    let asked = find(facts, now).map_err(|_| Refusal::PageExpired)?;
+    let same = cimd::fingerprint(asked.client) == shown.client && choice::print_of(&asked.tools) == shown.tools;
+    if same { Ok(asked) } else { Err(Refusal::PageExpired) }
 }
 
 #[cfg(test)]
 mod tests {
     use shared::oauth::form;
+    use shared::state::{Announcement, Effect};
 
     use super::*;
     use crate::protocol::policy::DEVICE_LIFETIME;
@@ -281,14 +325,15 @@ mod tests {
         let body = Parameters::parse(&form::encode(&[("client_id", client().id.as_str())])).unwrap();
         let request = DeviceRequest::parse(None, body).unwrap();
         let verdict = decide(&request, &facts, &policy, &fresh_device(), NOW);
-        let [Change::DeviceAsked(device), Change::DeviceApproved { device: hash, grant }] = &verdict.changes[..] else {
+        let [Change::DeviceAsked(device), Change::DeviceApproved { device: hash, grant, .. }] = &verdict.changes[..]
+        else {
             panic!("{:?}", verdict.changes)
         };
         assert_eq!((device.hash, grant.id, grant.subject()), (*hash, fresh_device().grant, "ada"));
     }
 
     fn shown() -> Shown {
-        Shown { device: device().hash, grant: grant().id, issued: NOW }
+        Shown::of(&find(&with_device(|_| {}), NOW).unwrap(), grant().id, NOW)
     }
 
     fn with_device(change: impl FnOnce(&mut Facts)) -> Facts {
@@ -299,13 +344,52 @@ mod tests {
 
     #[test]
     fn a_yes_makes_the_grant_that_was_shown_and_a_no_none() {
-        let verdict = answer(&shown(), Decision::Allow, &with_device(|_| {}), &policy(), NOW);
+        let verdict = answer(&shown(), Decision::Allow, &Choice::EVERYTHING, &with_device(|_| {}), &policy(), NOW);
         assert_eq!(verdict.reply.unwrap(), user().name);
-        let [Change::DeviceApproved { device: hash, grant: made }] = &verdict.changes[..] else { panic!() };
+        let [Change::DeviceApproved { device: hash, grant: made, .. }] = &verdict.changes[..] else { panic!() };
         assert_eq!((*hash, made.id, &made.client), (device().hash, grant().id, &client().id));
         assert_eq!((&made.scopes, made.subject(), made.stage), (&device().scopes, "ada", GrantStage::Consented));
-        let verdict = answer(&shown(), Decision::Deny, &with_device(|_| {}), &policy(), NOW);
+        let verdict = answer(&shown(), Decision::Deny, &Choice::EVERYTHING, &with_device(|_| {}), &policy(), NOW);
         assert!(matches!(&verdict.changes[..], [Change::DeviceDenied { .. }]));
+    }
+
+    fn announced() -> Announcement {
+        let tool = |name: &str, scopes: &str| {
+            let (name, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
+            (Tool { name, title: String::new(), effect: Effect::Read, scopes }, NOW)
+        };
+        let tools = vec![tool("look", "mcp:tools:read"), tool("find", "mcp:tools:read"), tool("hidden", "mcp:prompts")];
+        Announcement { resource: device().resource, tools }
+    }
+
+    #[test]
+    fn ui_11_what_is_not_ticked_is_not_granted_to_a_device() {
+        let facts = with_device(|facts| {
+            facts.device.as_mut().unwrap().scopes = "mcp:tools:read mcp:tools:execute".parse().unwrap();
+            facts.tools = Some(announced());
+        });
+        let asked = find(&facts, NOW).unwrap();
+        let names: Vec<_> = asked.tools.iter().map(|tool| tool.name.as_str()).collect();
+        assert_eq!(names, ["look", "find"]);
+        let shown = Shown::of(&asked, grant().id, NOW);
+        let outcome = |fields: &[(&str, &str)]| {
+            let choice = Choice::read(&Parameters::parse(&form::encode(fields)).unwrap()).unwrap();
+            let verdict = answer(&shown, Decision::Allow, &choice, &facts, &policy(), NOW);
+            verdict.reply.map(|_| verdict.changes)
+        };
+        let read = ("scope:mcp:tools:read", "on");
+        let changes = outcome(&[("lasting", "session"), read, ("tool:look", "on"), ("tool:hidden", "on")]).unwrap();
+        let [Change::DeviceApproved { grant, session, .. }] = &changes[..] else { panic!("{changes:?}") };
+        let terms = grant.terms.as_ref().unwrap();
+        assert_eq!((grant.scopes.to_string().as_str(), terms.until), ("mcp:tools:read", Some(asked.session.expires)));
+        assert_eq!((grant.allows("look"), grant.allows("find"), grant.allows("hidden")), (true, false, false));
+        assert_eq!(*session, Some(asked.session.hash));
+        assert_eq!(outcome(&[("lasting", "revoked")]).unwrap_err(), Refusal::NothingChosen);
+        let other = Facts {
+            tools: Some(Announcement { resource: "urn:mcp:stdio:b".parse().unwrap(), ..announced() }),
+            ..facts.clone()
+        };
+        assert!(find(&other, NOW).unwrap().tools.is_empty());
     }
 
     #[test]
@@ -316,7 +400,7 @@ mod tests {
             let mut facts = with_device(|facts| facts.session.as_mut().unwrap().expires = at + DEVICE_LIFETIME);
             change(&mut facts);
             for decision in [Decision::Allow, Decision::Deny] {
-                let verdict = answer(&shown(), decision, &facts, &policy(), at);
+                let verdict = answer(&shown(), decision, &Choice::EVERYTHING, &facts, &policy(), at);
                 assert_eq!(verdict.reply.unwrap_err(), why);
                 assert!(verdict.changes.is_empty());
             }
@@ -328,12 +412,14 @@ mod tests {
         let approved = DeviceStage::Approved(grant().id);
         check(|facts| facts.device.as_mut().unwrap().stage = approved, NOW, Refusal::PageAnswered);
         check(|facts| facts.client = None, NOW, Refusal::PageExpired);
+        check(|facts| facts.client.as_mut().unwrap().name = Some("Other".into()), NOW, Refusal::PageExpired);
+        check(|facts| facts.tools = Some(announced()), NOW, Refusal::PageExpired);
     }
 
     #[test]
     fn only_a_waiting_device_is_found() {
         let now = NOW;
-        assert_eq!(find(&with_device(|_| {}), now).unwrap().user, &user().name);
+        assert_eq!(find(&with_device(|_| {}), now).unwrap().user(), &user().name);
         assert_eq!(find(&with_device(|facts| facts.session = None), now).unwrap_err(), Refusal::NotLoggedIn);
         for change in [
             (|facts: &mut Facts| facts.device = None) as fn(&mut Facts),

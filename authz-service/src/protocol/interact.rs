@@ -191,7 +191,7 @@ pub fn decide(
     };
     let (reply_to, user) = (asked.reply_to.clone(), session.user.clone());
     match answer.decision {
-        Decision::Allow => match answer.choice.apply(&asked, session, now) {
+        Decision::Allow => match answer.choice.apply(asked.offer(), session, now) {
             Ok(mut chosen) => {
                 if policy.remember_consent {
                     remembered::note(&mut chosen, &asked);

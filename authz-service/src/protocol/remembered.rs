@@ -108,7 +108,7 @@ mod tests {
         facts.tools = Some(Announcement { resource: policy().default_resource, tools });
         let all = request(&[("scope", "mcp:tools:read mcp:tools:execute")]);
         let asked = authorize::check(&all, &facts, &remembering(), NOW).unwrap();
-        let mut chosen = Choice::EVERYTHING.apply(&asked, facts.session.as_ref().unwrap(), NOW).unwrap();
+        let mut chosen = Choice::EVERYTHING.apply(asked.offer(), facts.session.as_ref().unwrap(), NOW).unwrap();
         note(&mut chosen, &asked);
         let terms = Some(Box::new(chosen.terms));
         facts.consents = vec![Grant { stage: GrantStage::Live, scopes: chosen.scopes, terms, ..grant() }];

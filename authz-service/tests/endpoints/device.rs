@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shared::oauth::form;
 use shared::secret::Secret;
-use shared::state::Wanted;
+use shared::state::{Change, Effect, Tool, Wanted};
 
 use crate::support::documents::{Documents, document, ok};
 use crate::support::http::Answer;
@@ -84,6 +84,58 @@ fn a_device_gets_tokens_once_a_person_has_typed_its_code_and_said_yes() {
     for secret in [code, &code.replace('-', ""), started["device_code"].as_str().unwrap()] {
         assert!(!dump.contains(secret), "{secret}");
     }
+}
+
+#[test]
+fn ui_11_a_device_gets_only_the_tools_and_the_time_that_a_person_ticked() {
+    let service = Service::start();
+    let tool = |name: &str, scopes: &str| {
+        let (name, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
+        Tool { name, title: String::new(), effect: Effect::Destructive, scopes }
+    };
+    let announce = |resource: &str, tools| {
+        service.commit(Change::ToolsAnnounced { resource: resource.parse().unwrap(), tools });
+    };
+    announce("urn:mcp:stdio:a", vec![tool("look", "mcp:tools:read"), tool("purge", "mcp:tools:read")]);
+    announce("urn:mcp:stdio:default", vec![tool("elsewhere", "mcp:tools:read")]);
+    let client = device_client(&service);
+    let begin = || start(&service, &client, &[("scope", "mcp:tools"), ("resource", "urn:mcp:stdio:a")]);
+    let (started, stale) = (begin(), begin());
+    let mut ada = service.signed_in();
+    let page = type_code(&mut ada, started["user_code"].as_str().unwrap());
+    for part in [
+        "name=\"tool:look\" value=\"on\" checked",
+        "<bdi>purge</bdi> <span class=\"badge destructive\">can destroy things</span>",
+        "name=\"scope:mcp:tools:execute\" value=\"on\" checked",
+        "name=\"lasting\" value=\"session\"",
+    ] {
+        assert!(page.text().contains(part), "{part}: {}", page.text());
+    }
+    assert!(!page.text().contains("elsewhere"));
+    let form = Form::first(&page).with("decision", "allow").with("lasting", "session");
+    ada.submit(&form).is_page(400);
+    let form = form.with("scope:mcp:tools:read", "on").with("tool:look", "on");
+    ada.submit(&form.clone().with("lasting", "for ever")).is_page(400);
+    assert_eq!(ada.submit(&form).status, 200);
+    let tokens = poll(&service, &client, &started).json();
+    let (access, refresh) = (tokens["access_token"].as_str().unwrap(), tokens["refresh_token"].as_str().unwrap());
+    let said = claims(access);
+    assert_eq!(said["scope"], "mcp:tools:read");
+    let grant = said["grant"].as_str().unwrap().parse().unwrap();
+    let grant = service.facts(&Wanted { grant: Some(grant), ..Wanted::default() }).grant.unwrap();
+    assert_eq!((grant.allows("look"), grant.allows("purge")), (true, false));
+    // Another tool, and a page that was made before is no yes to it.
+    let form = Form::first(&type_code(&mut ada, stale["user_code"].as_str().unwrap())).with("decision", "allow");
+    announce("urn:mcp:stdio:a", vec![tool("look", "mcp:tools:read"), tool("other", "mcp:tools:read")]);
+    ada.submit(&form).is_page(400);
+    poll(&service, &client, &stale).fails(400, "authorization_pending");
+    // It ends with the login.
+    assert!(service.is_alive(access));
+    let page = ada.get("/device").text();
+    let out = (0..).map(|nth| Form::nth(&page, nth)).find(|form| form.action == "/logout").unwrap();
+    ada.submit(&out);
+    assert!(!service.is_alive(access));
+    service.refresh(&client, refresh, &[]).fails(400, "invalid_grant");
 }
 
 #[test]

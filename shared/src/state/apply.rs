@@ -182,7 +182,7 @@ impl State {
                 Ok(())
             }
             Change::DeviceAsked(device) => self.ask_for_device(device, undo),
-            Change::DeviceApproved { device, grant } => self.approve_device(device, grant, undo),
+            Change::DeviceApproved { device, grant, session } => self.approve_device(device, grant, session, undo),
             Change::DeviceDenied { device, .. } => self.decide_device(device, DeviceStage::Denied, undo),
             Change::DeviceRedeemed { device, access, family } => self.redeem_device(device, access, family, undo),
             Change::ClientGranted { grant, access } => self.grant_to_client(grant, access, undo),
@@ -333,19 +333,18 @@ impl State {
         undo: &mut Undo,
     ) -> Result<(), Conflict> {
         vacant(&self.codes, &code.hash, "the code")?;
-        let id = grant.id;
-        self.consent(grant, undo)?;
-        if let Some(hash) = session {
-            let mut session = known(&self.sessions, &hash, "the session")?.clone();
-            session.grants.push(id);
-            set(&mut self.sessions, hash, Some(session), undo, Replaced::Session);
-        }
+        self.consent(grant, session, undo)?;
         self.add_code(code, undo);
         Ok(())
     }
 
-    /// A person's yes, whatever it was asked by.
-    pub(super) fn consent(&mut self, grant: Grant, undo: &mut Undo) -> Result<(), Conflict> {
+    /// A person's yes, whatever it was asked by; with `session`, it ends when that login does.
+    pub(super) fn consent(
+        &mut self,
+        grant: Grant,
+        session: Option<TokenHash>,
+        undo: &mut Undo,
+    ) -> Result<(), Conflict> {
         vacant(&self.grants, &grant.id, "the grant")?;
         let mut client = known(&self.clients, &grant.client, "the client")?.client().clone();
         let user = grant.user.as_ref().ok_or(Conflict::Missing("the account"))?;
@@ -354,6 +353,11 @@ impl State {
         }
         client.approved_at = Some(grant.created);
         self.put_client(client, undo);
+        if let Some(hash) = session {
+            let mut session = known(&self.sessions, &hash, "the session")?.clone();
+            session.grants.push(grant.id);
+            set(&mut self.sessions, hash, Some(session), undo, Replaced::Session);
+        }
         self.add_grant(grant, undo);
         Ok(())
     }

@@ -99,6 +99,9 @@ pub enum Change {
         device: TokenHash,
         /// The consent.
         grant: Grant,
+        /// The login with which the grant ends, if the person wanted it so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<TokenHash>,
     },
     /// A person said no to a device.
     DeviceDenied {

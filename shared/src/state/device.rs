@@ -16,14 +16,20 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn approve_device(&mut self, hash: TokenHash, grant: Grant, undo: &mut Undo) -> Result<(), Conflict> {
+    pub(super) fn approve_device(
+        &mut self,
+        hash: TokenHash,
+        grant: Grant,
+        session: Option<TokenHash>,
+        undo: &mut Undo,
+    ) -> Result<(), Conflict> {
         let device = known(&self.devices, &hash, "the device code")?;
         if device.client != grant.client {
             return Err(Conflict::Missing("the device code"));
         }
         let id = grant.id;
         self.decide_device(hash, DeviceStage::Approved(id), undo)?;
-        self.consent(grant, undo)?;
+        self.consent(grant, session, undo)?;
         self.hold_grant(id, 1, undo);
         Ok(())
     }
@@ -83,7 +89,7 @@ mod tests {
         let sample = Sample::new(NOW);
         let device = sample.device();
         let asked = vec![Change::DeviceAsked(device.clone())];
-        let approved = vec![Change::DeviceApproved { device: device.hash, grant: sample.grant.clone() }];
+        let approved = vec![Change::DeviceApproved { device: device.hash, grant: sample.grant.clone(), session: None }];
         let denied = vec![Change::DeviceDenied { device: device.hash, user: sample.user.name.clone() }];
         let family = Some(sample.family.clone());
         let redeemed = vec![Change::DeviceRedeemed { device: device.hash, access: sample.access.clone(), family }];
@@ -113,7 +119,7 @@ mod tests {
         let device = sample.device();
         let changes = [sample.known(), other.known(), vec![Change::DeviceAsked(device.clone())]].concat();
         state.apply_all(changes, NOW).unwrap();
-        let approved = vec![Change::DeviceApproved { device: device.hash, grant: other.grant }];
+        let approved = vec![Change::DeviceApproved { device: device.hash, grant: other.grant, session: None }];
         assert!(state.apply_all(approved, NOW).is_err());
     }
 
@@ -121,7 +127,7 @@ mod tests {
     fn sto_09_a_device_is_remembered_for_a_while_and_its_consent_as_long() {
         let sample = Sample::new(NOW);
         let device = sample.device();
-        let approved = Change::DeviceApproved { device: device.hash, grant: sample.grant.clone() };
+        let approved = Change::DeviceApproved { device: device.hash, grant: sample.grant.clone(), session: None };
         let mut state = State::default();
         state.apply_all(sample.known(), NOW).unwrap();
         state.apply_all(vec![Change::DeviceAsked(device.clone()), approved], NOW).unwrap();

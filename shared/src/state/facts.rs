@@ -42,7 +42,8 @@ pub struct Wanted {
     pub user_code: Option<TokenHash>,
     /// Whether a client assertion was used, by its name.
     pub assertion: Option<TokenHash>,
-    /// The tools of the server with this name; of a pushed request's own, when one is wanted too.
+    /// The tools of the server with this name; of a pushed request's own, when one is wanted too, and of a device's own,
+    /// when it is a person who wants it.
     pub tools_of: Option<Resource>,
     /// Consents that the session's person gave to the client for that server before, if they are remembered.
     pub consents: bool,
@@ -155,7 +156,10 @@ impl State {
         let has_users = self.someone_can_log_in();
         let pushed = wanted.pushed.and_then(|hash| self.pushed.get(&hash));
         // What a browser says beside the name of a pushed request does not count, for which server it is neither.
-        let tools_of = pushed.and_then(|pushed| pushed.resource.as_ref()).or(wanted.tools_of.as_ref());
+        let pushed_for = pushed.and_then(|pushed| pushed.resource.as_ref());
+        // A device that polls is shown no tools; the person whom it waits for is.
+        let device_for = device.filter(|_| session.is_some()).map(|device| &device.resource);
+        let tools_of = pushed_for.or(device_for).or(wanted.tools_of.as_ref());
         let consents = match (tools_of, session, client) {
             (Some(resource), Some(session), Some(client)) if wanted.consents => {
                 self.consents(&session.user, &client.id, resource)

@@ -11,7 +11,7 @@ use shared::uri::{Parts, RedirectUri};
 use super::{Pages, document_host, form_target, plain, shown_name};
 use crate::http::seal::Hidden;
 use crate::protocol::authorize::Asked;
-use crate::protocol::choice::{SCOPE_FIELD, TOOL_FIELD};
+use crate::protocol::choice::{Offer, SCOPE_FIELD, TOOL_FIELD};
 
 /// Up to this many tools of a scope stand open on the page; more are folded.
 const SHOWN_OPEN: usize = 6;
@@ -37,7 +37,7 @@ impl Pages {
             loopback => redirect.is_loopback(),
             resource => asked.resource.as_str(),
             home => asked.client.client_uri.as_deref().and_then(|uri| Parts::of(uri)?.host()),
-            scopes => scopes(asked, catalogue),
+            scopes => offered(asked.offer(), catalogue),
             lasting => asked.client.grant_types.contains(&GrantType::RefreshToken),
             user,
             transaction => &hidden.transaction,
@@ -49,8 +49,8 @@ impl Pages {
     }
 }
 
-/// Each scope with its tools. A tool that needs several stands once, under the first.
-fn scopes(asked: &Asked, catalogue: &Catalogue) -> Vec<Value> {
+/// Each scope with its tools, for `choice.html`. A tool that needs several stands once, under the first.
+pub(super) fn offered(asked: Offer<'_>, catalogue: &Catalogue) -> Vec<Value> {
     let entries: Vec<&Entry> =
         catalogue.entries().iter().filter(|entry| asked.scopes.contains(entry.scope.as_str())).collect();
     let place = |tool: &Tool| entries.iter().position(|entry| tool.scopes.contains(entry.scope.as_str()));

@@ -8,7 +8,8 @@ use shared::scope::Catalogue;
 use shared::state::ClientOrigin;
 use shared::uri::Parts;
 
-use super::{Hidden, Pages, in_words_of, shown_name};
+use super::consent::offered;
+use super::{Hidden, Pages, shown_name};
 use crate::protocol::device::Asked;
 
 impl Pages {
@@ -52,9 +53,9 @@ impl Pages {
             home => asked.client.client_uri.as_deref().and_then(|uri| Parts::of(uri)?.host()),
             user_code => code,
             resource => asked.device.resource.as_str(),
-            scopes => in_words_of(catalogue, &asked.device.scopes),
+            scopes => offered(asked.offer(), catalogue),
             lasting => asked.client.grant_types.contains(&GrantType::RefreshToken),
-            user => asked.user.as_str(),
+            user => asked.user().as_str(),
             transaction => &hidden.transaction,
             csrf => &hidden.csrf,
             logout_transaction => &logout.transaction,

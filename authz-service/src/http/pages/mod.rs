@@ -9,7 +9,6 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use minijinja::{Environment, Value, context};
-use shared::scope::{Catalogue, Scopes};
 use shared::state::{Client, ClientOrigin};
 use shared::uri::{ExactRedirect, Parts};
 
@@ -23,11 +22,12 @@ use crate::protocol::{Refusal, authorize::Refused};
 /// The one stylesheet.
 pub const STYLE: &str = include_str!("style.css");
 
+/// A page: its parts between head and foot. `choice.html` ends both pages that ask, with the boxes and the buttons.
 macro_rules! template {
-    ($name:literal) => {
+    ($($name:literal),+) => {
         concat!(
             include_str!("templates/head.html"),
-            include_str!(concat!("templates/", $name)),
+            $(include_str!(concat!("templates/", $name)),)+
             include_str!("templates/foot.html")
         )
     };
@@ -35,9 +35,9 @@ macro_rules! template {
 
 const TEMPLATES: [(&str, &str); 10] = [
     ("login.html", template!("login.html")),
-    ("consent.html", template!("consent.html")),
+    ("consent.html", template!("consent.html", "choice.html")),
     ("device.html", template!("device.html")),
-    ("device_consent.html", template!("device_consent.html")),
+    ("device_consent.html", template!("device_consent.html", "choice.html")),
     ("setup.html", template!("setup.html")),
     ("message.html", template!("message.html")),
     ("index.html", template!("index.html")),
@@ -153,12 +153,6 @@ impl Pages {
         let values = context! { title, text => sentence(text), error => word, advice, request_id => id };
         self.render(status, "message.html", values, "")
     }
-}
-
-/// The scopes with their meanings, in the order of the catalogue.
-fn in_words_of(catalogue: &Catalogue, scopes: &Scopes) -> Value {
-    let asked = catalogue.entries().iter().filter(|entry| scopes.contains(entry.scope.as_str()));
-    asked.map(|entry| context! { scope => entry.scope.as_str(), meaning => &entry.meaning }).collect()
 }
 
 /// What a page may load and where its forms may lead. `form-action` holds for the redirects after a form too

@@ -7,7 +7,7 @@ use shared::secret::{Secret, TokenHash};
 use shared::state::{Change, CodeStage, Facts, Grant, RevocationCause};
 use shared::time::Timestamp;
 
-use super::{FreshTokens, Granted, access, first_family, is_revoked, registered, same_resource, secret};
+use super::{FreshTokens, Granted, access, first_family, is_revoked, registered, same_resource, secret, time_left};
 use crate::protocol::Verdict;
 use crate::protocol::client_auth::AuthenticatedClient;
 use crate::protocol::policy::Policy;
@@ -112,8 +112,7 @@ fn tokens(
     now: Timestamp,
 ) -> Verdict<Granted> {
     let grant = valid.grant;
-    let longest = policy.lifetimes.refresh_absolute;
-    let left = grant.until().map_or(longest, |until| longest.min(until - now));
+    let left = time_left(grant, policy, now);
     let (access, claims) = access(grant, grant.scopes.clone(), fresh.token, policy, left, now);
     let family = first_family(grant, &client, left, fresh, now);
     let gives_refresh = family.is_some();

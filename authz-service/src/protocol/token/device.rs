@@ -6,7 +6,7 @@ use shared::secret::{Secret, TokenHash};
 use shared::state::{Change, Device, DeviceStage, Facts, Grant};
 use shared::time::{Seconds, Timestamp};
 
-use super::{FreshTokens, Granted, access, first_family, is_revoked, registered, same_resource, secret};
+use super::{FreshTokens, Granted, access, first_family, is_revoked, registered, same_resource, secret, time_left};
 use crate::protocol::Verdict;
 use crate::protocol::client_auth::AuthenticatedClient;
 use crate::protocol::policy::{POLL_INTERVAL, POLL_STEP, Policy};
@@ -45,7 +45,7 @@ pub(super) fn decide(
         Ok(found) => found,
         Err(refusal) => return Verdict::unchanged(Err(refusal)),
     };
-    let life = policy.lifetimes.refresh_absolute;
+    let life = time_left(grant, policy, now);
     let (access, claims) = access(grant, grant.scopes.clone(), fresh.token, policy, life, now);
     let family = first_family(grant, &client, life, fresh, now);
     let gives_refresh = family.is_some();
@@ -84,6 +84,9 @@ fn redeem<'a>(
     same_resource(request.resource.as_deref(), grant, policy)?;
     if is_revoked(grant) || !facts.person_may_be_acted_for() {
         return Err(Refusal::DeadGrant);
+    }
+    if grant.until().is_some_and(|until| until <= now) {
+        return Err(Refusal::ExpiredDeviceCode);
     }
     Ok((device, grant))
 }
@@ -128,7 +131,7 @@ const SLOWEST: Seconds = Seconds(60);
 #[cfg(test)]
 mod tests {
     use shared::oauth::form;
-    use shared::state::{GrantStage, UserStage};
+    use shared::state::{GrantStage, Terms, UserStage};
 
     use super::*;
     use crate::protocol::policy::DEVICE_LIFETIME;
@@ -176,6 +179,15 @@ mod tests {
         };
         assert_eq!((*hash, access.id), (device().hash, granted.claims.jti));
         assert_eq!(family.current, fresh_tokens().refresh.hash());
+        // A person who said "one hour" gets that, and not the 90 days.
+        let until = NOW + Seconds(30);
+        let ends = |_: &mut Body, facts: &mut Facts| {
+            facts.grant.as_mut().unwrap().terms = Some(Box::new(Terms { until: Some(until), ..Terms::default() }));
+        };
+        let changes = ask(ends, NOW).changes;
+        let [Change::DeviceRedeemed { access, family: Some(family), .. }] = &changes[..] else { panic!() };
+        assert_eq!((access.expires, family.expires), (until, until));
+        refuses(ends, until, &Refusal::ExpiredDeviceCode);
         let without = |_: &mut Body, facts: &mut Facts| may(facts, &[GrantType::DeviceCode]);
         assert!(!ask(without, NOW).reply.unwrap().gives_refresh);
     }

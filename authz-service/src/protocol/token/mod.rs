@@ -219,6 +219,12 @@ fn access(
     (record, claims)
 }
 
+/// How long what a grant gives may live, in seconds from now: to the end that the person set, if they did.
+fn time_left(grant: &Grant, policy: &Policy, now: Timestamp) -> Seconds {
+    let longest = policy.lifetimes.refresh_absolute;
+    grant.until().map_or(longest, |until| longest.min(until - now))
+}
+
 /// The refresh tokens that begin with a grant's first access token, if the client gets any.
 fn first_family(
     grant: &Grant,
