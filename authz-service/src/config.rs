@@ -335,6 +335,19 @@ mod tests {
     }
 
     #[test]
+    fn what_the_readme_shows_for_a_service_that_others_reach_is_understood() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let readme = std::fs::read_to_string(readme).unwrap();
+        let lines = readme.lines().filter_map(|line| line.strip_prefix("./target/release/authz-service "));
+        let shown: Vec<_> = lines.filter(|line| line.contains("https://")).collect();
+        assert_eq!(shown.len(), 2);
+        for flags in shown {
+            let words = std::iter::once("authz-service").chain(flags.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{flags}");
+        }
+    }
+
+    #[test]
     fn adm_01_the_administrators_page_is_served_only_where_the_operator_says_so() {
         let page = |args: &[&str]| config(&[&["--listen", "127.0.0.1:0"], args].concat()).unwrap().policy.admin_page;
         assert!(!page(&[]));

@@ -209,7 +209,7 @@ impl Polls {
     /// A waiting device polls.
     ///
     /// # Errors
-    /// [`Refusal::SlowDown`](crate::protocol::Refusal::SlowDown) when it came too early.
+    /// [`Refusal::SlowDown`] when it came too early.
     pub fn again(&self, device: TokenHash, now: Timestamp) -> Result<(), Refusal> {
         let mut paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if paces.len() >= MOST_KEYS {
