@@ -11,6 +11,7 @@ import { get } from "./lib/http.mjs";
 import { modernNode, modules } from "./lib/node.mjs";
 import { cleanEnv, freePort, tempFolder } from "./lib/programs.mjs";
 import { service } from "./lib/service.mjs";
+import { until } from "./lib/wait.mjs";
 
 const SUITE = join(modules, "@modelcontextprotocol/conformance/dist/index.js");
 
@@ -48,7 +49,11 @@ async function consent(url) {
   const page = await browser.open(url);
   const answer = await browser.submit(page, { press: ALLOW, follow: false });
   redirected(answer, new URL(url).searchParams.get("redirect_uri"));
-  await get(answer.location, { check: false });
+  // The suite prints the URL a moment before it listens.
+  await until("the suite's callback", () => get(answer.location, { check: false }).then(() => true, (error) => {
+    if (!/ECONNREFUSED/.test(`${error.code} ${error.message} ${error.cause?.code}`)) throw error;
+    return false;
+  }));
 }
 
 /** The checks that a run wrote down, by scenario. */
