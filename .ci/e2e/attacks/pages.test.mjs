@@ -300,10 +300,10 @@ test("UI-15 two consent pages are two transactions", async () => {
   assert.equal(second.get("error"), "access_denied");
 });
 test("UI-18 C1 error pages are escaped, in plain words, and without internals", async () => {
-  for (const id of ["<script>alert(1)</script>", "'\"><img src=x>", "{{7*7}}", "${7*7}", "%s%s%n"]) {
+  for (const id of ["<script>alert(1)</script>", "'\"><img src=x>", "{{77777*77777}}", "${77777*77777}", "%s%s%n"]) {
     const page = await get(withQuery(s.at("/oauth/authorize"), { client_id: id, redirect_uri: id, response_type: "code" }));
     assert.equal(page.status, 400);
-    assert.doesNotMatch(page.text, /<script>alert|<img|49/);
+    assert.doesNotMatch(page.text, /<script>alert|<img|6049261729/);
     assert.ok(visible(page.text).length > 30, "it says something");
   }
 });
