@@ -14,6 +14,7 @@ use shared::uri::{Issuer, NotAResource, Resource};
 
 use crate::credential::VARIABLE;
 use crate::framing::streams;
+use crate::gate::Gate;
 use crate::handler::{Handler, Parts};
 use crate::tools::Catalog;
 use crate::verify::local::Local;
@@ -157,11 +158,13 @@ fn handler(arguments: Arguments, store: Arc<JournalStore>, clock: Arc<SystemCloc
     }
     Handler::new(Parts {
         catalog: Catalog::new(tools),
-        verify: Arc::new(Local::new(store, resource.clone(), arguments.issuer)),
-        clock,
-        resource,
-        environment: arguments.token,
-        token_argument: arguments.token_argument == Switch::On,
+        gate: Gate {
+            verify: Arc::new(Local::new(store, resource.clone(), arguments.issuer)),
+            clock,
+            resource,
+            environment: arguments.token,
+            token_argument: arguments.token_argument == Switch::On,
+        },
     })
 }
 

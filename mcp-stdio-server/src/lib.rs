@@ -1,17 +1,19 @@
 //! Who may call a tool: an MCP server on stdio whose tools are guarded by the store that `authz-service` writes.
 //!
 //! A line enters through [`framing`], which bounds and screens it, passes rmcp, and reaches [`handler`]:
-//! [`credential`] finds the token, [`verify`] checks it against the followed store, [`guard`] compares scopes, and
-//! a tool of the [`tools::Catalog`] runs.
+//! the [`gate`] has [`credential`] find the token, [`verify`] check it against the followed store, and [`guard`] compare
+//! scopes; then a tool of the [`tools::Catalog`] runs.
 
 pub mod announce;
 pub mod cli;
 pub mod credential;
 pub mod era;
 pub mod framing;
+pub mod gate;
 pub mod guard;
 pub mod handler;
 mod logging;
+mod results;
 pub mod server;
 pub mod tools;
 pub mod verify;

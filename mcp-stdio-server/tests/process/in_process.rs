@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mcp_stdio_server::guard::Access;
+use mcp_stdio_server::gate::Gate;
 use mcp_stdio_server::handler::{Handler, Parts};
 use mcp_stdio_server::server::{Ending, serve};
 use mcp_stdio_server::tools::{Answer, Call, Catalog, Definition, Tool, schema};
@@ -91,11 +92,13 @@ impl Served {
         all.extend(tools);
         let handler = Handler::new(Parts {
             catalog: Catalog::new(all),
-            verify: Arc::new(Local::new(store, resource.clone(), None)),
-            clock,
-            resource,
-            environment: None,
-            token_argument: true,
+            gate: Gate {
+                verify: Arc::new(Local::new(store, resource.clone(), None)),
+                clock,
+                resource,
+                environment: None,
+                token_argument: true,
+            },
         });
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let (output, input) = tokio::io::split(ours);
