@@ -43,8 +43,8 @@ impl Gate {
         now: Timestamp,
     ) -> Result<Option<Caller>, Refused> {
         let Access::Scopes(needed) = access else { return Ok(None) };
-        let token = credential::choose(presented, self.environment.as_ref(), self.token_argument)
-            .map_err(Refused::Place)?;
+        let token =
+            credential::choose(presented, self.environment.as_ref(), self.token_argument).map_err(Refused::Place)?;
         let admitted = match token {
             None => admit(tool, needed, Shown::Nothing, now),
             Some(token) => match self.verify.check(token, now).await {

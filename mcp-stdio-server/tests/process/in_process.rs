@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use mcp_stdio_server::guard::Access;
 use mcp_stdio_server::gate::Gate;
+use mcp_stdio_server::guard::Access;
 use mcp_stdio_server::handler::{Handler, Parts};
 use mcp_stdio_server::server::{Ending, serve};
 use mcp_stdio_server::tools::{Answer, Call, Catalog, Definition, Tool, schema};
