@@ -90,7 +90,9 @@ mod tests {
         let catalog = Catalog::new(all);
         let tools = tools(&catalog);
         let names: Vec<_> = tools.iter().map(|tool| tool.name.as_str()).collect();
-        assert_eq!(names, ["echo", "whoami", "get_time", "get_weather", "list_files", "get_user_profile"]);
+        let guarded = catalog.iter().filter(|entry| entry.definition.access != Access::Open);
+        assert_eq!(names, guarded.map(|entry| entry.definition.name.as_ref()).collect::<Vec<_>>());
+        assert!(names.contains(&"echo") && !names.contains(&"public_info"));
         for tool in &tools {
             let definition = &catalog.get(tool.name.as_str()).unwrap().definition;
             assert_eq!(definition.access, Access::Scopes(tool.scopes.clone()));

@@ -17,3 +17,8 @@ mod results;
 pub mod server;
 pub mod tools;
 pub mod verify;
+
+/// The page about adding a tool, of which the example is a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/ADD_A_TOOL.md")]
+pub struct AddATool;

@@ -139,14 +139,14 @@ impl Catalog {
     }
 }
 
-/// A guarded tool's access: one standard scope.
-fn needs(scope: &str) -> Access {
+/// A guarded tool's access: scopes, separated by spaces.
+pub fn needs(scope: &str) -> Access {
     // Our constants parse; the test below holds that no guarded tool ends with an empty set.
     Access::Scopes(scope.parse::<Scopes>().unwrap_or_default())
 }
 
 /// An object schema for results: every property is required.
-fn output(properties: Value) -> Map<String, Value> {
+pub fn output(properties: Value) -> Map<String, Value> {
     let required: Vec<_> = properties.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
     object(json!({ "type": "object", "properties": properties, "required": required }))
 }
@@ -159,8 +159,8 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-/// An answer that is there at once.
-fn ready<'a>(answer: Result<Value, ToolError>) -> Answer<'a> {
+/// An answer that is there at once: the members of the object that a tool gives back.
+pub fn ready<'a>(answer: Result<Value, ToolError>) -> Answer<'a> {
     Box::pin(std::future::ready(answer.map(object)))
 }
 
