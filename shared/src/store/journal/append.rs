@@ -21,7 +21,7 @@ const ROOM: usize = 64 * 1024;
 impl Tail {
     /// Appends commits and waits until they are durable; we stand behind them then. For the holder of the exclusive
     /// lock, after [`catch_up`](Self::catch_up). On an error nothing counts as appended, and this tail must be
-    /// dropped: a file handle whose sync failed is never trusted again (fault F-07).
+    /// dropped or [opened again](Self::again): a file handle whose sync failed is never trusted again (fault F-07).
     pub(super) fn append(&mut self, commits: &[Vec<Change>], at: Timestamp) -> Result<(), StoreError> {
         let (text, seq, link) = self.lines_for(commits, at);
         // Nobody could read it again.

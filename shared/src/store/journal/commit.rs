@@ -208,6 +208,9 @@ fn commit(core: &Core, lock: &StoreLock, batch: Vec<Vec<Change>>) -> Result<Vec<
     core.done.commits.fetch_add(batch.len() as u64, Ordering::Relaxed);
     let mut tail = core.tail();
     core.catch_up_locked(&mut tail)?;
+    if let Some(reading) = tail.as_ref().filter(|tail| !tail.writes()) {
+        *tail = Some(reading.for_writing()?);
+    }
     let Some(current) = tail.as_mut() else { return Err(stopped()) };
     let before = current.position();
     core.committing.store(true, Ordering::Release);
@@ -217,7 +220,9 @@ fn commit(core: &Core, lock: &StoreLock, batch: Vec<Vec<Change>>) -> Result<Vec<
         Ok(_) => core.moved(tail.as_ref(), before),
         Err(error) => {
             tracing::error!(%error, "a commit was not written");
-            *tail = None;
+            // Where we stood, by another handle, which a disk that is read-only now gives us too. The state need not be read
+            // anew: a disk that is full for an hour, and clients that try again, would have it read at every question.
+            *tail = current.again().unwrap_or_default();
         }
     }
     done
@@ -235,9 +240,11 @@ pub(super) fn once(core: &Core, lock: &StoreLock, changes: Vec<Change>) -> Outco
     core.committing.store(true, Ordering::Release);
     let done = write_batch(core, &mut writing, vec![changes]);
     core.committing.store(false, Ordering::Release);
-    // On an error the follower reads the store anew.
-    *tail = done.is_ok().then_some(writing);
-    core.moved(tail.as_ref(), before);
+    // On an error we stand where we stood, with a handle that only reads.
+    if done.is_ok() {
+        *tail = Some(writing);
+        core.moved(tail.as_ref(), before);
+    }
     done?.pop().unwrap_or_else(|| Err(stopped().into()))
 }
 

@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 /// An open journal and how far it has been read.
 pub(super) struct Tail {
     pub(super) file: File,
+    /// Whether `file` can be written, too.
+    writes: bool,
     pub(super) path: PathBuf,
     header: Header,
     /// The byte after the last line that was read.
@@ -122,7 +124,19 @@ impl Tail {
         }
         let (seq, link, minor) = (header.seq, *header.prev.as_bytes(), header.minor());
         let latest = Timestamp(0);
-        Ok(Some(Self { file, path, header, offset: length, line: 1, seq, link, latest, minor, length: None }))
+        Ok(Some(Self {
+            file,
+            writes: write,
+            path,
+            header,
+            offset: length,
+            line: 1,
+            seq,
+            link,
+            latest,
+            minor,
+            length: None,
+        }))
     }
 
     pub(super) fn read_snapshot(&mut self, folder: &Path) -> Result<State, StoreError> {
@@ -173,10 +187,11 @@ impl Tail {
     }
 
     /// The same place in the same file, to read on from independently. `None` when the file is no longer in its place.
+    /// What stands behind it is looked at anew.
     pub(super) fn again(&self) -> Result<Option<Self>, StoreError> {
         let file = File::open(&self.path).map_err(io_error("open", &self.path))?;
         let (path, header) = (self.path.clone(), self.header.clone());
-        Ok(self.is_in_place().then_some(Self { file, path, header, ..*self }))
+        Ok(self.is_in_place().then_some(Self { file, writes: false, path, header, length: None, ..*self }))
     }
 
     /// Makes a new store's first journal.
@@ -189,7 +204,12 @@ impl Tail {
     pub(super) fn for_writing(&self) -> Result<Self, StoreError> {
         checked_file(&self.path)?;
         let file = File::options().read(true).write(true).open(&self.path).map_err(io_error("open", &self.path))?;
-        Ok(Self { file, path: self.path.clone(), header: self.header.clone(), ..*self })
+        Ok(Self { file, writes: true, path: self.path.clone(), header: self.header.clone(), ..*self })
+    }
+
+    /// Whether it was opened for writing, too.
+    pub(super) fn writes(&self) -> bool {
+        self.writes
     }
 
     /// Whether nothing was committed since, and the file is still there: a read of three bytes and an `fstat`. With
