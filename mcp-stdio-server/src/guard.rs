@@ -140,6 +140,7 @@ mod tests {
                 scopes: claims.scope.clone(),
                 issued: NOW,
                 expires: claims.exp,
+                opaque: None,
             }),
             grant: Some(Grant {
                 id: claims.grant,

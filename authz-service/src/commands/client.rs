@@ -232,6 +232,7 @@ fn origin(client: &Client) -> &'static str {
         ClientOrigin::Dynamic => "self-registered",
         ClientOrigin::Operator => "operator",
         ClientOrigin::MetadataDocument => "document",
+        ClientOrigin::Local => "local",
     }
 }
 

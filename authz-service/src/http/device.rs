@@ -8,7 +8,6 @@ use shared::secret::{Secret, random_uuid};
 use shared::state::{Facts, Wanted};
 
 use super::app::App;
-use super::device_authorization::user_code_hash;
 use super::seal::{self, Hidden, Purpose};
 use super::{body, limit, login, pages};
 use crate::protocol::Refusal;
@@ -77,7 +76,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
 async fn look_up(app: &App, http: &HttpRequest, cookie: &Secret, form: &Parameters) -> HttpResponse {
     let text = form.get("user_code").unwrap_or_default();
     let typed = UserCode::typed(text);
-    let user_code = typed.as_ref().map(|code| user_code_hash(app, code));
+    let user_code = typed.as_ref().map(|code| app.keys.user_code(code));
     let wanted = Wanted { session: Some(cookie.hash()), user_code, ..Wanted::default() };
     let facts = match app.store.load(&wanted).await {
         Ok(facts) => facts,

@@ -9,7 +9,7 @@ use shared::id::GrantId;
 use shared::oauth::device::DeviceAuthorization;
 use shared::oauth::error::ErrorCode;
 use shared::oauth::form;
-use shared::secret::{Secret, TokenHash, random_bytes, random_uuid};
+use shared::secret::{Secret, random_bytes, random_uuid};
 use shared::state::Facts;
 
 use super::app::{App, Failure};
@@ -54,16 +54,11 @@ fn read(http: &HttpRequest, body: &Bytes) -> Result<DeviceRequest, Refusal> {
     DeviceRequest::parse(authorization(http)?, parameters(body::form(http), body)?)
 }
 
-/// What the store knows a user code by. Under a key of ours: 34 bits alone could be tried out.
-pub fn user_code_hash(app: &App, code: &UserCode) -> TokenHash {
-    app.keys.seal("user code", &[code.letters().as_bytes()])
-}
-
 async fn start(app: &Data<App>, request: &DeviceRequest, source: IpAddr) -> Result<DeviceAuthorization, Failure> {
     let document = cimd::described(app, request.client.name(), source).await?;
     let user_code = std::iter::repeat_with(|| UserCode::draw(&random_bytes::<32>())).flatten().next();
     let user_code = user_code.ok_or_else(|| Failure::Internal("no user code".to_owned()))?;
-    let hash = user_code_hash(app, &user_code);
+    let hash = app.keys.user_code(&user_code);
     let fresh = FreshDevice { code: Secret::random(), user_code: hash, grant: GrantId(random_uuid()) };
     let decide = |facts: &Facts, now| {
         device::decide(request, &with_document(facts, document.as_deref()), &app.policy, &fresh, now)

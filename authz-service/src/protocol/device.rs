@@ -1,13 +1,14 @@
 //! The device authorization request, and the person's answer to it (RFC 8628 sections 3.1 to 3.3).
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use shared::id::{ClientId, GrantId, UserName};
+pub use shared::oauth::device::UserCode;
 use shared::oauth::form::Parameters;
 use shared::oauth::register::GrantType;
 use shared::secret::{Secret, TokenHash};
-use shared::state::{Change, Client, Device, DeviceStage, Facts, Grant, GrantStage, Session, Tool, Wanted};
+use shared::state::{
+    Change, Client, ClientOrigin, Device, DeviceStage, Facts, Grant, GrantStage, Session, Terms, Tool, Wanted,
+};
 use shared::time::Timestamp;
 
 use super::Verdict;
@@ -19,53 +20,6 @@ use super::interact::Decision;
 use super::policy::{DEVICE_LIFETIME, Policy};
 use super::refusal::Refusal;
 use super::token::registered;
-
-/// The letters of a user code: no vowels, so that no word comes out, and nothing that looks like a digit (RFC 8628
-/// section 6.1).
-const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
-
-/// How many letters: 34 bits, beside a limit on wrong ones (RFC 8628 section 5.1).
-const LENGTH: usize = 8;
-
-/// What a person types: eight letters, shown with a hyphen in the middle.
-#[derive(Clone, Eq, PartialEq)]
-pub struct UserCode(String);
-
-impl UserCode {
-    /// Makes one from random bytes, each letter equally likely; `None` when too many of the bytes must be passed over.
-    pub fn draw(bytes: &[u8]) -> Option<Self> {
-        let count = LETTERS.len();
-        let fair = 256 - 256 % count;
-        let letter = |byte: &u8| (usize::from(*byte) < fair).then(|| char::from(LETTERS[usize::from(*byte) % count]));
-        let letters: String = bytes.iter().filter_map(letter).take(LENGTH).collect();
-        (letters.len() == LENGTH).then_some(Self(letters))
-    }
-
-    /// Reads what a person typed: in any case, with whatever between the letters is no letter or digit.
-    pub fn typed(text: &str) -> Option<Self> {
-        let fits = |text: &&str| text.len() <= 64;
-        let typed: String = Some(text).filter(fits)?.chars().filter(|c| c.is_alphanumeric()).collect();
-        let letters = typed.to_ascii_uppercase();
-        let ours = letters.len() == LENGTH && letters.bytes().all(|letter| LETTERS.contains(&letter));
-        ours.then_some(Self(letters))
-    }
-
-    /// The letters alone: what is hashed.
-    pub fn letters(&self) -> &str {
-        &self.0
-    }
-
-    /// As a person sees it.
-    pub fn shown(&self) -> String {
-        format!("{}-{}", &self.0[..LENGTH / 2], &self.0[LENGTH / 2..])
-    }
-}
-
-impl fmt::Debug for UserCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("UserCode(..)")
-    }
-}
 
 /// A device authorization request, read but not believed.
 #[derive(Debug)]
@@ -243,12 +197,22 @@ pub fn answer(
     };
     let change = match decision {
         Decision::Allow => match choice.apply(asked.offer(), asked.session, now) {
-            Ok(chosen) => approved(asked.device, asked.user(), chosen, shown.grant, now),
+            Ok(chosen) => {
+                let chosen = Chosen { terms: ended(chosen.terms, asked.client, policy, now), ..chosen };
+                approved(asked.device, asked.user(), chosen, shown.grant, now)
+            }
             Err(refusal) => return Verdict::unchanged(Err(refusal)),
         },
         Decision::Deny => Change::DeviceDenied { device: shown.device, user: asked.user().clone() },
     };
     Verdict { changes: vec![change], reply: Ok(asked.user().clone()) }
+}
+
+/// A program on this machine gets one token, which lasts as long as the grant: the grant says when that ends. Refresh
+/// tokens would end it for others.
+fn ended(terms: Terms, client: &Client, policy: &Policy, now: Timestamp) -> Terms {
+    let last = (client.origin == ClientOrigin::Local).then(|| now + policy.lifetimes.refresh_absolute);
+    Terms { until: terms.until.or(last), ..terms }
 }
 
 fn asked<'a>(shown: &Shown, facts: &'a Facts, policy: &Policy, now: Timestamp) -> Result<Asked<'a>, Refusal> {
@@ -273,20 +237,6 @@ mod tests {
     use super::*;
     use crate::protocol::policy::DEVICE_LIFETIME;
     use crate::protocol::sample::{NOW, client, device, facts, fresh_device, grant, may, policy, user, with_session};
-
-    #[test]
-    fn a_user_code_has_eight_letters_that_nobody_confuses() {
-        let code = UserCode::draw(&[255, 0, 1, 2, 3, 240, 4, 5, 6, 19, 9]).unwrap();
-        assert_eq!((code.shown().as_str(), code.letters()), ("BCDF-GHJZ", "BCDFGHJZ"));
-        assert_eq!(UserCode::draw(&[0; 7]), None);
-        assert_eq!(format!("{code:?}"), "UserCode(..)");
-        for typed in ["BCDF-GHJZ", "bcdfghjz", " bcdf ghjz\r\n", "B-C-D-F-G-H-J-Z", "bcdf\u{2013}ghjz"] {
-            assert_eq!(UserCode::typed(typed), Some(code.clone()), "{typed}");
-        }
-        for other in ["", "BCDF-GHJ", "BCDF-GHJZB", "ACDF-GHJZ", "BCDF-GHJ0", "BCDF-GHJ\u{c9}", &"-".repeat(65)] {
-            assert_eq!(UserCode::typed(other), None, "{other}");
-        }
-    }
 
     fn ask(more: &[(&str, &str)], change: impl FnOnce(&mut Facts)) -> Result<Device, Refusal> {
         let mut facts = facts();
@@ -351,6 +301,18 @@ mod tests {
         assert_eq!((&made.scopes, made.subject(), made.stage), (&device().scopes, "ada", GrantStage::Consented));
         let verdict = answer(&shown(), Decision::Deny, &Choice::EVERYTHING, &with_device(|_| {}), &policy(), NOW);
         assert!(matches!(&verdict.changes[..], [Change::DeviceDenied { .. }]));
+    }
+
+    #[test]
+    fn a_program_on_this_machine_is_given_an_end_for_it_cannot_be_told_later() {
+        let end = NOW + policy().lifetimes.refresh_absolute;
+        for (origin, until) in [(ClientOrigin::Dynamic, None), (ClientOrigin::Local, Some(end))] {
+            let facts = with_device(|facts| facts.client.as_mut().unwrap().origin = origin);
+            let shown = Shown::of(&find(&facts, NOW).unwrap(), grant().id, NOW);
+            let verdict = answer(&shown, Decision::Allow, &Choice::EVERYTHING, &facts, &policy(), NOW);
+            let [Change::DeviceApproved { grant: made, .. }] = &verdict.changes[..] else { panic!() };
+            assert_eq!(made.until(), until);
+        }
     }
 
     fn announced() -> Announcement {

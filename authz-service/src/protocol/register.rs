@@ -194,6 +194,7 @@ pub fn client(
         client_uri: sent.client_uri.as_deref().map(Text::from),
         other: other(sent),
         origin,
+        program: None,
         issued_at: now,
         approved_at: None,
         used_at: None,

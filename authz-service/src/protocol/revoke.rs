@@ -74,8 +74,14 @@ mod tests {
     }
 
     fn with_access() -> Facts {
-        let access =
-            Access { id: fresh_tokens().token, grant: grant().id, scopes: grant().scopes, issued: NOW, expires: NOW };
+        let access = Access {
+            id: fresh_tokens().token,
+            grant: grant().id,
+            scopes: grant().scopes,
+            issued: NOW,
+            expires: NOW,
+            opaque: None,
+        };
         Facts { access: Some(access), ..with_family("t") }
     }
 

@@ -42,6 +42,7 @@ pub fn client() -> Client {
         client_uri: None,
         other: serde_json::Map::new(),
         origin: ClientOrigin::Dynamic,
+        program: None,
         issued_at: NOW,
         approved_at: None,
         used_at: None,

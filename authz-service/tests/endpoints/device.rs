@@ -1,9 +1,13 @@
 //! The device grant (RFC 8628): a program shows a code, a person decides elsewhere.
 
 use serde_json::{Value, json};
+use shared::id::ClientId;
+use shared::oauth::device::UserCode;
 use shared::oauth::form;
-use shared::secret::Secret;
-use shared::state::{Change, Effect, Tool, Wanted};
+use shared::oauth::register::AuthMethod;
+use shared::secret::{Secret, random_uuid};
+use shared::state::{Change, Client, ClientOrigin, Device, DeviceStage, Effect, Program, Tool, Wanted};
+use shared::time::Seconds;
 
 use crate::support::documents::{Documents, document, ok};
 use crate::support::http::Answer;
@@ -296,4 +300,59 @@ fn a_device_is_approved_at_once_in_development_mode() {
     assert_eq!(claims(answer.json()["access_token"].as_str().unwrap())["sub"], "demo");
     let hash = Secret::new(started["device_code"].as_str().unwrap().to_owned()).hash();
     assert!(service.facts(&Wanted { device: Some(hash), ..Wanted::default() }).device.is_some());
+}
+
+#[test]
+fn n6_a_program_on_this_machine_is_named_by_the_machine_and_cannot_be_played_over_http() {
+    let service = Service::start();
+    let (id, code) = (ClientId::generated(random_uuid()), UserCode::draw(&[7; 8]).unwrap());
+    let program =
+        Program { name: "host\u{202e}".into(), path: Some("/opt/<b>host".into()), script: Some("/opt/host.js".into()) };
+    let known = Client {
+        id: id.clone(),
+        name: Some(program.name.clone()),
+        redirect_uris: Vec::new().into(),
+        auth_method: Some(AuthMethod::None),
+        grant_types: Vec::new().into(),
+        secret: None,
+        previous_secret: None,
+        registration: None,
+        scope: "".parse().unwrap(),
+        client_uri: None,
+        other: serde_json::Map::new(),
+        program: Some(Box::new(program)),
+        origin: ClientOrigin::Local,
+        issued_at: service.clock_now(),
+        approved_at: None,
+        used_at: None,
+    };
+    let device = Secret::random();
+    service.commit(Change::ClientRegistered(known));
+    service.commit(Change::DeviceAsked(Device {
+        hash: device.hash(),
+        user_code: service.app.keys.user_code(&code),
+        client: id.clone(),
+        scopes: "mcp:tools:read".parse().unwrap(),
+        resource: "urn:mcp:stdio:a".parse().unwrap(),
+        expires: service.clock_now() + Seconds(600),
+        stage: DeviceStage::Waiting,
+    }));
+    let id = id.as_str();
+    service.post("/oauth/device_authorization", &[("client_id", id)]).fails(400, "unauthorized_client");
+    let body = [("grant_type", GRANT), ("client_id", id), ("device_code", device.expose())];
+    service.post("/oauth/token", &body).fails(400, "unauthorized_client");
+    let mut ada = service.signed_in();
+    let query = format!("/oauth/authorize?response_type=code&client_id={id}&redirect_uri=http://127.0.0.1/cb");
+    assert_eq!(ada.get(&query).status, 400);
+    let page = type_code(&mut ada, &code.shown());
+    page.is_page(200);
+    for part in
+        ["<bdi>host</bdi>", "the computer says which one it is", "/opt/&lt;b&gt;host /opt/host.js", "up to 90 days"]
+    {
+        let unslashed = page.text().replace("&#x2f;", "/");
+        assert!(unslashed.contains(part), "{part}: {unslashed}");
+    }
+    assert!(!page.text().contains("another device") && !page.text().contains("Nobody has checked"));
+    assert_eq!(ada.submit(&Form::first(&page).with("decision", "allow")).status, 200);
+    service.post("/oauth/token", &body).fails(400, "unauthorized_client");
 }

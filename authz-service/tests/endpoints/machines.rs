@@ -22,6 +22,7 @@ pub fn machine(service: &Service, id: &str) {
         client_uri: None,
         other: serde_json::Map::new(),
         origin: ClientOrigin::Operator,
+        program: None,
         issued_at: service.clock_now(),
         approved_at: None,
         used_at: None,

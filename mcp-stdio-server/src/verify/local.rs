@@ -10,7 +10,7 @@ use shared::secret::{Secret, TokenHash};
 use shared::state::{Facts, PublicKey, Wanted};
 use shared::store::{Answer, Store, StoreError};
 use shared::time::Timestamp;
-use shared::token::{Expected, KeyRing, TokenError, VerifiedToken};
+use shared::token::{Expected, KeyRing, TokenError, VerifiedToken, opaque_id};
 use shared::uri::{Issuer, Resource};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -69,6 +69,9 @@ impl Local {
     }
 
     async fn check_now(&self, token: &Secret, now: Timestamp) -> Result<Checked, Refused> {
+        if let Some(id) = opaque_id(token.expose()) {
+            return self.check_opaque(id, token, now).await;
+        }
         let hash = token.hash();
         let remembered = self.known().verified.get(&hash).map(|token| token.claims().jti);
         // The first look brings the follower up to date, so that a key published a moment ago is known below.
@@ -80,6 +83,22 @@ impl Local {
             looked_up = (jti, self.load(jti).await?);
         }
         Ok(Checked { token, facts: looked_up.1 })
+    }
+
+    /// An opaque token is what the store says of it.
+    async fn check_opaque(&self, id: TokenId, token: &Secret, now: Timestamp) -> Result<Checked, Refused> {
+        let facts = self.load(Some(id)).await?;
+        self.refresh()?;
+        let mut known = self.known();
+        if known.expired.contains(&token.hash()) {
+            return Err(TokenError::Expired.into());
+        }
+        let expected = Expected { issuers: known.issuers.clone(), resource: self.resource.clone() };
+        let verified = VerifiedToken::of_record(token, &facts, &expected, now);
+        if matches!(verified, Err(TokenError::Expired)) {
+            known.remember(token.hash(), &verified, now);
+        }
+        Ok(Checked { token: verified?, facts })
     }
 
     async fn load(&self, access: Option<TokenId>) -> Result<Facts, StoreError> {
@@ -235,11 +254,12 @@ mod tests {
 
     use shared::id::GrantId;
     use shared::oauth::jwt::{AccessClaims, Audience};
-    use shared::state::{Change, State};
+    use shared::state::{Access, Change, Grant, State};
     use shared::store::CommitError;
+    use shared::store::conformance::Sample;
     use shared::store::memory::MemoryStore;
     use shared::time::{ManualClock, Seconds};
-    use shared::token::KeySet;
+    use shared::token::{KeySet, opaque_token};
     use uuid::Uuid;
 
     use super::*;
@@ -389,5 +409,44 @@ mod tests {
             assert_eq!(refused, Unverified::Unavailable(why));
         }
         assert!(bench.local.check(&bench.token, NOW).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_opaque_token_is_what_its_record_says_and_no_other_has_its_hash() {
+        let bench = bench().await;
+        let sample = Sample::new(NOW);
+        let id = sample.access.id;
+        let token = opaque_token(id, &[1; 32]);
+        let mut device = sample.device();
+        device.resource = Resource::stdio("a").unwrap();
+        let grant = Grant { resource: device.resource.clone(), ..sample.grant.clone() };
+        let access = Access { opaque: Some(Box::new(token.hash())), ..sample.access.clone() };
+        let hash = device.hash;
+        let changes = vec![
+            Change::DeviceAsked(device),
+            Change::DeviceApproved { device: hash, grant, session: None },
+            Change::DeviceRedeemed { device: hash, access, family: None },
+        ];
+        bench.store.commit([sample.known(), changes].concat()).await.unwrap();
+        let checked = bench.local.check(&token, NOW).await.unwrap();
+        assert_eq!((checked.token.claims().jti, checked.token.claims().sub.as_str()), (id, sample.user.name.as_str()));
+        assert!(checked.token.alive(&checked.facts, NOW).is_ok());
+        // The same name with another secret, an unknown name, and the name of a token that is signed.
+        let signed = opaque_token(TokenId(Uuid::from_u128(1)), &[1; 32]);
+        for (other, why) in [
+            (opaque_token(id, &[2; 32]), TokenError::Signature),
+            (opaque_token(TokenId(Uuid::from_u128(9)), &[1; 32]), TokenError::Dead),
+            (signed, TokenError::Dead),
+        ] {
+            assert_eq!(bench.local.check(&other, NOW).await.unwrap_err(), Unverified::Token(why));
+        }
+        let elsewhere = Local::new(bench.store.clone(), Resource::stdio("b").unwrap(), None);
+        let refused = elsewhere.check(&token, NOW).await.unwrap_err();
+        assert_eq!(refused, Unverified::Token(TokenError::Audience));
+        // Seen expired it stays so (F-16).
+        for now in [sample.access.expires, NOW] {
+            let refused = bench.local.check(&token, now).await.unwrap_err();
+            assert_eq!(refused, Unverified::Token(TokenError::Expired));
+        }
     }
 }

@@ -70,6 +70,7 @@ impl Fixture {
                 client_uri: None,
                 other: serde_json::Map::new(),
                 origin: ClientOrigin::Dynamic,
+                program: None,
                 issued_at: now(),
                 approved_at: None,
                 used_at: None,
@@ -145,6 +146,7 @@ impl Fixture {
             scopes: claims.scope.clone(),
             issued: claims.iat,
             expires: claims.exp,
+            opaque: None,
         };
         self.commit(vec![
             Change::Approved { grant, code: issued, session: None },

@@ -21,7 +21,7 @@ pub use facts::{Facts, Wanted};
 pub use people::LiveGrant;
 pub use record::{
     Access, Client, ClientOrigin, ClientSecret, Code, CodeStage, Device, DeviceStage, Family, FamilyStage, Grant,
-    GrantStage, InitialToken, PublicKey, Pushed, Rotated, Session, SetupLink, Terms, User, UserStage,
+    GrantStage, InitialToken, Program, PublicKey, Pushed, Rotated, Session, SetupLink, Terms, User, UserStage,
 };
 pub use records::{OwnedRecord, Record, Restoring};
 pub use sweep::ClientCare;

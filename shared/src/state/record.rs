@@ -50,6 +50,10 @@ pub struct Client {
     pub other: serde_json::Map<String, serde_json::Value>,
     /// How it came here.
     pub origin: ClientOrigin,
+    /// What this machine knows of the program behind it, when a server here registered it for the program that started
+    /// the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Box<Program>>,
     /// Since when.
     pub issued_at: Timestamp,
     /// When a person last said yes to it.
@@ -65,6 +69,19 @@ impl Client {
     pub fn last_use(&self) -> Timestamp {
         [Some(self.issued_at), self.approved_at, self.used_at].into_iter().flatten().max().unwrap_or(self.issued_at)
     }
+}
+
+/// A program on this machine, as the operating system names it and not as it names itself.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Program {
+    /// Its executable's file name.
+    pub name: Text,
+    /// Where its executable lies, when the system says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Text>,
+    /// The script that it runs, when it is an interpreter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Text>,
 }
 
 /// A token with which clients may register (RFC 7591 section 3, "initial access token").
@@ -103,6 +120,9 @@ pub enum ClientOrigin {
     Operator,
     /// Its metadata were read at its URL.
     MetadataDocument,
+    /// A server on this machine registered it for the program that started the server. It can be used by servers that
+    /// share the store, and not over HTTP.
+    Local,
 }
 
 impl ClientOrigin {
@@ -383,6 +403,9 @@ pub struct Access {
     pub issued: Timestamp,
     /// Dead from this second.
     pub expires: Timestamp,
+    /// SHA-256 of the whole token, when it is opaque: there is no signature then, and this is what proves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opaque: Option<Box<TokenHash>>,
 }
 
 /// A public key that verifies our signatures.

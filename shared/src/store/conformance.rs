@@ -72,6 +72,7 @@ impl Sample {
                 client_uri: None,
                 other: serde_json::Map::new(),
                 origin: ClientOrigin::Dynamic,
+                program: None,
                 issued_at: now,
                 approved_at: None,
                 used_at: None,
@@ -95,7 +96,14 @@ impl Sample {
                 expires: now + Seconds(60),
                 stage: CodeStage::Issued,
             },
-            access: Access { id: TokenId(random_uuid()), grant, scopes, issued: now, expires: now + Seconds(3600) },
+            access: Access {
+                id: TokenId(random_uuid()),
+                grant,
+                scopes,
+                issued: now,
+                expires: now + Seconds(3600),
+                opaque: None,
+            },
             family: Family {
                 grant,
                 current: Secret::random().hash(),

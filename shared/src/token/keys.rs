@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::id::KeyId;
+use crate::oauth::device::UserCode;
 use crate::oauth::jwt::{ACCESS_TOKEN_TYPE, AccessClaims};
 use crate::secret::{Secret, TokenHash, random_bytes};
 use crate::state::PublicKey;
@@ -233,6 +234,11 @@ impl KeySet {
         context.update(b"refresh token\0");
         context.update(presented.expose().as_bytes());
         Secret::from_bytes(context.sign().as_ref())
+    }
+
+    /// What the store knows a user code by. Under a key of ours: 34 bits alone could be tried out.
+    pub fn user_code(&self, code: &UserCode) -> TokenHash {
+        self.seal("user code", &[code.letters().as_bytes()])
     }
 
     /// A seal over `parts` for `purpose`: what proves later that a page's hidden fields are ours and whole.

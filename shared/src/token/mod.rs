@@ -2,8 +2,10 @@
 
 mod assertion;
 mod keys;
+mod opaque;
 mod verify;
 
 pub use assertion::{ASSERTION_ALGORITHMS, ASSERTION_TYPE, AssertionError, ClientKeys, Proven, Unproven};
 pub use keys::{KeyError, KeySet, SignerInfo};
+pub use opaque::{opaque_id, opaque_token};
 pub use verify::{Expected, KeyRing, TokenError, VerifiedToken};

@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 
 use super::keys::ALGORITHM;
-use crate::oauth::jwt::{ACCESS_TOKEN_TYPE, AccessClaims};
-use crate::secret::TokenHash;
+use crate::oauth::jwt::{ACCESS_TOKEN_TYPE, AccessClaims, Audience};
+use crate::secret::{Secret, TokenHash};
 use crate::state::{Facts, PublicKey};
 use crate::time::{Seconds, Timestamp};
 use crate::uri::{Issuer, Resource};
@@ -59,15 +59,45 @@ pub enum TokenError {
     Dead,
 }
 
-/// Evidence that a token's signature and claims were checked, all of them. Only [`KeyRing::verify`] makes one.
+/// Evidence that a token's signature and claims were checked, all of them. Only [`KeyRing::verify`] makes one, and for a
+/// token without a signature [`VerifiedToken::of_record`], from the record that holds its hash.
 ///
 /// Whether the grant behind it still lives is another question, asked at every use: [`VerifiedToken::alive`].
 #[derive(Clone, Debug)]
 pub struct VerifiedToken {
     claims: AccessClaims,
+    opaque: bool,
 }
 
 impl VerifiedToken {
+    /// Checks an opaque token against `facts`, what the store holds under its name ([`opaque_id`](super::opaque_id)). What
+    /// it says is what its records say; its issuer is the first of the store's.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn of_record(token: &Secret, facts: &Facts, expected: &Expected, now: Timestamp) -> Result<Self, TokenError> {
+        let access = facts.access.as_ref().ok_or(TokenError::Dead)?;
+        let grant = facts.grant.as_ref().filter(|grant| grant.id == access.grant).ok_or(TokenError::Dead)?;
+        // In constant time, as every comparison of hashes.
+        if access.opaque.as_deref() != Some(&token.hash()) {
+            return Err(TokenError::Signature);
+        }
+        let claims = AccessClaims {
+            iss: expected.issuers.first().cloned().ok_or(TokenError::Issuer)?,
+            sub: grant.subject().to_owned(),
+            aud: Audience::One(grant.resource.clone()),
+            client_id: grant.client.clone(),
+            scope: access.scopes.clone(),
+            jti: access.id,
+            grant: grant.id,
+            nbf: None,
+            iat: access.issued,
+            exp: access.expires,
+        };
+        check(&claims, expected, now)?;
+        Ok(Self { claims, opaque: true })
+    }
+
     /// What the token says.
     pub fn claims(&self) -> &AccessClaims {
         &self.claims
@@ -95,6 +125,7 @@ impl VerifiedToken {
                 && access.grant == claims.grant
                 && access.scopes == claims.scope
                 && access.expires == claims.exp
+                && access.opaque.is_some() == self.opaque
         }) && grant.is_some_and(|grant| {
             grant.id == claims.grant
                 && grant.client == claims.client_id
@@ -140,7 +171,7 @@ impl KeyRing {
         let known = self.signed().get(&hash).cloned();
         if let Some(claims) = known {
             check(&claims, expected, now)?;
-            return Ok(VerifiedToken { claims });
+            return Ok(VerifiedToken { claims, opaque: false });
         }
         let claims = self.read(token)?;
         check(&claims, expected, now)?;
@@ -149,7 +180,7 @@ impl KeyRing {
             signed.clear();
         }
         signed.insert(hash, claims.clone());
-        Ok(VerifiedToken { claims })
+        Ok(VerifiedToken { claims, opaque: false })
     }
 
     /// Checks type and signature.

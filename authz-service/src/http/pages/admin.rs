@@ -76,6 +76,7 @@ impl Items {
                 ClientOrigin::Dynamic => "registered itself",
                 ClientOrigin::Operator => "by the operator",
                 ClientOrigin::MetadataDocument => "its metadata document",
+                ClientOrigin::Local => "a server on this machine",
             };
             let rows = [
                 ("Name for us", client.id.to_string()),

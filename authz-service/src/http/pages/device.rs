@@ -5,12 +5,18 @@ use actix_web::http::StatusCode;
 use minijinja::context;
 use shared::oauth::register::GrantType;
 use shared::scope::Catalogue;
-use shared::state::ClientOrigin;
+use shared::state::{ClientOrigin, Program};
 use shared::uri::Parts;
 
 use super::consent::offered;
-use super::{Hidden, Pages, shown_name};
+use super::{Hidden, Pages, plain, shown_name};
 use crate::protocol::device::Asked;
+
+/// Where a program on this machine lies, as the machine says.
+fn program(program: &Program) -> String {
+    let places = [program.path.as_deref(), program.script.as_deref()];
+    plain(&places.into_iter().flatten().collect::<Vec<_>>().join(" "))
+}
 
 impl Pages {
     /// The page on which a person types a device's code, or the same again with what was wrong.
@@ -50,11 +56,12 @@ impl Pages {
             title => "Allow a device?",
             client => shown_name(asked.client.name.as_deref()),
             self_declared => asked.client.origin == ClientOrigin::Dynamic,
+            program => asked.client.program.as_deref().map(program),
             home => asked.client.client_uri.as_deref().and_then(|uri| Parts::of(uri)?.host()),
             user_code => code,
             resource => asked.device.resource.as_str(),
             scopes => offered(asked.offer(), catalogue),
-            lasting => asked.client.grant_types.contains(&GrantType::RefreshToken),
+            lasting => asked.client.program.is_some() || asked.client.grant_types.contains(&GrantType::RefreshToken),
             user => asked.user().as_str(),
             transaction => &hidden.transaction,
             csrf => &hidden.csrf,

@@ -203,7 +203,7 @@ fn access(
     now: Timestamp,
 ) -> (Access, AccessClaims) {
     let expires = now + policy.lifetimes.access.min(lifetime_left);
-    let record = Access { id: token, grant: grant.id, scopes: scopes.clone(), issued: now, expires };
+    let record = Access { id: token, grant: grant.id, scopes: scopes.clone(), issued: now, expires, opaque: None };
     let claims = AccessClaims {
         iss: policy.issuer.clone(),
         sub: grant.subject().to_owned(),
