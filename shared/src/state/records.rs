@@ -129,9 +129,27 @@ impl State {
     }
 
     /// A copy to write records from while this state goes on changing. It shares all that does not change.
+    /// Each table by name: `..self.clone()` would copy whose the grants are, a tenth of a second for a million.
     #[must_use]
     pub fn frozen(&self) -> Self {
-        Self { grants: self.grants.frozen(), ..self.clone() }
+        Self {
+            clients: self.clients.clone(),
+            users: self.users.clone(),
+            sessions: self.sessions.clone(),
+            codes: self.codes.clone(),
+            grants: self.grants.frozen(),
+            access: self.access.clone(),
+            keys: self.keys.clone(),
+            setup: self.setup.clone(),
+            issuers: self.issuers.clone(),
+            initial: self.initial.clone(),
+            devices: self.devices.clone(),
+            pushed: self.pushed.clone(),
+            assertions: self.assertions.clone(),
+            user_codes: self.user_codes.clone(),
+            announcements: self.announcements.clone(),
+            refresh: self.refresh.clone(),
+        }
     }
 }
 
