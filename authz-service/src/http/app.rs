@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
 use shared::secret::random_bytes;
-use shared::state::{Change, Facts, PublicKey, Wanted};
+use shared::state::{Change, Facts, PublicKey, State, Wanted};
 use shared::store::{CommitError, Store, StoreError};
 use shared::time::{Clock, Timestamp};
 use shared::token::{KeyError, KeyRing, KeySet};
@@ -278,6 +278,16 @@ impl App {
         {
             tracing::debug!(%error, "what has ended could not be noted");
         }
+    }
+
+    /// The records as they are now, to go through at leisure: no commit waits for it meanwhile.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn frozen(&self) -> Result<State, StoreError> {
+        let mut copy = State::default();
+        self.store.read(&mut |state| copy = state.frozen())?;
+        Ok(copy)
     }
 
     /// The public keys that verify our tokens: those of the store, and our own.

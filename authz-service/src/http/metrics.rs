@@ -15,6 +15,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use shared::state::State;
 
 use super::app::App;
 use crate::protocol::Refusal;
@@ -138,11 +139,9 @@ impl Metrics {
 
     /// Everything as text.
     fn text(&self, app: &App) -> String {
-        let _ = app.store.read(&mut |state| {
-            for (kind, count) in state.counts() {
-                self.records.get_or_create(&Kind { kind }).set(i64::try_from(count).unwrap_or(i64::MAX));
-            }
-        });
+        for (kind, count) in app.frozen().iter().flat_map(State::counts) {
+            self.records.get_or_create(&Kind { kind }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
         let in_flight = app.in_flight.load(std::sync::atomic::Ordering::Relaxed);
         self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
         self.signing_keys.set(i64::try_from(app.keys.signing().len()).unwrap_or(i64::MAX));
