@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use shared::browser;
 use shared::id::ClientId;
 use shared::oauth::cimd::{DocumentUrl, NotADocumentUrl};
 use shared::oauth::pkce::Verifier;
@@ -18,7 +19,6 @@ use crate::flow::discover::CheckedIssuer;
 use crate::flow::token::{self, TokenError, Tokens};
 use crate::flow::{register, scopes};
 use crate::input::read_text;
-use crate::net::browser;
 use crate::net::callback::{Hit, Listener};
 use crate::print::clean_line;
 use crate::server::Located;

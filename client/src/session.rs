@@ -18,6 +18,7 @@ use rmcp::transport::streamable_http_client::{
 };
 use rmcp::transport::{StreamableHttpClientTransport, TokioChildProcess};
 use serde_json::Value;
+use shared::browser::{LOGIN_VARIABLE, SECRET_VARIABLES};
 use shared::secret::Secret;
 use tokio::process::Command;
 
@@ -204,8 +205,12 @@ fn spawn(child: &Child) -> Result<TokioChildProcess, SessionError> {
     let mut command = Command::new(&child.program);
     command.args(&child.arguments).kill_on_drop(true);
     // What we know is not for every program that we start.
-    for secret in crate::net::SECRET_VARIABLES {
+    for secret in SECRET_VARIABLES {
         command.env_remove(secret);
+    }
+    // We log in ourselves, and say so in the call: a server need not ask anybody.
+    if std::env::var_os(LOGIN_VARIABLE).is_none() {
+        command.env(LOGIN_VARIABLE, "off");
     }
     if let Some(data) = &child.data {
         command.env(shared::store::place::DATA_VARIABLE, data);

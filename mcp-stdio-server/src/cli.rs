@@ -3,20 +3,25 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use shared::browser::LOGIN_VARIABLE;
 use shared::secret::Secret;
 use shared::store::journal::JournalStore;
 use shared::store::place::{DATA_VARIABLE, default_folder};
-use shared::time::SystemClock;
+use shared::time::{Clock, SystemClock};
 use shared::uri::{Issuer, NotAResource, Resource};
 
 use crate::credential::VARIABLE;
 use crate::framing::streams;
 use crate::gate::Gate;
+use crate::guard::Access;
 use crate::handler::{Handler, Parts};
-use crate::tools::Catalog;
+use crate::login::asker::Asker;
+use crate::login::{Choice, Ladder, Top};
+use crate::tools::{Catalog, Entry};
 use crate::verify::local::Local;
 use crate::{announce, logging, server};
 
@@ -56,6 +61,15 @@ pub struct Arguments {
     #[arg(long, value_name = "WHETHER", default_value = "on")]
     announce: Switch,
 
+    /// How a call without a token asks a person for a login: by opening a browser, through the host (elicitation), by a
+    /// link in the answer, by a code alone; each falls back on the next
+    #[arg(long, value_name = "WAY", default_value = "browser", env = LOGIN_VARIABLE)]
+    login: Way,
+
+    /// How many seconds a call waits for a person to sign in
+    #[arg(long, value_name = "SECONDS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(0..=600))]
+    login_wait: u64,
+
     /// The access token of calls that bring none. Only from the environment: a command line is no place for it
     #[arg(skip = std::env::var(VARIABLE).ok().filter(|token| !token.is_empty()).map(Secret::new))]
     token: Option<Secret>,
@@ -81,6 +95,33 @@ enum Switch {
     On,
     /// It does not.
     Off,
+}
+
+/// The first way to a login that is tried.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Way {
+    /// A browser is opened.
+    Browser,
+    /// The host shows the URL, if it can.
+    Elicit,
+    /// The answer holds a link.
+    Link,
+    /// The answer holds a code to type.
+    Code,
+    /// None: such a call is refused.
+    Off,
+}
+
+impl Way {
+    fn top(self) -> Option<Top> {
+        match self {
+            Self::Browser => Some(Top::Browser),
+            Self::Elicit => Some(Top::Elicit),
+            Self::Link => Some(Top::Link),
+            Self::Code => Some(Top::Code),
+            Self::Off => None,
+        }
+    }
 }
 
 fn resource(name: &str) -> Result<Resource, NotAName> {
@@ -146,24 +187,55 @@ fn run(arguments: Arguments) -> io::Result<()> {
 /// The store, followed, and the clock.
 fn followed(arguments: &Arguments) -> (Arc<JournalStore>, Arc<SystemClock>) {
     let clock = Arc::new(SystemClock);
-    let folder = arguments.data.clone().unwrap_or_else(default_folder);
-    (Arc::new(JournalStore::follow(&folder, clock.clone())), clock)
+    (Arc::new(JournalStore::follow(&folder(arguments), clock.clone())), clock)
+}
+
+fn folder(arguments: &Arguments) -> PathBuf {
+    arguments.data.clone().unwrap_or_else(default_folder)
+}
+
+/// How calls without a token ask a person; `None` when they do not.
+fn ladder(
+    arguments: &Arguments,
+    store: &Arc<JournalStore>,
+    clock: &Arc<SystemClock>,
+    catalog: &Catalog,
+) -> Option<Ladder> {
+    let top = arguments.login.top()?;
+    let needed = |entry: &Entry| match &entry.definition.access {
+        Access::Scopes(scopes) => scopes.iter().cloned().collect(),
+        Access::Open => Vec::new(),
+    };
+    let asker = Asker {
+        store: Arc::clone(store),
+        folder: folder(arguments),
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        resource: arguments.name.clone(),
+        scopes: catalog.iter().flat_map(needed).collect(),
+        issuer: arguments.issuer.clone(),
+        program: OnceLock::new(),
+    };
+    let (wait, browser) = (Duration::from_secs(arguments.login_wait), std::env::var("BROWSER").ok());
+    Ladder::new(asker, Choice { top, wait, browser })
 }
 
 fn handler(arguments: Arguments, store: Arc<JournalStore>, clock: Arc<SystemClock>) -> Handler {
-    let resource = arguments.name;
-    let mut tools = Catalog::standard(&resource);
+    let mut tools = Catalog::standard(&arguments.name);
     if arguments.samples {
-        tools.extend(Catalog::samples(arguments.files_root));
+        tools.extend(Catalog::samples(arguments.files_root.clone()));
     }
+    let catalog = Catalog::new(tools);
+    let ladder = ladder(&arguments, &store, &clock, &catalog);
+    let resource = arguments.name;
     Handler::new(Parts {
-        catalog: Catalog::new(tools),
+        catalog,
         gate: Gate {
             verify: Arc::new(Local::new(store, resource.clone(), arguments.issuer)),
             clock,
             resource,
             environment: arguments.token,
             token_argument: arguments.token_argument == Switch::On,
+            ladder,
         },
     })
 }

@@ -3,18 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmcp::model::CallToolResult;
-use serde_json::Map;
+use rmcp::model::{CallToolResult, InputRequiredResult};
+use serde_json::{Map, Value};
 use shared::scope::Scopes;
 use shared::secret::Secret;
 use shared::state::Grant;
 use shared::time::{Clock, Timestamp};
+use shared::token::TokenError;
 use shared::uri::Resource;
 
 use crate::credential::{self, BadPlace, Presented};
 use crate::guard::{Access, Caller, Challenge, Shown, admit};
+use crate::login::book::Login;
+use crate::login::host::{Action, Host};
+use crate::login::round::Asking;
+use crate::login::{Attempt, Climbed, Ladder};
 use crate::results::failure;
-use crate::verify::{Unavailable, Unverified, Verify};
+use crate::verify::{Checked, Unavailable, Unverified, Verify};
 
 /// How long a list of tools waits for a store that is still being read; then it is the whole list.
 const LIST_PATIENCE: Duration = Duration::from_millis(200);
@@ -31,10 +36,101 @@ pub struct Gate {
     pub environment: Option<Secret>,
     /// Whether tools take a token as an argument.
     pub token_argument: bool,
+    /// How a call without a token asks a person for a login; not at all without.
+    pub ladder: Option<Ladder>,
+}
+
+/// A call that would come in: what it is judged by besides its token, and what its host can do about a refusal.
+#[derive(Clone, Copy)]
+pub struct Entry<'a> {
+    /// The tool.
+    pub tool: &'a str,
+    /// Who may call it.
+    pub access: &'a Access,
+    /// The arguments, without a token.
+    pub arguments: &'a Map<String, Value>,
+    /// Its tokens.
+    pub presented: &'a Presented,
+    /// What an earlier answer gave it to bring back (`requestState`, MCP 2026-07-28).
+    pub state: Option<&'a str>,
+    /// What the person did with our question (`inputResponses`).
+    pub answer: Option<Action>,
+    /// Who asks.
+    pub host: &'a dyn Host,
+}
+
+/// What a call gets that does not come in.
+#[derive(Debug)]
+pub enum Turned {
+    /// A result that says why, and what to do.
+    Back(Box<CallToolResult>),
+    /// A question for the host's person; the call then comes back.
+    Ask(Box<InputRequiredResult>),
+    /// What it brought back was not given out for it: -32602.
+    BadState,
+}
+
+/// What a list may show to whoever asks for it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum View {
+    /// Everything: nobody is known, and a person can be asked for it.
+    Whole,
+    /// What the grant lets its holder call.
+    Granted(Box<Grant>),
+    /// What needs no grant: the one that was there was taken back.
+    Closed,
 }
 
 impl Gate {
-    /// Judges a call by its own token. Nothing of an earlier call counts.
+    /// Lets a call in, or says what it gets instead. A call without any token climbs the ladder, and may wait for a
+    /// person on the way.
+    ///
+    /// # Errors
+    /// What to answer.
+    pub async fn enter(&self, entry: &Entry<'_>, now: Timestamp) -> Result<Option<Caller>, Turned> {
+        let Access::Scopes(needed) = entry.access else { return Ok(None) };
+        let asking = Asking { tool: entry.tool, arguments: entry.arguments };
+        let bare = matches!(self.presented(entry.presented), Ok(None));
+        let ladder = self.ladder.as_ref().filter(|_| bare);
+        // A state is given out to calls without a token only: with one, it is somebody else's (ARG-14).
+        let round = match entry.state {
+            None => None,
+            Some(text) => Some(ladder.and_then(|ladder| ladder.round(text, asking)).ok_or(Turned::BadState)?),
+        };
+        let refused = match self.judge(entry.tool, entry.access, entry.presented, now).await {
+            Ok(caller) => return Ok(caller),
+            Err(refused) => refused,
+        };
+        let by_token = matches!(refused, Refused::Challenge(Challenge::Unauthorized | Challenge::InvalidToken(_), _));
+        if let Some(ladder) = ladder.filter(|_| by_token) {
+            let Entry { host, answer, .. } = *entry;
+            match ladder.climb(&Attempt { asking, needed, host, round: round.as_ref(), answer }).await {
+                Climbed::In => return self.again(entry).await,
+                Climbed::Ask(question) => return Err(Turned::Ask(question)),
+                Climbed::Result(result) => return Err(Turned::Back(result)),
+                Climbed::BadState => return Err(Turned::BadState),
+                Climbed::Nobody => {}
+            }
+        }
+        Err(Turned::Back(Box::new(self.refusal(&refused).await)))
+    }
+
+    /// Judges a call for which a person has just signed in. Whatever is wrong now is not asked about again.
+    async fn again(&self, entry: &Entry<'_>) -> Result<Option<Caller>, Turned> {
+        match self.judge(entry.tool, entry.access, entry.presented, self.clock.now()).await {
+            Ok(caller) => Ok(caller),
+            Err(refused) => Err(Turned::Back(Box::new(self.refusal(&refused).await))),
+        }
+    }
+
+    fn presented<'a>(&'a self, presented: &'a Presented) -> Result<Option<&'a Secret>, BadPlace> {
+        credential::choose(presented, self.environment.as_ref(), self.token_argument)
+    }
+
+    /// Judges a call by its own token, else by the login of this program. Nothing of an earlier call counts.
+    ///
+    /// # Errors
+    /// Why the tool is not run.
     pub async fn judge(
         &self,
         tool: &str,
@@ -43,12 +139,15 @@ impl Gate {
         now: Timestamp,
     ) -> Result<Option<Caller>, Refused> {
         let Access::Scopes(needed) = access else { return Ok(None) };
-        let token =
-            credential::choose(presented, self.environment.as_ref(), self.token_argument).map_err(Refused::Place)?;
-        let admitted = match token {
+        let chosen = self.presented(presented).map_err(Refused::Place)?;
+        let login = self.login_without(chosen);
+        let admitted = match chosen.or_else(|| login.as_deref().map(Login::token)) {
             None => admit(tool, needed, Shown::Nothing, now),
             Some(token) => match self.verify.check(token, now).await {
-                Ok(checked) => admit(tool, needed, Shown::Token(&checked.token, &checked.facts), now),
+                Ok(checked) => {
+                    note_open(login.as_deref(), &checked, now);
+                    admit(tool, needed, Shown::Token(&checked.token, &checked.facts), now)
+                }
                 Err(Unverified::Token(cause)) => admit(tool, needed, Shown::Bad(cause), now),
                 Err(Unverified::Unavailable(why)) => return Err(Refused::Unavailable(why)),
             },
@@ -59,13 +158,41 @@ impl Gate {
         })
     }
 
+    /// The login of this program, for a call that brings no token.
+    fn login_without(&self, chosen: Option<&Secret>) -> Option<Arc<Login>> {
+        self.ladder.as_ref().filter(|_| chosen.is_none())?.login()
+    }
+
+    /// What whoever sent a request for a list may see; everything while that cannot be told.
+    pub async fn view(&self, presented: &Presented) -> View {
+        let look = tokio::time::timeout(LIST_PATIENCE, self.sure_view(presented));
+        look.await.ok().flatten().unwrap_or(View::Whole)
+    }
+
+    /// The same; `None` while the store has no answer.
+    pub async fn sure_view(&self, presented: &Presented) -> Option<View> {
+        let chosen = self.presented(presented).ok().flatten();
+        let login = self.login_without(chosen);
+        let Some(token) = chosen.or_else(|| login.as_deref().map(Login::token)) else { return Some(View::Whole) };
+        let now = self.clock.now();
+        let was_open = login.as_deref().is_none_or(Login::was_open);
+        match self.verify.check(token, now).await {
+            Ok(checked) => {
+                note_open(login.as_deref(), &checked, now);
+                Some(view_of(&checked, was_open, now))
+            }
+            Err(Unverified::Token(TokenError::Dead)) if was_open => Some(View::Closed),
+            Err(Unverified::Token(_)) => Some(View::Whole),
+            Err(Unverified::Unavailable(_)) => None,
+        }
+    }
+
     /// The live grant behind the token that came with a request for a list. `None` without a good token.
     pub async fn grant(&self, presented: &Presented) -> Option<Grant> {
-        let token = credential::choose(presented, self.environment.as_ref(), self.token_argument).ok().flatten()?;
-        let now = self.clock.now();
-        let checked = tokio::time::timeout(LIST_PATIENCE, self.verify.check(token, now)).await.ok()?.ok()?;
-        checked.token.alive(&checked.facts, now).ok()?;
-        checked.facts.grant
+        match self.view(presented).await {
+            View::Granted(grant) => Some(*grant),
+            View::Whole | View::Closed => None,
+        }
     }
 
     /// What a refused call gives back.
@@ -88,6 +215,23 @@ impl Gate {
         details.insert("resource".to_owned(), resource.as_str().into());
         details.insert("authorization_servers".to_owned(), issuers.into());
         failure(challenge.code(), &words, details)
+    }
+}
+
+/// What a token shows of a list. One that was taken back shows nothing, unless it is a login that never was open here:
+/// then a person may be asked anew.
+fn view_of(checked: &Checked, was_open: bool, now: Timestamp) -> View {
+    match (checked.token.alive(&checked.facts, now), &checked.facts.grant) {
+        (Ok(()), Some(grant)) => View::Granted(Box::new(grant.clone())),
+        (Err(TokenError::Dead), _) if was_open => View::Closed,
+        _ => View::Whole,
+    }
+}
+
+/// A login that opens something is remembered to have done so.
+fn note_open(login: Option<&Login>, checked: &Checked, now: Timestamp) {
+    if let Some(login) = login.filter(|login| !login.was_open()) {
+        login.note_open(checked.token.alive(&checked.facts, now).is_ok());
     }
 }
 

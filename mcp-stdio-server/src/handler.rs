@@ -4,24 +4,29 @@ use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ClientNotification, ClientRequest, CustomRequest,
-    CustomResult, ErrorCode, ErrorData, Implementation, InitializeRequestParams, InitializeResult, ListToolsResult,
-    MetaObject, PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, ServerResult,
-    ToolAnnotations,
+    CustomResult, ErrorCode, ErrorData, Implementation, InitializeRequestParams, InitializeResult, InputResponses,
+    ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig,
+    ServerResult, SubscriptionFilter, ToolAnnotations,
 };
-use rmcp::service::{NotificationContext, RequestContext, Service};
+use rmcp::service::{NotificationContext, RequestContext, Service, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Map, Value, json};
 use shared::uri::Resource;
+use tokio::task::JoinHandle;
 
+use crate::conversation::Conversation;
 use crate::credential::{self, Presented};
 use crate::era::{Era, is_of_any};
-use crate::gate::Gate;
+use crate::gate::{self, Gate, Turned, View};
 use crate::guard::Access;
+use crate::listing::{self, Told};
+use crate::login::QUESTION;
+use crate::login::host::Action;
 use crate::results::{failure, shown, success};
 use crate::tools::{Call, Catalog, Definition, Entry, ToolError};
 
@@ -38,7 +43,10 @@ pub struct Parts {
 
 /// The server that rmcp calls.
 pub struct Handler {
-    parts: Parts,
+    catalog: Catalog,
+    gate: Arc<Gate>,
+    /// Tells a host of the earlier era that its list has changed.
+    watching: Mutex<Option<Watching>>,
     config: ServerConfig,
     listing: Vec<rmcp::model::Tool>,
     identity: MetaObject,
@@ -51,28 +59,32 @@ impl Handler {
         let server = Implementation::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
         let mut identity = MetaObject::new();
         identity.insert(SERVER_INFO.to_owned(), json!({ "name": server.name, "version": server.version }));
-        let mut config = ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
-            .with_instructions(instructions(&parts.gate.resource));
+        let mut config =
+            ServerConfig::new(ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build())
+                .with_instructions(instructions(&parts.gate.resource));
         config.server_info = server;
         config.protocol_version = ProtocolVersion::LATEST_WITH_INITIALIZE;
-        Self { parts, config, listing, identity }
+        let Parts { catalog, gate } = parts;
+        Self { catalog, gate: Arc::new(gate), watching: Mutex::default(), config, listing, identity }
     }
 
     /// The tools.
     pub fn catalog(&self) -> &Catalog {
-        &self.parts.catalog
+        &self.catalog
     }
 
-    /// The tools as `tools/list` shows them to whoever asks: without those that the person behind the token left out.
-    /// Without a good token it is the whole list, so that a person can be asked for it.
+    /// The tools as `tools/list` shows them to whoever asks: without those that the person behind the token left out, and
+    /// without any that need a grant when that was taken back. Without a token it is the whole list, so that a person can
+    /// be asked for it.
     async fn listing_for(&self, presented: &Presented) -> Vec<rmcp::model::Tool> {
-        let mut listing = self.listing.clone();
-        if let Some(grant) = self.parts.gate.grant(presented).await {
-            let is_open =
-                |name: &str| self.parts.catalog.get(name).is_some_and(|entry| entry.definition.access == Access::Open);
-            listing.retain(|tool| is_open(&tool.name) || grant.allows(&tool.name));
-        }
-        listing
+        let view = self.gate.view(presented).await;
+        let is_open = |name: &str| self.catalog.get(name).is_some_and(|entry| entry.definition.access == Access::Open);
+        let shows = |name: &str| match &view {
+            View::Whole => true,
+            View::Granted(grant) => grant.allows(name) || is_open(name),
+            View::Closed => is_open(name),
+        };
+        self.listing.iter().filter(|tool| shows(&tool.name)).cloned().collect()
     }
 
     /// Names this server in a result, for clients of the era that asks for it.
@@ -83,38 +95,79 @@ impl Handler {
     /// Answers a call: finds the tool, judges the token, runs the tool.
     ///
     /// # Errors
-    /// -32602 for a tool that there is not. Everything else is a result that says what went wrong.
+    /// -32602 for a tool that there is not, and for a `requestState` that was not given out for the call. Everything
+    /// else is a result that says what went wrong.
     pub async fn answer(
         &self,
         request: CallToolRequestParams,
         presented: Arc<Presented>,
-        era: Era,
-    ) -> Result<CallToolResult, ErrorData> {
-        let Some(entry) = self.parts.catalog.get(&request.name) else {
+        conversation: Conversation,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let Some(entry) = self.catalog.get(&request.name) else {
             let words = format!("Unknown tool: {}; tools/list names them all", shown(&request.name));
             return Err(ErrorData::invalid_params(words, None));
         };
-        let mut result = self.run(entry, request.arguments.unwrap_or_default(), &presented).await;
-        result.meta = self.identity(era);
-        if era == Era::Legacy {
+        let mut result = match self.run(entry, request, &presented, &conversation).await {
+            Ok(result) => result,
+            Err(Turned::Back(result)) => *result,
+            Err(Turned::Ask(mut question)) => {
+                question.meta = self.identity(conversation.era);
+                return Ok(CallToolResponse::InputRequired(*question));
+            }
+            Err(Turned::BadState) => {
+                let words =
+                    "Invalid params: \"requestState\" was not given out for this call, or is over; call without it";
+                return Err(ErrorData::invalid_params(words, None));
+            }
+        };
+        result.meta = self.identity(conversation.era);
+        if conversation.era == Era::Legacy {
             // The member is of the modern era.
             result.result_type = None;
         }
-        Ok(result)
+        Ok(CallToolResponse::Complete(result))
     }
 
-    async fn run(&self, entry: &Entry, arguments: Map<String, Value>, presented: &Presented) -> CallToolResult {
-        let (gate, definition) = (&self.parts.gate, &entry.definition);
-        let now = gate.clock.now();
-        let caller = match gate.judge(&definition.name, &definition.access, presented, now).await {
-            Ok(caller) => caller,
-            Err(refused) => return gate.refusal(&refused).await,
+    async fn run(
+        &self,
+        entry: &Entry,
+        request: CallToolRequestParams,
+        presented: &Presented,
+        host: &Conversation,
+    ) -> Result<CallToolResult, Turned> {
+        let (gate, definition) = (&self.gate, &entry.definition);
+        let arguments = request.arguments.unwrap_or_default();
+        let call = gate::Entry {
+            tool: &definition.name,
+            access: &definition.access,
+            arguments: &arguments,
+            presented,
+            state: request.request_state.as_deref(),
+            answer: request.input_responses.as_ref().and_then(answered),
+            host,
         };
-        match entry.tool.call(arguments, &Call { caller, now }).await {
+        let caller = gate.enter(&call, gate.clock.now()).await?;
+        // A person may have taken minutes to let it in.
+        let now = gate.clock.now();
+        Ok(match entry.tool.call(arguments, &Call { caller, now }).await {
             Ok(answer) => success(answer),
             Err(error @ ToolError::Argument(_)) => failure("invalid_request", &error.to_string(), Map::new()),
             Err(error @ ToolError::Failed(_)) => failure("server_error", &error.to_string(), Map::new()),
-        }
+        })
+    }
+}
+
+/// What the person did with our question.
+fn answered(responses: &InputResponses) -> Option<Action> {
+    responses.get(QUESTION)?.get("action")?.as_str().and_then(Action::of)
+}
+
+/// A task that ends with the handler.
+struct Watching(JoinHandle<()>);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -175,7 +228,29 @@ impl ServerHandler for Handler {
         // What was agreed on, not what was asked for, rules the requests that follow.
         request.protocol_version = result.protocol_version.clone();
         context.peer.set_peer_info(request);
+        // With the process's own credentials: what comes with a request is not kept.
+        let told = Told::Peer(context.peer.clone());
+        let watching = tokio::spawn(listing::watch(Arc::clone(&self.gate), Presented::default(), told));
+        *self.watching.lock().unwrap_or_else(PoisonError::into_inner) = Some(Watching(watching));
         Ok(result)
+    }
+
+    fn accepted_subscription_filter(&self, _requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        let mut accepted = SubscriptionFilter::default();
+        accepted.tools_list_changed = Some(true);
+        Some(accepted)
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let mut meta = context.request_context().meta.0.0.clone();
+        let presented = credential::take(Some(&mut meta), None);
+        let told = Told::Subscription(context.sink().clone());
+        tokio::select! {
+            () = listing::watch(Arc::clone(&self.gate), presented, told) => {}
+            () = context.cancelled() => return Ok(()),
+        }
+        context.cancelled().await;
+        Ok(())
     }
 
     async fn list_tools(
@@ -205,7 +280,7 @@ impl ServerHandler for Handler {
     ) -> Result<CallToolResponse, ErrorData> {
         let era = Era::of(&context)?;
         let presented = presented(&mut context, request.arguments.as_mut());
-        self.answer(request, presented, era).await.map(Into::into)
+        self.answer(request, presented, Conversation::of(&mut context, era)).await
     }
 
     async fn on_custom_request(
@@ -239,12 +314,13 @@ impl Front {
             return Ok(Box::pin(Service::<RoleServer>::handle_request(&self.0, request, context)));
         };
         let presented = presented(&mut context, call.params.arguments.as_mut());
+        let conversation = Conversation::of(&mut context, era);
         let under_way = context.extensions;
         Ok(Box::pin(async move {
-            let result = self.0.answer(call.params, presented, era).await;
+            let result = self.0.answer(call.params, presented, conversation).await;
             // Held until the work has ended: the room that the request takes up.
             drop(under_way);
-            result.map(ServerResult::CallToolResult)
+            result.map(ServerResult::from)
         }))
     }
 }

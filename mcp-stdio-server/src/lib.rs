@@ -2,17 +2,20 @@
 //!
 //! A line enters through [`framing`], which bounds and screens it, passes rmcp, and reaches [`handler`]:
 //! the [`gate`] has [`credential`] find the token, [`verify`] check it against the followed store, and [`guard`] compare
-//! scopes; then a tool of the [`tools::Catalog`] runs.
+//! scopes; a call without a credential climbs [`login`]; then a tool of the [`tools::Catalog`] runs.
 
 pub mod announce;
 pub mod cli;
+pub mod conversation;
 pub mod credential;
 pub mod era;
 pub mod framing;
 pub mod gate;
 pub mod guard;
 pub mod handler;
+pub mod listing;
 mod logging;
+pub mod login;
 mod results;
 pub mod server;
 pub mod tools;

@@ -3,15 +3,18 @@
 //! The layers, each allowed to use those before it only (`tests/layers.rs` reads the `use` lines):
 //! [`text`] [`list`] [`id`] [`secret`] [`time`] [`date`] [`uri`] [`scope`] [`address`] — names, checked once where they
 //! enter; [`oauth`] — the words on the wire; [`state`] — records and the one function that changes them; [`token`] — keys, minting,
-//! verifying; [`store`] — where state lives; [`files`] — owner-only files.
+//! verifying; [`store`] — where state lives; [`files`] — owner-only files; [`sealed`] — what only its maker
+//! can read again; [`browser`] — the person's browser.
 
 pub mod address;
+pub mod browser;
 pub mod date;
 pub mod files;
 pub mod id;
 pub mod list;
 pub mod oauth;
 pub mod scope;
+pub mod sealed;
 pub mod secret;
 pub mod state;
 pub mod store;

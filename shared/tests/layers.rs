@@ -72,7 +72,12 @@ const LAYERS: [Layer; 5] = [
     },
     Layer { places: &["shared/src/state", "shared/src/token"], never: &IO },
     Layer {
-        places: &["authz-service/src/protocol", "client/src/flow", "mcp-stdio-server/src/guard.rs"],
+        places: &[
+            "authz-service/src/protocol",
+            "client/src/flow",
+            "mcp-stdio-server/src/guard.rs",
+            "mcp-stdio-server/src/login/standing.rs",
+        ],
         never: &PURE_SHELLS,
     },
 ];

@@ -44,7 +44,7 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exi
 export function cleanEnv(more = {}) {
   const env = { ...process.env };
   for (const name of Object.keys(env)) {
-    if (/^(MCP_|RUST_LOG$|NODE_TEST|NODE_OPTIONS$|npm_|.*_proxy$)/i.test(name)) delete env[name];
+    if (/^(MCP_|RUST_LOG$|BROWSER$|DISPLAY$|WAYLAND_DISPLAY$|NODE_TEST|NODE_OPTIONS$|npm_|.*_proxy$)/i.test(name)) delete env[name];
   }
   Object.assign(env, more);
   for (const [name, value] of Object.entries(env)) if (value === undefined) delete env[name];

@@ -87,6 +87,8 @@ impl<R: AsyncRead + Unpin + Send> Framing<R> {
                 }
                 Some(JsonRpcMessage::notification(*notification))
             }
+            Screened::Answer(id, Ok(result)) => Some(JsonRpcMessage::response(*result, id)),
+            Screened::Answer(id, Err(error)) => Some(JsonRpcMessage::error(error, Some(id))),
             Screened::Refused(id, error) => {
                 self.owed = Some(refusal(id, error));
                 None

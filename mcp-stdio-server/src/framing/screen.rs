@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, ClientNotification, ClientRequest, CustomNotification, CustomRequest,
-    DiscoverRequest, ErrorData, GetExtensions, InitializeRequest, ListToolsRequest, MetaObject, PingRequest, RequestId,
-    RequestMetaObject,
+    CallToolRequest, CallToolRequestParams, ClientNotification, ClientRequest, ClientResult, CustomNotification,
+    CustomRequest, DiscoverRequest, ElicitResult, ErrorData, GetExtensions, InitializeRequest, ListToolsRequest,
+    MetaObject, PingRequest, RequestId, RequestMetaObject, SubscriptionsListenRequest,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -24,6 +24,8 @@ pub enum Screened {
     Request(RequestId, Box<ClientRequest>),
     /// A notification.
     Notification(Box<ClientNotification>),
+    /// An answer to what we asked; rmcp knows whether we did.
+    Answer(RequestId, Result<Box<ClientResult>, ErrorData>),
     /// Neither; this is the answer, with the id if there was one to read.
     Refused(Option<RequestId>, ErrorData),
     /// An empty line, an answer to nothing, a notification that makes no sense: no answer is owed.
@@ -64,11 +66,18 @@ fn message_of(mut message: Map<String, Value>) -> Screened {
             Err(error) => Screened::Refused(Some(id), error),
         },
         (Some(Value::String(method)), None) => notification(method, params),
-        // We ask nothing, so that no answer can be for us.
-        (None, _) if message.contains_key("result") || message.contains_key("error") => Screened::Ignored,
+        (None, Some(id)) if message.contains_key("result") || message.contains_key("error") => answer(id, &mut message),
+        (None, None) if message.contains_key("result") || message.contains_key("error") => Screened::Ignored,
         (None, id) => invalid(id, "\"method\" is missing"),
         (Some(_), id) => invalid(id, "\"method\" must be a string"),
     }
+}
+
+/// An answer. The one thing that we ask is an elicitation; whatever is no answer to that says no more than an error.
+fn answer(id: RequestId, message: &mut Map<String, Value>) -> Screened {
+    let result = message.remove("result").and_then(|result| ElicitResult::deserialize(result).ok());
+    let wrong = || ErrorData::invalid_params("the host gave no answer", None);
+    Screened::Answer(id, result.map(|result| Box::new(ClientResult::ElicitResult(result))).ok_or_else(wrong))
 }
 
 /// A request's parameters, its `_meta` apart.
@@ -105,6 +114,9 @@ fn request(method: String, params: Option<Value>) -> Result<ClientRequest, Error
         "initialize" => ClientRequest::InitializeRequest(typed::<InitializeRequest>(method, params.rest)?),
         "ping" => ClientRequest::PingRequest(typed::<PingRequest>(method, None)?),
         "server/discover" => ClientRequest::DiscoverRequest(typed::<DiscoverRequest>(method, Some(Map::new()))?),
+        "subscriptions/listen" => {
+            ClientRequest::SubscriptionsListenRequest(typed::<SubscriptionsListenRequest>(method, params.rest)?)
+        }
         "tools/list" => ClientRequest::ListToolsRequest(typed::<ListToolsRequest>(method, params.rest)?),
         _ => ClientRequest::CustomRequest(CustomRequest::new(method, None)),
     };
@@ -185,6 +197,8 @@ mod tests {
             Screened::Notification(_) => "notification",
             Screened::Refused(Some(_), _) => "refused by name",
             Screened::Refused(None, _) => "refused",
+            Screened::Answer(_, Ok(_)) => "answer",
+            Screened::Answer(_, Err(_)) => "no answer",
             Screened::Ignored => "ignored",
         }
     }
@@ -212,7 +226,10 @@ mod tests {
             (" \t\r", "ignored"),
             ("x", "refused"),
             ("[]", "refused"),
-            (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "ignored"),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "no answer"),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"action":"accept"}}"#, "answer"),
+            (r#"{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"x"}}"#, "no answer"),
+            (r#"{"jsonrpc":"2.0","result":{"action":"accept"}}"#, "ignored"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#, "request"),
             (r#"{"jsonrpc":"2.0","method":"x"}"#, "ignored"),
             (r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, "notification"),

@@ -201,6 +201,10 @@ impl Verify for Local {
         })
     }
 
+    fn changed(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.changed.clone())
+    }
+
     fn issuers(&self) -> Answer<'_, Vec<Issuer>> {
         Box::pin(async move {
             let mut patience = Patience::new(&self.changed);

@@ -8,11 +8,17 @@ use shared::store::Answer;
 use shared::time::Timestamp;
 use shared::token::{TokenError, VerifiedToken};
 use shared::uri::Issuer;
+use tokio::sync::watch;
 
 /// A way to check tokens: following the store here, asking the service elsewhere.
 pub trait Verify: Send + Sync {
     /// Checks one token. Asks anew at every call; the answer to "is it revoked?" is never older than the question.
     fn check<'a>(&'a self, token: &'a Secret, now: Timestamp) -> Answer<'a, Result<Checked, Unverified>>;
+
+    /// Counts up when an answer may have changed; `None` where nothing tells.
+    fn changed(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
 
     /// Who issues tokens that would pass, as far as is known.
     fn issuers(&self) -> Answer<'_, Vec<Issuer>>;

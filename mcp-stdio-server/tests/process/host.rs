@@ -72,12 +72,25 @@ impl Host {
             // Tests that look at the store's files want them still.
             command.args(["--announce", "off"]);
         }
+        if !flags.contains(&"--login") {
+            // A call without a token is refused, and asks nobody.
+            command.args(["--login", "off"]);
+        }
         Self::prepare(command.args(flags));
         command
     }
 
     fn prepare(command: &mut Command) -> &mut Command {
-        for variable in ["MCP_AUTHZ_DATA", "MCP_AUTHZ_ISSUER", "MCP_ACCESS_TOKEN", "RUST_LOG"] {
+        for variable in [
+            "MCP_AUTHZ_DATA",
+            "MCP_AUTHZ_ISSUER",
+            "MCP_ACCESS_TOKEN",
+            "RUST_LOG",
+            "MCP_AUTHZ_LOGIN",
+            "BROWSER",
+            "DISPLAY",
+            "WAYLAND_DISPLAY",
+        ] {
             command.env_remove(variable);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped())
@@ -115,8 +128,13 @@ impl Host {
 
     /// The handshake of the legacy era.
     pub fn initialize(&mut self, version: &str) -> Value {
+        self.initialize_with(version, &json!({}))
+    }
+
+    /// The handshake of a host that can do something.
+    pub fn initialize_with(&mut self, version: &str, capabilities: &Value) -> Value {
         let info = json!({ "name": "test", "version": "1" });
-        let params = json!({ "protocolVersion": version, "capabilities": {}, "clientInfo": info });
+        let params = json!({ "protocolVersion": version, "capabilities": capabilities, "clientInfo": info });
         let answer = self.request("initialize", params);
         self.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
         answer
@@ -132,16 +150,23 @@ impl Host {
         self.send_bytes(format!("{message}\n").as_bytes());
     }
 
-    /// The next message on stdout, which must be one.
+    /// The next message on stdout, which must be an answer.
     #[track_caller]
     pub fn receive(&mut self) -> Value {
+        let message = self.receive_any();
+        assert!(message.get("method").is_none(), "a server asks nothing: {message}");
+        message
+    }
+
+    /// The next message on stdout, which must be one.
+    #[track_caller]
+    pub fn receive_any(&mut self) -> Value {
         match self.lines.recv_timeout(DEADLINE) {
             Ok(line) => {
                 self.seen.push_str(&line);
                 self.seen.push('\n');
                 let message: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
                 assert_eq!(message["jsonrpc"], "2.0", "{line}");
-                assert!(message.get("method").is_none(), "a server asks nothing: {line}");
                 message
             }
             Err(RecvTimeoutError::Timeout) => panic!("no answer in time"),
@@ -190,6 +215,33 @@ impl Host {
     pub fn assert_alive(&mut self) {
         let answer = self.request("ping", json!({}));
         assert_eq!(answer["result"], json!({}));
+    }
+
+    /// Shows that the server still serves, whatever it tells meanwhile.
+    #[track_caller]
+    pub fn assert_alive_among_notifications(&mut self) {
+        let id = self.send_request("ping", json!({}));
+        let answer = self.answer_among_notifications(id);
+        assert_eq!(answer["result"], json!({}));
+    }
+
+    /// Calls `echo` with a token, whatever is told meanwhile.
+    #[track_caller]
+    pub fn echo_among_notifications(&mut self, token: &str) -> Value {
+        let arguments = json!({ "message": "hello", "access_token": token });
+        let id = self.send_request("tools/call", json!({ "name": "echo", "arguments": arguments }));
+        self.answer_among_notifications(id)["result"].clone()
+    }
+
+    #[track_caller]
+    fn answer_among_notifications(&mut self, id: i64) -> Value {
+        loop {
+            let message = self.receive_any();
+            if message["id"] == id {
+                return message;
+            }
+            assert!(message.get("id").is_none(), "{message}");
+        }
     }
 
     /// Waits for the process to end by itself.

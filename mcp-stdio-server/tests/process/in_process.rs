@@ -97,6 +97,7 @@ impl Served {
                 clock,
                 resource,
                 environment: None,
+                ladder: None,
                 token_argument: true,
             },
         });

@@ -5,6 +5,7 @@ mod arguments;
 mod faults;
 mod host;
 mod in_process;
+mod ladder;
 mod messages;
 mod store;
 mod tokens;

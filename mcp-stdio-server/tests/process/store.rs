@@ -9,8 +9,10 @@ use shared::oauth::pkce::{Challenge, S256};
 use shared::oauth::register::{AuthMethod, GrantType};
 use shared::secret::{Secret, random_uuid};
 use shared::state::{
-    Access, Change, Client, ClientOrigin, Code, CodeStage, Grant, GrantStage, RevocationCause, User, UserStage,
+    Access, Change, Client, ClientOrigin, Code, CodeStage, Facts, Grant, GrantStage, RevocationCause, User, UserStage,
+    Wanted,
 };
+use shared::store::Store;
 use shared::store::journal::JournalStore;
 use shared::time::{Clock, Seconds, SystemClock, Timestamp};
 use shared::token::KeySet;
@@ -44,12 +46,16 @@ impl Fixture {
     }
 
     pub fn at(folder: tempfile::TempDir, name: &str) -> Self {
+        Self::of_issuer(folder, name, ISSUER)
+    }
+
+    pub fn of_issuer(folder: tempfile::TempDir, name: &str, issuer: &str) -> Self {
         let store = JournalStore::open(&folder.path().join(name), Arc::new(SystemClock)).unwrap();
         let keys = store.keys().unwrap();
         let client = ClientId::generated(random_uuid());
         let fixture = Self { folder, store, keys, client };
         fixture.commit(vec![
-            Change::IssuerDeclared(ISSUER.parse().unwrap()),
+            Change::IssuerDeclared(issuer.parse().unwrap()),
             Change::UserCreated(User {
                 name: "ada".parse().unwrap(),
                 password: None,
@@ -89,6 +95,13 @@ impl Fixture {
 
     pub fn commit(&self, changes: Vec<Change>) {
         self.store.commit_blocking(changes).unwrap();
+    }
+
+    /// The records behind something.
+    pub fn facts(&self, wanted: Wanted) -> Facts {
+        let mut facts = Facts::default();
+        self.store.read(&mut |state| facts = state.facts(&wanted)).unwrap();
+        facts
     }
 
     /// What a token for the default server says.

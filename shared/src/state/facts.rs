@@ -224,6 +224,11 @@ impl State {
         issuers
     }
 
+    /// The issuer that was declared first: whom a person is sent to when nobody says otherwise.
+    pub fn first_issuer(&self) -> Option<&Issuer> {
+        self.issuers.iter().min_by_key(|(issuer, at)| (**at, *issuer)).map(|(issuer, _)| issuer)
+    }
+
     /// How many records of each kind there are, by name.
     pub fn counts(&self) -> [(&'static str, usize); 9] {
         [

@@ -2,6 +2,13 @@
 
 use std::process::{Command, Stdio};
 
+/// Environment variables that hold secrets: no program that we start inherits them.
+pub const SECRET_VARIABLES: [&str; 2] = ["MCP_ACCESS_TOKEN", "MCP_CLIENT_SECRET"];
+
+/// The environment variable that says how a stdio server asks a person for a login. A client that logs in by itself sets
+/// it to `off` for the servers that it starts.
+pub const LOGIN_VARIABLE: &str = "MCP_AUTHZ_LOGIN";
+
 /// Why no browser came up. Nothing is lost: the URL is printed anyway.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("no browser could be started")]
@@ -32,7 +39,7 @@ fn is_for_browsers(url: &str) -> bool {
 }
 
 fn start(command: &mut Command) -> Option<()> {
-    for secret in super::SECRET_VARIABLES {
+    for secret in SECRET_VARIABLES {
         command.env_remove(secret);
     }
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;

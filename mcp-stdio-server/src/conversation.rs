@@ -1,0 +1,116 @@
+//! One request's host, as far as a login can ask it something, over rmcp's peer.
+
+use rmcp::RoleServer;
+use rmcp::model::{
+    CancelledNotification, CancelledNotificationParam, ClientResult, CustomNotification, ElicitRequest,
+    ElicitRequestParams, ElicitResult, ElicitationAction, ProgressNotificationParam, RequestId, RequestMetaObject,
+    ServerNotification, ServerRequest,
+};
+use rmcp::service::{Peer, PeerRequestOptions, RequestContext};
+use serde_json::json;
+
+use crate::era::Era;
+use crate::login::host::{Action, Asked, Elicits, Host, Question};
+
+/// The notification by which a host of the earlier era learns that a URL is done with (MCP 2025-11-25, elicitation).
+const COMPLETE: &str = "notifications/elicitation/complete";
+
+/// A request's host.
+pub struct Conversation {
+    /// The era that the request belongs to.
+    pub era: Era,
+    peer: Peer<RoleServer>,
+    meta: RequestMetaObject,
+}
+
+impl Conversation {
+    /// The host behind a request. Its tokens must be taken out of `context` before.
+    pub fn of(context: &mut RequestContext<RoleServer>, era: Era) -> Self {
+        Self { era, peer: context.peer.clone(), meta: std::mem::take(&mut context.meta) }
+    }
+}
+
+impl Host for Conversation {
+    fn elicits(&self) -> Elicits {
+        let shows_urls = |capabilities: &rmcp::model::ClientCapabilities| {
+            capabilities.elicitation.as_ref().is_some_and(|elicitation| elicitation.url.is_some())
+        };
+        let (capable, way) = match self.era {
+            Era::Legacy => (self.peer.peer_info().is_some_and(|info| shows_urls(&info.capabilities)), Elicits::Asks),
+            Era::Modern => (self.meta.client_capabilities().is_some_and(|all| shows_urls(&all)), Elicits::Returns),
+        };
+        if capable { way } else { Elicits::Never }
+    }
+
+    fn elicit<'a>(&'a self, question: &'a Question) -> Asked<'a, Option<Action>> {
+        Box::pin(async move {
+            let params = ElicitRequestParams::UrlElicitationParams {
+                meta: None,
+                message: question.message.clone(),
+                url: question.url.clone(),
+                elicitation_id: question.id.clone(),
+            };
+            let request = ServerRequest::ElicitRequest(ElicitRequest::new(params));
+            let sent = self.peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await.ok()?;
+            let asked = TakenBack { peer: Some(self.peer.clone()), id: sent.id.clone() };
+            let answer = sent.await_response().await;
+            asked.was_answered();
+            match answer.ok()? {
+                ClientResult::ElicitResult(ElicitResult { action, .. }) => action_of(&action),
+                _ => None,
+            }
+        })
+    }
+
+    fn settled<'a>(&'a self, id: &'a str) -> Asked<'a, ()> {
+        let params = json!({ "elicitationId": id });
+        let notification = CustomNotification::new(COMPLETE, Some(params));
+        Box::pin(async move {
+            // A host that is gone need not know.
+            let _ = self.peer.send_notification(ServerNotification::CustomNotification(notification)).await;
+        })
+    }
+
+    fn progress<'a>(&'a self, step: u32, words: &'a str) -> Asked<'a, ()> {
+        let token = self.meta.get_progress_token();
+        Box::pin(async move {
+            let Some(token) = token else { return };
+            let mut params = ProgressNotificationParam::new(token, f64::from(step));
+            params.message = Some(words.to_owned());
+            let _ = self.peer.notify_progress(params).await;
+        })
+    }
+}
+
+fn action_of(action: &ElicitationAction) -> Option<Action> {
+    match action {
+        ElicitationAction::Accept => Some(Action::Accept),
+        ElicitationAction::Decline => Some(Action::Decline),
+        ElicitationAction::Cancel => Some(Action::Cancel),
+        _ => None,
+    }
+}
+
+/// A question that is under way: dropped, it is taken back, so that no dialog is left behind.
+struct TakenBack {
+    peer: Option<Peer<RoleServer>>,
+    id: RequestId,
+}
+
+impl TakenBack {
+    fn was_answered(mut self) {
+        self.peer = None;
+    }
+}
+
+impl Drop for TakenBack {
+    fn drop(&mut self) {
+        let Some(peer) = self.peer.take() else { return };
+        let reason = Some("the call that asked has ended".to_owned());
+        let params = CancelledNotificationParam::new(Some(self.id.clone()), reason);
+        let notification = ServerNotification::CancelledNotification(CancelledNotification::new(params));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { peer.send_notification(notification).await });
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a person or a model reads of a login.
+
+use rmcp::model::CallToolResult;
+use serde_json::{Map, Value};
+use shared::oauth::form;
+use shared::scope::Scopes;
+use shared::store::StoreError;
+use shared::time::Timestamp;
+use shared::uri::{Issuer, Resource};
+
+use super::asker::Trouble;
+use super::book::Login;
+use super::standing_end;
+use crate::results::failure;
+
+/// Why a call that waited for a login was not let in.
+#[derive(Debug)]
+pub enum Turned {
+    /// Nobody has decided yet: here is where.
+    Link {
+        /// Whether the call has waited.
+        waited: bool,
+        /// Whether a browser shows the page.
+        browser: bool,
+    },
+    /// The person said no on the page.
+    Denied,
+    /// The person said no in the host.
+    Declined,
+    /// The person closed the host's dialog.
+    Cancelled,
+    /// What was given is taken back.
+    Revoked,
+    /// Nobody came in time.
+    Expired,
+}
+
+/// The page on which people type codes.
+pub fn page(issuer: &Issuer) -> String {
+    issuer.join("/device")
+}
+
+/// The same with the code in it.
+pub fn link(login: &Login) -> String {
+    format!("{}?{}", page(&login.issuer), form::encode(&[("user_code", &login.user_code.shown())]))
+}
+
+/// Why a host shows its person a URL.
+pub fn message(login: &Login, resource: &Resource) -> String {
+    format!(
+        "Sign in at {} to let this program use the server {resource}. The page shows the code {}.",
+        login.issuer,
+        login.user_code.shown()
+    )
+}
+
+/// What a host is told while a call waits.
+pub fn waiting(login: &Login) -> String {
+    format!("Waiting for a person to sign in at {} (code {})", page(&login.issuer), login.user_code.shown())
+}
+
+/// The result of a call that was not let in. `complete` is whether a link may carry the code.
+pub fn result(
+    turned: &Turned,
+    login: &Login,
+    needed: &Scopes,
+    resource: &Resource,
+    complete: bool,
+    now: Timestamp,
+) -> CallToolResult {
+    let (code, words) = match turned {
+        Turned::Link { waited, browser } => ("unauthorized", linked(login, *waited, *browser, complete)),
+        Turned::Denied => (
+            "access_denied",
+            "A person was asked to allow this, and said no. Do not ask again unless they want you to; a further call \
+             asks anew."
+                .to_owned(),
+        ),
+        Turned::Declined => (
+            "access_denied",
+            "The person did not want to sign in. Do not ask again unless they want you to; a further call asks anew."
+                .to_owned(),
+        ),
+        Turned::Cancelled => (
+            "unauthorized",
+            format!("The person closed the question without an answer. {}", linked(login, false, false, complete)),
+        ),
+        Turned::Expired => {
+            ("expired_token", "Nobody signed in while the code was good. A further call makes a new one.".to_owned())
+        }
+        Turned::Revoked => {
+            ("invalid_token", "The access that a person had given was taken back. A further call asks anew.".to_owned())
+        }
+    };
+    let mut details = Map::new();
+    details.insert("scope".to_owned(), needed.to_string().into());
+    details.insert("resource".to_owned(), resource.as_str().into());
+    details.insert("authorization_servers".to_owned(), vec![login.issuer.to_string()].into());
+    if matches!(turned, Turned::Link { .. } | Turned::Cancelled) {
+        details.insert("verification_uri".to_owned(), page(&login.issuer).into());
+        if complete {
+            details.insert("verification_uri_complete".to_owned(), link(login).into());
+        }
+        details.insert("user_code".to_owned(), login.user_code.shown().into());
+        details.insert("expires_in".to_owned(), Value::from((standing_end(login) - now).0));
+    }
+    failure(code, &words, details)
+}
+
+fn linked(login: &Login, waited: bool, browser: bool, complete: bool) -> String {
+    let code = login.user_code.shown();
+    let still =
+        if waited { "Nobody has signed in yet. " } else { "A person must sign in before this tool can be used. " };
+    let shown = if browser { "A browser shows the page. If it does not: " } else { "" };
+    let how = match complete {
+        true => format!("Ask them to open {} (the page shows the code {code})", link(login)),
+        false => format!("Ask them to open {} and to type the code {code}", page(&login.issuer)),
+    };
+    format!("{still}{shown}{how}, and call the tool again.")
+}
+
+/// The result of a call for which nobody could be asked; `None` where the usual refusal says more.
+pub fn trouble(trouble: &Trouble) -> Option<CallToolResult> {
+    let words = match trouble {
+        Trouble::NoIssuer | Trouble::NoKeys | Trouble::Store(StoreError::Absent(_)) => return None,
+        Trouble::Store(StoreError::Loading) => {
+            "The tool cannot be used now: store loading; try again in a moment.".to_owned()
+        }
+        Trouble::NotServing(issuer) => format!(
+            "A person must sign in before this tool can be used, and the service at {issuer} does not answer. Start \
+             authz-service, and call the tool again."
+        ),
+        // Paths and processes are for the log.
+        Trouble::Store(_) | Trouble::Commit(_) | Trouble::Book(_) => {
+            "A person must sign in before this tool can be used, and no login \
+             could be begun; this server's log says why."
+                .to_owned()
+        }
+    };
+    Some(failure("temporarily_unavailable", &words, Map::new()))
+}
