@@ -1,5 +1,7 @@
 //! The command line: flags and environment become one server.
 
+mod wrap;
+
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +10,9 @@ use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use shared::browser::LOGIN_VARIABLE;
+use shared::scope::Scopes;
 use shared::secret::Secret;
+use shared::store::Store;
 use shared::store::journal::JournalStore;
 use shared::store::place::{DATA_VARIABLE, default_folder};
 use shared::time::{Clock, SystemClock};
@@ -21,8 +25,12 @@ use crate::guard::Access;
 use crate::handler::{Handler, Parts};
 use crate::login::asker::Asker;
 use crate::login::{Choice, Ladder, Top};
+use crate::server::Ending;
 use crate::tools::{Catalog, Entry};
 use crate::verify::local::Local;
+use crate::wrap::child::KEEPER;
+#[cfg(unix)]
+use crate::wrap::child::keeper;
 use crate::{announce, logging, server};
 
 /// An MCP server on stdio whose tools need a grant that a person gave.
@@ -34,15 +42,15 @@ use crate::{announce, logging, server};
 pub struct Arguments {
     /// The store's folder, the one that authz-service uses [default: data/ in a checkout, else the data folder of
     /// this system]
-    #[arg(long, value_name = "DIR", env = DATA_VARIABLE)]
+    #[arg(long, value_name = "DIR", env = DATA_VARIABLE, global = true)]
     data: Option<PathBuf>,
 
     /// This server's name: tokens must be for the resource urn:mcp:stdio:NAME
-    #[arg(long, value_name = "NAME", default_value = "default", value_parser = resource)]
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = resource, global = true)]
     name: Resource,
 
     /// Accept tokens of this issuer only [default: every issuer that the store names]
-    #[arg(long, value_name = "URL", env = "MCP_AUTHZ_ISSUER")]
+    #[arg(long, value_name = "URL", env = "MCP_AUTHZ_ISSUER", global = true)]
     issuer: Option<Issuer>,
 
     /// Offer the sample tools too: get_weather, list_files, get_user_profile
@@ -53,21 +61,28 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     files_root: Option<PathBuf>,
 
-    /// Whether tools take a token as the argument access_token, for hosts that have nothing better
-    #[arg(long, value_name = "WHETHER", default_value = "on")]
-    token_argument: Switch,
+    /// Whether tools take a token as the argument access_token, for hosts that have nothing better [default: on, of
+    /// wrapped servers off]
+    #[arg(long, value_name = "WHETHER", global = true)]
+    token_argument: Option<Switch>,
 
     /// Whether to tell the store which tools there are, so that people see them when they consent
-    #[arg(long, value_name = "WHETHER", default_value = "on")]
+    #[arg(long, value_name = "WHETHER", default_value = "on", global = true)]
     announce: Switch,
 
     /// How a call without a token asks a person for a login: by opening a browser, through the host (elicitation), by a
     /// link in the answer, by a code alone; each falls back on the next
-    #[arg(long, value_name = "WAY", default_value = "browser", env = LOGIN_VARIABLE)]
+    #[arg(long, value_name = "WAY", default_value = "browser", env = LOGIN_VARIABLE, global = true)]
     login: Way,
 
     /// How many seconds a call waits for a person to sign in
-    #[arg(long, value_name = "SECONDS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(0..=600))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u64).range(0..=600),
+        global = true
+    )]
     login_wait: u64,
 
     /// The access token of calls that bring none. Only from the environment: a command line is no place for it
@@ -81,6 +96,21 @@ pub struct Arguments {
 /// What else the program does.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve another stdio MCP server, with a guard in front of its tools, resources and prompts
+    Wrap(wrap::Arguments),
+    /// Write and check the rules of a wrapped server: what each tool needs
+    #[command(subcommand)]
+    Rules(wrap::RulesCommand),
+    /// Keep a wrapped server for the process PARENT, and leave nothing of it behind
+    #[cfg(unix)]
+    #[command(name = KEEPER, hide = true)]
+    Keep {
+        /// Who wants it.
+        parent: u32,
+        /// The server.
+        #[arg(last = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Print the completions of a shell
     Completions {
         /// Which shell
@@ -143,7 +173,7 @@ pub fn main() -> ExitCode {
     }
     logging::start();
     match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!(%error, "cannot start");
             ExitCode::FAILURE
@@ -159,9 +189,15 @@ fn without_empty(command: clap::Command) -> clap::Command {
         .mut_subcommands(without_empty)
 }
 
-fn run(arguments: Arguments) -> io::Result<()> {
+fn run(mut arguments: Arguments) -> io::Result<ExitCode> {
+    let command = match arguments.command.take() {
+        #[cfg(unix)]
+        Some(Command::Keep { parent, command }) => return Ok(keeper::run(parent, &command)),
+        Some(Command::Rules(command)) => return Ok(wrap::rules(command)),
+        command => command,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ending = runtime.block_on(async {
         let (asked, left) = (stop()?, streams::host_left());
         let stop = async {
             tokio::select! {
@@ -169,19 +205,27 @@ fn run(arguments: Arguments) -> io::Result<()> {
                 () = left => {}
             }
         };
-        let (store, clock) = followed(&arguments);
-        let (resource, announces) = (arguments.name.clone(), arguments.announce == Switch::On);
-        let handler = handler(arguments, store.clone(), clock.clone());
-        if announces {
-            tokio::spawn(announce::announce(store, resource, announce::tools(handler.catalog()), clock));
-        }
-        let ending = server::serve(handler, streams::stdin(), streams::stdout(), stop).await;
+        let ending = match command {
+            Some(Command::Wrap(wanted)) => wrap::serve(&arguments, wanted, stop).await?,
+            _ => serve(&arguments, stop).await,
+        };
         tracing::info!(?ending, "the server ends");
-        io::Result::Ok(())
+        io::Result::Ok(ending)
     })?;
     // A thread may still wait for a terminal or a slow disk; the process does not.
     runtime.shutdown_background();
-    Ok(())
+    Ok(if ending == Ending::ServerEnded { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Serves our own tools.
+async fn serve(arguments: &Arguments, stop: impl Future<Output = ()>) -> Ending {
+    let (store, clock) = followed(arguments);
+    let handler = handler(arguments, &store, &clock);
+    if arguments.announce == Switch::On {
+        let tools = announce::tools(handler.catalog());
+        tokio::spawn(announce::announce(store, arguments.name.clone(), tools, clock));
+    }
+    server::serve(handler, streams::stdin(), streams::stdout(), stop).await
 }
 
 /// The store, followed, and the clock.
@@ -194,24 +238,20 @@ fn folder(arguments: &Arguments) -> PathBuf {
     arguments.data.clone().unwrap_or_else(default_folder)
 }
 
-/// How calls without a token ask a person; `None` when they do not.
+/// How calls without a token ask a person for these scopes; `None` when they do not.
 fn ladder(
     arguments: &Arguments,
     store: &Arc<JournalStore>,
     clock: &Arc<SystemClock>,
-    catalog: &Catalog,
+    scopes: Scopes,
 ) -> Option<Ladder> {
     let top = arguments.login.top()?;
-    let needed = |entry: &Entry| match &entry.definition.access {
-        Access::Scopes(scopes) => scopes.iter().cloned().collect(),
-        Access::Open => Vec::new(),
-    };
     let asker = Asker {
         store: Arc::clone(store),
         folder: folder(arguments),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         resource: arguments.name.clone(),
-        scopes: catalog.iter().flat_map(needed).collect(),
+        scopes,
         issuer: arguments.issuer.clone(),
         program: OnceLock::new(),
     };
@@ -219,25 +259,37 @@ fn ladder(
     Ladder::new(asker, Choice { top, wait, browser })
 }
 
-fn handler(arguments: Arguments, store: Arc<JournalStore>, clock: Arc<SystemClock>) -> Handler {
+/// What lets callers in who have, or are asked for, these scopes.
+fn gate(
+    arguments: &Arguments,
+    store: &Arc<JournalStore>,
+    clock: &Arc<SystemClock>,
+    scopes: Scopes,
+    token_argument: Switch,
+) -> Gate {
+    let (resource, issuer) = (arguments.name.clone(), arguments.issuer.clone());
+    Gate {
+        verify: Arc::new(Local::new(Arc::clone(store) as Arc<dyn Store>, resource.clone(), issuer)),
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        resource,
+        environment: arguments.token.as_ref().map(|token| Secret::new(token.expose().to_owned())),
+        token_argument: arguments.token_argument.unwrap_or(token_argument) == Switch::On,
+        ladder: ladder(arguments, store, clock, scopes),
+    }
+}
+
+fn handler(arguments: &Arguments, store: &Arc<JournalStore>, clock: &Arc<SystemClock>) -> Handler {
     let mut tools = Catalog::standard(&arguments.name);
     if arguments.samples {
         tools.extend(Catalog::samples(arguments.files_root.clone()));
     }
     let catalog = Catalog::new(tools);
-    let ladder = ladder(&arguments, &store, &clock, &catalog);
-    let resource = arguments.name;
-    Handler::new(Parts {
-        catalog,
-        gate: Gate {
-            verify: Arc::new(Local::new(store, resource.clone(), arguments.issuer)),
-            clock,
-            resource,
-            environment: arguments.token,
-            token_argument: arguments.token_argument == Switch::On,
-            ladder,
-        },
-    })
+    let needed = |entry: &Entry| match &entry.definition.access {
+        Access::Scopes(scopes) => scopes.iter().cloned().collect(),
+        Access::Open => Vec::new(),
+    };
+    let scopes = catalog.iter().flat_map(needed).collect();
+    Handler::new(Parts { catalog, gate: gate(arguments, store, clock, scopes, Switch::On) })
 }
 
 /// Resolves when the system or a person asks the process to end.

@@ -20,6 +20,7 @@ mod results;
 pub mod server;
 pub mod tools;
 pub mod verify;
+pub mod wrap;
 
 /// The page about adding a tool, of which the example is a documentation test.
 #[cfg(doctest)]

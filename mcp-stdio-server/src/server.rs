@@ -29,6 +29,8 @@ pub enum Ending {
     OutputClosed,
     /// `stop` said so.
     Stopped,
+    /// The wrapped server cannot be started, or ends before it says anything.
+    ServerEnded,
 }
 
 /// Serves one host until it leaves or `stop` resolves. Every answer that is begun is written whole, unless the host

@@ -5,7 +5,7 @@ mod echo;
 mod get_time;
 mod get_user_profile;
 mod get_weather;
-mod glob;
+pub(crate) mod glob;
 mod list_files;
 mod public_info;
 mod whoami;

@@ -1,0 +1,224 @@
+//! What the wrapped server lists, and what of it a person may see. Pure.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+use shared::scope::expand;
+use shared::state::{MAX_TOOLS, Tool};
+
+use super::rules::{Hints, Rules, Verdict};
+use crate::gate::View;
+use crate::guard::Access;
+
+/// The tools of the wrapped server, by name.
+#[derive(Debug, Default)]
+pub struct Listing(HashMap<String, Map<String, Value>>);
+
+impl Listing {
+    /// Of a list's items.
+    pub fn of(tools: Vec<Value>) -> Self {
+        let named = |tool: Value| match tool {
+            Value::Object(tool) => Some((tool.get("name")?.as_str()?.to_owned(), tool)),
+            _ => None,
+        };
+        Self(tools.into_iter().filter_map(named).collect())
+    }
+
+    /// What a tool takes. One that has become another since the rules were written takes more than anybody has.
+    pub fn verdict(&self, rules: &Rules, name: &str) -> Verdict {
+        match self.0.get(name) {
+            Some(tool) if !rules.is_unchanged(name, tool) => Verdict::Denied,
+            Some(tool) => rules.tool(name, Some(Hints::of(tool))),
+            None => rules.tool(name, None),
+        }
+    }
+
+    /// The tools that have become others since the rules were written.
+    pub fn changed<'a>(&'a self, rules: &'a Rules) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(|(name, tool)| !rules.is_unchanged(name, tool)).map(|(name, _)| name.as_str())
+    }
+
+    /// The tools that need a consent, as the store keeps them.
+    pub fn announced(&self, rules: &Rules) -> Vec<Tool> {
+        let mut names: Vec<_> = self.0.keys().collect();
+        names.sort();
+        let announced = |name: &String| {
+            let Verdict::Needs(Access::Scopes(scopes)) = self.verdict(rules, name) else { return None };
+            let tool = self.0.get(name)?;
+            let title = tool.get("title").or_else(|| tool.get("annotations")?.get("title"));
+            let title = title.and_then(Value::as_str).unwrap_or_default();
+            Some(Tool {
+                name: name.parse().ok()?,
+                title: title.chars().filter(|c| !c.is_control()).take(Tool::MAX_TITLE).collect(),
+                effect: Hints::of(tool).effect(),
+                scopes,
+            })
+        };
+        names.into_iter().filter_map(announced).take(MAX_TOOLS).collect()
+    }
+}
+
+/// The lists that are filtered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum List {
+    /// `tools/list`.
+    Tools,
+    /// `resources/list`.
+    Resources,
+    /// `resources/templates/list`.
+    Templates,
+    /// `prompts/list`.
+    Prompts,
+}
+
+impl List {
+    /// Of a method.
+    pub fn of(method: &str) -> Option<Self> {
+        Some(match method {
+            "tools/list" => Self::Tools,
+            "resources/list" => Self::Resources,
+            "resources/templates/list" => Self::Templates,
+            "prompts/list" => Self::Prompts,
+            _ => return None,
+        })
+    }
+
+    /// The member of the result that holds the items, and the member of an item that is its name.
+    fn members(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Tools => ("tools", "name"),
+            Self::Resources => ("resources", "uri"),
+            Self::Templates => ("resourceTemplates", "uriTemplate"),
+            Self::Prompts => ("prompts", "name"),
+        }
+    }
+}
+
+/// Who looks at a list.
+#[derive(Clone, Copy)]
+pub struct Viewer<'a> {
+    /// What they were granted. Nothing is hidden from somebody without a grant, so that a person can be asked for it.
+    pub view: &'a View,
+    /// Whether what they may not use is shown too, marked.
+    pub shows_locked: bool,
+}
+
+/// Takes out of a list's result what its viewer may not use. Whether something was changed.
+pub fn filter(list: List, result: &mut Value, rules: &Rules, viewer: Viewer<'_>) -> bool {
+    let (items, name) = list.members();
+    let Some(Value::Array(items)) = result.get_mut(items) else { return false };
+    let before = items.len();
+    let mut marked = false;
+    items.retain_mut(|item| {
+        let Some(name) = item.get(name).and_then(Value::as_str) else { return false };
+        let verdict = match list {
+            List::Tools => Listing::of(vec![item.clone()]).verdict(rules, name),
+            List::Resources | List::Templates => rules.resource(name),
+            List::Prompts => rules.prompt(name),
+        };
+        let needed = match verdict {
+            Verdict::Denied => return false,
+            Verdict::Needs(Access::Open) => return true,
+            Verdict::Needs(Access::Scopes(needed)) => needed,
+        };
+        let is_seen = match viewer.view {
+            View::Whole => true,
+            View::Closed => false,
+            View::Granted(grant) => {
+                needed.within(&expand(&grant.scopes)) && (list != List::Tools || grant.allows(name))
+            }
+        };
+        if is_seen {
+            return true;
+        }
+        if viewer.shows_locked {
+            mark(item, &needed.to_string());
+            marked = true;
+        }
+        viewer.shows_locked
+    });
+    marked || items.len() != before
+}
+
+/// Marks an item as locked, for people in its description and for programs in `_meta`.
+fn mark(item: &mut Value, needed: &str) {
+    let Some(item) = item.as_object_mut() else { return };
+    let description = item.get("description").and_then(Value::as_str).unwrap_or_default();
+    let description = format!("[Locked: needs the scope {needed}] {description}");
+    item.insert("description".to_owned(), description.trim_end().into());
+    super::message::meta_mut(item).insert("authz/locked".to_owned(), json!({ "scope": needed }));
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::state::{Effect, Grant, GrantStage, Terms};
+    use shared::time::Timestamp;
+    use shared::uri::Resource;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn tools() -> Vec<Value> {
+        vec![
+            json!({ "name": "look", "title": "Look\u{7}", "annotations": { "readOnlyHint": true } }),
+            json!({ "name": "write", "annotations": { "destructiveHint": false }, "odd": [1] }),
+            json!({ "name": "drop" }),
+            json!({ "name": "public" }),
+            json!({ "name": 7 }),
+        ]
+    }
+
+    fn rules() -> Rules {
+        Rules::parse(
+            "version = 1\n[[tool]]\nname = \"public\"\naccess = \"open\"\n[[tool]]\nname = \"drop\"\naccess = \"deny\"",
+        )
+        .unwrap()
+    }
+
+    fn granted(scopes: &str, only: Option<&[&str]>) -> View {
+        let tools = only.map(|only| only.iter().map(|name| name.parse().unwrap()).collect());
+        View::Granted(Box::new(Grant {
+            id: shared::id::GrantId(Uuid::nil()),
+            user: None,
+            client: "c".parse().unwrap(),
+            resource: Resource::stdio("a").unwrap(),
+            scopes: scopes.parse().unwrap(),
+            created: Timestamp(0),
+            stage: GrantStage::Live,
+            terms: tools.map(|tools| Box::new(Terms { tools: Some(tools), ..Terms::default() })),
+        }))
+    }
+
+    #[track_caller]
+    fn check(view: View, shows_locked: bool, seen: &[&str], locked: &[&str]) {
+        let mut result = json!({ "tools": tools(), "nextCursor": "c" });
+        let viewer = Viewer { view: &view, shows_locked };
+        filter(List::Tools, &mut result, &rules(), viewer);
+        let items = result["tools"].as_array().unwrap();
+        let names = |is_meant: &dyn Fn(&Value) -> bool| -> Vec<_> {
+            items.iter().filter(|item| is_meant(item)).map(|item| item["name"].as_str().unwrap()).collect()
+        };
+        assert_eq!(names(&|item| item["_meta"].is_null()), seen);
+        assert_eq!(names(&|item| !item["_meta"].is_null()), locked);
+        assert_eq!(result["nextCursor"], "c");
+    }
+
+    #[test]
+    fn a_list_shows_what_the_grant_opens_and_nothing_that_is_denied() {
+        check(View::Whole, false, &["look", "write", "public"], &[]);
+        check(granted("mcp:tools", None), false, &["look", "write", "public"], &[]);
+        check(granted("mcp:tools:read", None), false, &["look", "public"], &[]);
+        check(granted("mcp:tools:read", None), true, &["look", "public"], &["write"]);
+        check(granted("mcp:tools", Some(&["write"])), false, &["write", "public"], &[]);
+        check(granted("x", None), false, &["public"], &[]);
+        check(View::Closed, false, &["public"], &[]);
+    }
+
+    #[test]
+    fn what_is_announced_is_what_needs_a_consent() {
+        let announced = Listing::of(tools()).announced(&rules());
+        let told: Vec<_> =
+            announced.iter().map(|tool| (tool.name.as_str(), tool.effect, tool.title.as_str())).collect();
+        assert_eq!(told, [("look", Effect::Read, "Look"), ("write", Effect::Write, "")]);
+    }
+}

@@ -1,0 +1,285 @@
+//! Whether a request may be: found out beside everything else, for a person may have to be asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{AbortHandle, Abortable};
+use rmcp::model::CallToolResult;
+use serde_json::{Map, Value, json};
+use shared::secret::TokenHash;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::{Done, Pending, Relay};
+use crate::credential::{self, Place, Presented};
+use crate::gate::{Entry, Refused, Turned};
+use crate::guard::{Access, Challenge};
+use crate::login::host::Mute;
+use crate::wrap::Wrapped;
+use crate::wrap::listing::{List, Listing, Viewer, filter};
+use crate::wrap::message::{self, Id, param};
+use crate::wrap::rules::Verdict;
+
+/// How long a call waits for the server to list its tools. Then nothing that the tool says of itself counts.
+const LISTING: Duration = Duration::from_secs(5);
+
+/// Whoever asks for something.
+pub(super) struct Asked {
+    /// The tokens that came with it.
+    pub presented: Presented,
+}
+
+impl Asked {
+    pub(super) fn nobody() -> Arc<Self> {
+        Arc::new(Self { presented: Presented::default() })
+    }
+
+    /// A name for whoever asks, that says nothing: what is given out to one is not taken from another (ARG-14).
+    pub(super) fn principal(&self) -> Option<TokenHash> {
+        match (&self.presented.meta, &self.presented.argument) {
+            (Place::Token(token), _) | (_, Place::Token(token)) => Some(token.hash()),
+            _ => None,
+        }
+    }
+}
+
+/// What a request is about.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Target {
+    /// A tool.
+    Tool(String),
+    /// A resource that is read.
+    Read(String),
+    /// A resource in another way.
+    Resource(String),
+    /// A prompt.
+    Prompt(String),
+    /// Nothing that is guarded.
+    Nothing,
+    /// Something that we do not know.
+    Unknown,
+    /// Its parameters make no sense.
+    Malformed(&'static str),
+}
+
+impl Target {
+    pub(super) fn of(method: &str, message: &Map<String, Value>) -> Self {
+        let text = |name: &'static str| match param(message, name) {
+            Some(Value::String(text)) => Ok(text.clone()),
+            Some(_) => Err("a name must be a string"),
+            None => Err("a name is missing"),
+        };
+        let named = |name: &'static str, target: fn(String) -> Self| text(name).map_or_else(Self::Malformed, target);
+        match method {
+            "tools/call" => named("name", Self::Tool),
+            "resources/read" => named("uri", Self::Read),
+            "resources/subscribe" | "resources/unsubscribe" => named("uri", Self::Resource),
+            "prompts/get" => named("name", Self::Prompt),
+            "completion/complete" => {
+                let member = |name: &str| param(message, "ref")?.get(name)?.as_str().map(str::to_owned);
+                match (member("name"), member("uri")) {
+                    (Some(name), None) => Self::Prompt(name),
+                    (None, Some(uri)) => Self::Resource(uri),
+                    _ => Self::Malformed("\"ref\" must name a prompt or a resource"),
+                }
+            }
+            "ping" | "logging/setLevel" | "server/discover" | "subscriptions/listen" => Self::Nothing,
+            _ if List::of(method).is_some() => Self::Nothing,
+            _ => Self::Unknown,
+        }
+    }
+
+    fn verdict(&self, wrapped: &Wrapped, listing: &Listing) -> Verdict {
+        match self {
+            Self::Tool(name) => listing.verdict(&wrapped.rules, name),
+            Self::Read(uri) | Self::Resource(uri) => wrapped.rules.resource(uri),
+            Self::Prompt(name) => wrapped.rules.prompt(name),
+            Self::Nothing => Verdict::Needs(Access::Open),
+            // What we do not know may do anything.
+            Self::Unknown | Self::Malformed(_) => Listing::default().verdict(&crate::wrap::rules::Rules::default(), ""),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Tool(name) | Self::Read(name) | Self::Resource(name) | Self::Prompt(name) => name,
+            _ => "",
+        }
+    }
+}
+
+/// A request that was judged.
+pub(super) struct Judged {
+    pending: Pending,
+    message: Map<String, Value>,
+    line: Option<Vec<u8>>,
+    verdict: Result<(), Denied>,
+}
+
+/// What a request gets that may not be.
+enum Denied {
+    /// There is no such thing, for anybody.
+    Unknown,
+    /// A result of the guard's.
+    Refused(Box<CallToolResult>),
+}
+
+impl Relay {
+    /// Judges a request, and then sends it on or refuses it.
+    pub(super) fn judge(
+        &mut self,
+        id: Id,
+        method: String,
+        message: Map<String, Value>,
+        line: Vec<u8>,
+        is_modern: bool,
+    ) {
+        let mut message = message;
+        let target = Target::of(&method, &message);
+        if let Target::Malformed(what) = target {
+            return self.tell(&message::failure(Some(&id), -32602, &format!("Invalid params: {what}"), None));
+        }
+        let (presented, was_there) = take(&mut message, self.wrapped.gate.token_argument);
+        let asked = Arc::new(Asked { presented });
+        let pending = Pending { host_id: id.clone(), method, is_modern, asked: Arc::clone(&asked), message: None };
+        // What carried a token goes on without it, anything else as it came.
+        let line = (!was_there).then_some(line);
+        if target == Target::Nothing {
+            return self.forward(pending, message, line);
+        }
+        let (wrapped, listing) = (Arc::clone(&self.wrapped), self.listing.subscribe());
+        let (abort, registration) = AbortHandle::new_pair();
+        self.judging.insert(id, abort);
+        if matches!(target, Target::Tool(_)) {
+            self.learn_tools_once();
+        }
+        let judging = async move {
+            let listing = match &target {
+                Target::Tool(_) => listed(listing).await,
+                _ => Arc::default(),
+            };
+            let verdict = may(&wrapped, &target, &listing, &message, &asked.presented).await;
+            Done::Judged(Box::new(Judged { pending, message, line, verdict }))
+        };
+        self.work.push(Box::pin(async move { Abortable::new(judging, registration).await.unwrap_or(Done::Nothing) }));
+    }
+
+    pub(super) fn judged(&mut self, judged: Judged) {
+        let Judged { pending, message, line, verdict } = judged;
+        self.judging.remove(&pending.host_id);
+        match verdict {
+            Ok(()) if self.resumed(&pending, &message) => {}
+            Ok(()) if self.server_is_modern().is_none() && self.child.is_none() => {
+                let words =
+                    "Internal error: the server behind this one has ended; it is started again. Try again in a moment";
+                self.tell(&message::failure(Some(&pending.host_id), -32603, words, None));
+            }
+            Ok(()) => self.forward(pending, message, line),
+            Err(denied) => self.tell(&self.denied(&pending, denied)),
+        }
+    }
+
+    fn denied(&self, pending: &Pending, denied: Denied) -> Value {
+        let id = Some(&pending.host_id);
+        match denied {
+            Denied::Unknown if pending.method == "tools/call" => {
+                message::failure(id, -32602, "Unknown tool; tools/list names them all", None)
+            }
+            Denied::Unknown => message::failure(id, -32602, "Invalid params: there is nothing of this name", None),
+            Denied::Refused(mut result) if pending.method == "tools/call" => {
+                result.result_type = None;
+                let mut result = serde_json::to_value(&*result).unwrap_or_default();
+                if let Some(server) = self.server().filter(|_| pending.is_modern) {
+                    result = server.modern_result("tools/call", result);
+                }
+                message::success(&pending.host_id, result)
+            }
+            Denied::Refused(result) => {
+                let data = result.structured_content.clone().unwrap_or_default();
+                // Outside the ranges that JSON-RPC and MCP keep for themselves (STD-19), and familiar.
+                let code = match data["error"].as_str() {
+                    Some("insufficient_scope") => 403,
+                    Some("temporarily_unavailable") => 503,
+                    _ => 401,
+                };
+                let words = data["error_description"].as_str().unwrap_or_default().to_owned();
+                message::failure(id, code, &words, Some(data))
+            }
+        }
+    }
+
+    /// Takes out of a list what its reader may not use, and sends it to the host.
+    pub(super) fn filtered(&mut self, list: List, pending: Pending, answer: Map<String, Value>, line: Vec<u8>) {
+        let wrapped = Arc::clone(&self.wrapped);
+        self.work.push(Box::pin(async move {
+            let view = wrapped.gate.view(&pending.asked.presented).await;
+            let mut answer = answer;
+            let viewer = Viewer { view: &view, shows_locked: wrapped.shows_locked };
+            let changed = answer.get_mut("result").is_some_and(|result| filter(list, result, &wrapped.rules, viewer));
+            Done::Ready(if changed { message::line(&Value::Object(answer)) } else { line })
+        }));
+    }
+}
+
+/// Takes the tokens out of a request. Whether there were any, or what should be one. An argument of that name is the
+/// tool's own unless it was said to be ours.
+fn take(message: &mut Map<String, Value>, from_argument: bool) -> (Presented, bool) {
+    let Some(Value::Object(params)) = message.get_mut("params") else { return (Presented::default(), false) };
+    let (mut meta, mut arguments) = (params.remove("_meta"), params.remove("arguments"));
+    let found = |value: &Option<Value>, name: &str| value.as_ref().is_some_and(|value| value.get(name).is_some());
+    let was_there = found(&meta, credential::META_MEMBER) || (from_argument && found(&arguments, credential::ARGUMENT));
+    let of_argument = arguments.as_mut().filter(|_| from_argument).and_then(Value::as_object_mut);
+    let presented = credential::take(meta.as_mut().and_then(Value::as_object_mut), of_argument);
+    params.extend(meta.map(|meta| ("_meta".to_owned(), meta)));
+    params.extend(arguments.map(|arguments| ("arguments".to_owned(), arguments)));
+    (presented, was_there)
+}
+
+/// The server's tools, when it has listed them.
+async fn listed(mut listing: watch::Receiver<Option<Arc<Listing>>>) -> Arc<Listing> {
+    let known = timeout(LISTING, listing.wait_for(Option::is_some)).await;
+    known.ok().and_then(Result::ok).and_then(|listing| listing.clone()).unwrap_or_default()
+}
+
+async fn may(
+    wrapped: &Wrapped,
+    target: &Target,
+    listing: &Listing,
+    message: &Map<String, Value>,
+    presented: &Presented,
+) -> Result<(), Denied> {
+    let access = match target.verdict(wrapped, listing) {
+        Verdict::Denied => return Err(Denied::Unknown),
+        Verdict::Needs(access) => access,
+    };
+    let gate = &wrapped.gate;
+    let now = gate.clock.now();
+    if !matches!(target, Target::Tool(_)) {
+        return match gate.judge(target.name(), &access, presented, now).await {
+            Ok(_) => Ok(()),
+            // Whoever left tools out said nothing about resources and prompts.
+            Err(Refused::Challenge(Challenge::ToolLeftOut, _)) => Ok(()),
+            Err(refused) => Err(Denied::Refused(Box::new(gate.refusal(&refused).await))),
+        };
+    }
+    let none = Map::new();
+    let arguments = param(message, "arguments").and_then(Value::as_object).unwrap_or(&none);
+    let entry =
+        Entry { tool: target.name(), access: &access, arguments, presented, state: None, answer: None, host: &Mute };
+    match gate.enter(&entry, now).await {
+        Ok(_) => Ok(()),
+        Err(Turned::Back(result)) => Err(Denied::Refused(result)),
+        Err(Turned::Ask(_) | Turned::BadState) => Err(Denied::Unknown),
+    }
+}
+
+/// The request as it identifies itself, without what a retry changes: a hash.
+pub(super) fn digest(method: &str, message: &Map<String, Value>) -> TokenHash {
+    let mut params = message.get("params").cloned().unwrap_or_default();
+    if let Some(params) = params.as_object_mut() {
+        for name in ["_meta", "inputResponses", "requestState"] {
+            params.remove(name);
+        }
+    }
+    TokenHash::of(json!([method, params]).to_string().as_bytes())
+}

@@ -1,0 +1,184 @@
+//! News of changes, across the eras: a modern host opens a stream for them, an old one just hears them.
+
+use serde_json::{Map, Value, json};
+
+use super::greeting::Own;
+use super::{Pending, Relay};
+use crate::wrap::message::{self, Id, meta, meta_mut, param, params_mut};
+
+/// What a modern host listens to.
+pub(super) struct Listen {
+    /// The kinds of lists.
+    kinds: Vec<&'static str>,
+    resources: Vec<String>,
+}
+
+/// Each kind of list, and its member of a filter.
+const KINDS: [(&str, &str); 3] =
+    [("tools", "toolsListChanged"), ("prompts", "promptsListChanged"), ("resources", "resourcesListChanged")];
+
+impl Relay {
+    /// A request about news that the server would not understand. Whether it was one.
+    pub(super) fn listened(&mut self, pending: &Pending, message: &Map<String, Value>) -> bool {
+        match (pending.method.as_str(), pending.is_modern, self.server_is_modern()) {
+            ("subscriptions/listen", true, Some(false)) => self.open(&pending.host_id, message),
+            ("resources/subscribe", false, Some(true)) => self.follow(&pending.host_id, message, true),
+            ("resources/unsubscribe", false, Some(true)) => self.follow(&pending.host_id, message, false),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Opens a modern host's stream of an old server's news.
+    fn open(&mut self, id: &Id, message: &Map<String, Value>) {
+        let filter = param(message, "notifications").cloned().unwrap_or_default();
+        let wants = |member: &str| filter.get(member).and_then(Value::as_bool).unwrap_or(false);
+        let can = |kind: &str, part: &str| self.server().is_some_and(|server| server.can(kind, Some(part)));
+        let kinds: Vec<_> = KINDS
+            .into_iter()
+            .filter(|(kind, member)| wants(member) && can(kind, "listChanged"))
+            .map(|(kind, _)| kind)
+            .collect();
+        let asked = filter.get("resourceSubscriptions").and_then(Value::as_array).into_iter().flatten();
+        let resources: Vec<_> = match can("resources", "subscribe") {
+            // What has to be allowed first is read, not listened to: the news say only that something has changed.
+            true => asked.filter_map(|uri| uri.as_str().map(str::to_owned)).take(super::MOST).collect(),
+            false => Vec::new(),
+        };
+        let mut agreed = Map::new();
+        for (kind, member) in KINDS {
+            if kinds.contains(&kind) {
+                agreed.insert(member.to_owned(), true.into());
+            }
+        }
+        if !resources.is_empty() {
+            agreed.insert("resourceSubscriptions".to_owned(), json!(resources));
+        }
+        let about = json!({ meta::SUBSCRIPTION: id.value() });
+        self.tell(&message::notification(
+            "notifications/subscriptions/acknowledged",
+            json!({ "_meta": about, "notifications": agreed }),
+        ));
+        for uri in &resources {
+            if !self.listens.values().any(|listen| listen.resources.contains(uri)) {
+                self.ask(Own::Other, "resources/subscribe", json!({ "uri": uri }));
+            }
+        }
+        self.listens.insert(id.clone(), Listen { kinds, resources });
+    }
+
+    /// Closes a stream that the host no longer wants. Whether it was one.
+    pub(super) fn unlisten(&mut self, id: &Id) -> bool {
+        let Some(closed) = self.listens.remove(id) else { return false };
+        for uri in closed.resources {
+            if !self.listens.values().any(|listen| listen.resources.contains(&uri)) {
+                self.ask(Own::Other, "resources/unsubscribe", json!({ "uri": uri }));
+            }
+        }
+        true
+    }
+
+    /// Ends the streams in an orderly way.
+    pub(super) fn close_listens(&mut self) {
+        for (id, _) in std::mem::take(&mut self.listens) {
+            let result = json!({ "resultType": "complete", "_meta": { meta::SUBSCRIPTION: id.value() } });
+            self.tell(&message::success(&id, result));
+        }
+    }
+
+    /// A notification of an old server's, for whoever listens to it.
+    pub(super) fn heard_for_listens(&mut self, method: &str, message: Map<String, Value>, mut line: Vec<u8>) {
+        let is_meant = |listen: &Listen| match method {
+            "notifications/resources/updated" => {
+                let uri = param(&message, "uri").and_then(Value::as_str).unwrap_or_default();
+                listen.resources.iter().any(|known| known == uri)
+            }
+            _ => KINDS
+                .iter()
+                .any(|(kind, _)| method == format!("notifications/{kind}/list_changed") && listen.kinds.contains(kind)),
+        };
+        for (id, _) in self.listens.iter().filter(|(_, listen)| is_meant(listen)) {
+            let mut message = message.clone();
+            meta_mut(params_mut(&mut message)).insert(meta::SUBSCRIPTION.to_owned(), id.value());
+            self.tell(&Value::Object(message));
+        }
+        let wants_log = || {
+            let level = |pending: &Pending| {
+                pending.message.as_ref().is_some_and(|sent| message::meta_of(sent, meta::LOG_LEVEL).is_some())
+            };
+            self.pending.values().any(level)
+        };
+        match method {
+            "notifications/progress" => {}
+            "notifications/message" if wants_log() => {}
+            _ => return,
+        }
+        line.push(b'\n');
+        self.host.put(line);
+    }
+
+    /// Opens a modern server's stream of all news for an old host, in place of the one before.
+    pub(super) fn listen_for_host(&mut self) {
+        if self.server_is_modern() != Some(true) || self.host_is_modern() || self.host_is.is_none() {
+            return;
+        }
+        if let Some(before) = self.listening.take() {
+            self.say(&message::notification("notifications/cancelled", json!({ "requestId": before.value() })));
+            self.own.remove(&before);
+        }
+        let can = |kind: &str| self.server().is_some_and(|server| server.can(kind, Some("listChanged")));
+        let mut filter = Map::new();
+        for (kind, member) in KINDS {
+            if can(kind) {
+                filter.insert(member.to_owned(), true.into());
+            }
+        }
+        if !self.subscribed.is_empty() {
+            filter.insert("resourceSubscriptions".to_owned(), json!(self.subscribed));
+        }
+        if !filter.is_empty() {
+            self.listening = Some(self.ask(Own::Other, "subscriptions/listen", json!({ "notifications": filter })));
+        }
+    }
+
+    /// An old host's wish to hear about a resource.
+    fn follow(&mut self, id: &Id, message: &Map<String, Value>, wants: bool) {
+        let uri = param(message, "uri").and_then(Value::as_str).unwrap_or_default().to_owned();
+        self.subscribed.retain(|known| *known != uri);
+        if wants && self.subscribed.len() < super::MOST {
+            self.subscribed.push(uri);
+        }
+        self.tell(&message::success(id, json!({})));
+        self.listen_for_host();
+    }
+
+    /// A notification of a modern server's, as an old host reads it. `None` when it has no use for it.
+    pub(super) fn heard_for_host(&self, method: &str, mut message: Map<String, Value>) -> Option<Vec<u8>> {
+        if method == "notifications/subscriptions/acknowledged" || method == "notifications/cancelled" {
+            return None;
+        }
+        if let Some(Value::Object(params)) = message.get_mut("params") {
+            if let Some(Value::Object(members)) = params.get_mut("_meta") {
+                members.remove(meta::SUBSCRIPTION);
+                if members.is_empty() {
+                    params.remove("_meta");
+                }
+            }
+            if params.is_empty() {
+                message.remove("params");
+            }
+        }
+        Some(message::line(&Value::Object(message)))
+    }
+
+    /// Tells the host that a list has become another one.
+    pub(super) fn list_changed(&mut self, kind: &'static str) {
+        let method = format!("notifications/{kind}/list_changed");
+        if self.host_is_modern() {
+            let message = message::notification(&method, json!({}));
+            let Value::Object(message) = message else { return };
+            return self.heard_for_listens(&method, message, Vec::new());
+        }
+        self.tell(&json!({ "jsonrpc": "2.0", "method": method }));
+    }
+}
