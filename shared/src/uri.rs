@@ -277,6 +277,7 @@ fn is_server_name(name: &str) -> bool {
 }
 
 uri_text!(Resource, NotAResource);
+listed!(Resource);
 
 /// A redirect URI that a client registered. Contract: absolute, at most 2048 bytes, no character or part that two
 /// parsers could read differently; `https`, loopback `http`, or a private-use scheme (RFC 8252 section 7).

@@ -12,7 +12,7 @@ use shared::secret::{Secret, random_uuid};
 use shared::state::{Change, Client, ClientOrigin, InitialToken};
 use shared::store::journal::JournalStore;
 use shared::time::{Clock, Seconds, SystemClock};
-use shared::uri::Issuer;
+use shared::uri::{Issuer, Resource};
 
 use super::lists::{self, Line, ListArgs};
 use crate::cli::StoreArgs;
@@ -49,7 +49,7 @@ pub struct AddClient {
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// Where codes may be sent; may be repeated. On loopback any port fits.
-    #[arg(long, value_name = "URI", required_unless_present = "file")]
+    #[arg(long, value_name = "URI", required_unless_present_any = ["file", "resource_server"])]
     pub redirect_uri: Vec<String>,
     /// What it asks for when it names no scope, separated by spaces.
     #[arg(long, value_name = "SCOPES")]
@@ -57,8 +57,11 @@ pub struct AddClient {
     /// Give it a secret. Without, it is a public client, as programs on people's machines are.
     #[arg(long)]
     pub confidential: bool,
-    /// Read its metadata (RFC 7591) from a JSON file instead; "client_id" in it counts too.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "redirect_uri", "scope"])]
+    /// It is the server of this resource, and may ask whether tokens for it are alive; may be repeated. It gets a secret.
+    #[arg(long, value_name = "URL_OR_URN")]
+    pub resource_server: Vec<Resource>,
+    /// Read its metadata (RFC 7591) from a JSON file instead; "client_id" and "resource" in it count too.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "redirect_uri", "scope", "resource_server"])]
     pub file: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
@@ -161,6 +164,7 @@ fn add(args: AddClient) -> Result<(), String> {
         None => Wish {
             id: args.id.clone().unwrap_or_else(|| ClientId::generated(random_uuid())),
             secret: None,
+            resources: args.resource_server.clone(),
             metadata: ClientMetadata {
                 redirect_uris: args.redirect_uri,
                 client_name: args.name,
@@ -169,7 +173,7 @@ fn add(args: AddClient) -> Result<(), String> {
             },
         },
     };
-    if args.confidential && wish.secret.is_none() {
+    if (args.confidential || !args.resource_server.is_empty()) && wish.secret.is_none() {
         wish.secret = Some(Secret::random());
     }
     let store = lists::open(&args.store.folder())?;
@@ -250,6 +254,7 @@ fn object(client: &Client) -> Value {
         "last_used": client.used_at.map(rfc3339),
         "has_secret": client.secret.is_some(),
         "previous_secret_until": client.previous_secret.as_ref().and_then(|secret| secret.expires).map(rfc3339),
+        "resource_server": client.resources.iter().collect::<Vec<_>>(),
         "metadata": register::stored(client),
     })
 }
@@ -261,7 +266,9 @@ fn show(args: &OneClient) -> Result<(), String> {
         return lists::print_json(&object);
     }
     let metadata = object["metadata"].as_object().into_iter().flatten();
-    let own = object.as_object().into_iter().flatten().filter(|(name, value)| *name != "metadata" && !value.is_null());
+    let own = object.as_object().into_iter().flatten().filter(|(name, value)| {
+        *name != "metadata" && !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty())
+    });
     let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let text: String = own.chain(metadata).map(|(name, value)| lists::columns(&[name.clone(), word(value)])).collect();
     super::print(&text);
@@ -317,7 +324,7 @@ fn publish(args: Publish) -> Result<(), String> {
     let redirect_uris = if args.redirect_uri.is_empty() { loopback() } else { args.redirect_uri };
     let client_name = Some(args.name.unwrap_or(args.document));
     let metadata = ClientMetadata { redirect_uris, client_name, ..ClientMetadata::default() };
-    let wish = Wish { id, secret: None, metadata };
+    let wish = Wish { id, secret: None, resources: Vec::new(), metadata };
     let wanted = operator::client(&wish, &policy(&store)?, SystemClock.now()).map_err(|why| why.to_string())?;
     let before = lists::read(&store, |state| state.clients().into_iter().find(|known| known.id == wish.id).cloned())?;
     let change = operator::configured(before.as_ref(), wanted.clone()).map_err(|why| why.to_string())?;

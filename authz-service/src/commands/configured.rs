@@ -29,7 +29,8 @@ pub fn read(args: &ServeArgs) -> Result<Vec<Wish>, String> {
         let default = || LOOPBACK_CALLBACKS.map(str::to_owned).to_vec();
         let redirect_uris = if args.redirect_uris.is_empty() { default() } else { args.redirect_uris.clone() };
         let metadata = ClientMetadata { redirect_uris, ..ClientMetadata::default() };
-        wishes.push(Wish { id: id.clone(), secret: args.client_secret.clone().map(Secret::new), metadata });
+        let secret = args.client_secret.clone().map(Secret::new);
+        wishes.push(Wish { id: id.clone(), secret, resources: Vec::new(), metadata });
     }
     if let Some(file) = &args.clients {
         wishes.extend(read_file(file).map_err(|why| format!("{}: {why}", file.display()))?);

@@ -1,4 +1,5 @@
-//! Token introspection (RFC 7662, contract C8): whoever owns a token may ask whether it is alive.
+//! Token introspection (RFC 7662, contract C8): whoever owns a token may ask whether it is alive, and so may the server
+//! that it is for.
 
 use serde::Serialize;
 use shared::oauth::jwt::AccessClaims;
@@ -8,7 +9,8 @@ use shared::token::VerifiedToken;
 use shared::uri::Issuer;
 
 use super::Verdict;
-use super::client_auth::ClientFault;
+use super::client_auth::{AuthenticatedClient, ClientFault};
+use super::policy::same;
 use super::refusal::Refusal;
 use super::revoke::TokenQuestion;
 
@@ -38,11 +40,19 @@ pub fn decide(
         Err(refusal) => return Verdict::unchanged(Err(refusal)),
     };
     let alive = token.filter(|token| token.alive(facts, now).is_ok());
-    let own = alive.filter(|token| token.claims().client_id == client.record().id);
+    let told = alive.filter(|token| may_know(&client, token, facts));
     let answer = Introspected {
-        active: own.is_some(),
-        claims: own.map(|token| token.claims().clone()),
-        token_type: own.map(|_| "Bearer"),
+        active: told.is_some(),
+        claims: told.map(|token| token.claims().clone()),
+        token_type: told.map(|_| "Bearer"),
     };
     Verdict::unchanged(Ok(answer)).after(client.spent())
+}
+
+/// Whether the token was given to the asker, or is for a resource that the operator says the asker serves. The grant is
+/// the token's own: a token that is alive was compared with it.
+fn may_know(client: &AuthenticatedClient, token: &VerifiedToken, facts: &Facts) -> bool {
+    let client = client.record();
+    let serves = |resource| client.resources.iter().any(|served| same(served, resource));
+    token.claims().client_id == client.id || facts.grant.as_ref().is_some_and(|grant| serves(&grant.resource))
 }

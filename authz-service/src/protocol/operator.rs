@@ -3,11 +3,11 @@
 
 use serde_json::{Value, json};
 use shared::id::{ClientId, ClientKind};
-use shared::oauth::register::{AuthMethod, ClientMetadata};
+use shared::oauth::register::{AuthMethod, ClientMetadata, GrantType};
 use shared::secret::Secret;
 use shared::state::{Change, Client, ClientOrigin, ClientSecret};
 use shared::time::Timestamp;
-use shared::uri::Issuer;
+use shared::uri::{Issuer, Resource};
 
 use super::policy::{Policy, SECRET_GRACE};
 use super::refusal::Refusal;
@@ -23,11 +23,14 @@ pub struct Wish {
     pub id: ClientId,
     /// Its secret; none for a public client.
     pub secret: Option<Secret>,
+    /// The resources that it is the server of.
+    pub resources: Vec<Resource>,
     /// Everything else, in the words of RFC 7591.
     pub metadata: ClientMetadata,
 }
 
-/// Reads a description out of JSON: the metadata of RFC 7591 with `client_id`, and with `client_secret` if it has one.
+/// Reads a description out of JSON: the metadata of RFC 7591 with `client_id`, with `client_secret` if it has one,
+/// and with `resource`, one or a list (the word of RFC 9728), if it is the server of some.
 ///
 /// # Errors
 /// The first thing that is wrong.
@@ -43,7 +46,16 @@ pub fn read(mut value: Value) -> Result<Wish, Refusal> {
         Some(Value::String(secret)) => Some(Secret::new(secret)),
         Some(_) => return Err(wrong("client_secret is not a text")),
     };
-    Ok(Wish { id, secret, metadata: register::from_value(value, &super::bounds::Bounds::default())? })
+    let resources = match members.remove("resource") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(list)) => list.into_iter().map(resource).collect::<Result<_, _>>()?,
+        Some(one) => vec![resource(one)?],
+    };
+    Ok(Wish { id, secret, resources, metadata: register::from_value(value, &super::bounds::Bounds::default())? })
+}
+
+fn resource(value: Value) -> Result<Resource, Refusal> {
+    serde_json::from_value(value).map_err(|_| Refusal::Metadata("resource is no https URL and no stdio URN".to_owned()))
 }
 
 /// The record of a client that the operator describes.
@@ -58,15 +70,31 @@ pub fn client(wish: &Wish, policy: &Policy, now: Timestamp) -> Result<Client, Re
     if wish.secret.as_ref().is_some_and(|secret| secret.expose().len() < MIN_SECRET) {
         return Err(wrong("a client_secret has 8 bytes at least; take 32 random ones"));
     }
-    let client = register::client(&wish.metadata, wish.id.clone(), ClientOrigin::Operator, policy, now)?;
+    let client = described(wish, policy, now)?;
     // Who names no method gets the one that fits: either way with a secret, public without.
     let auth_method = client.auth_method.or(wish.secret.is_none().then_some(AuthMethod::None));
     let needs_secret = matches!(auth_method, None | Some(AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost));
     if needs_secret != wish.secret.is_some() {
         return Err(wrong("token_endpoint_auth_method and client_secret do not go together"));
     }
+    if !wish.resources.is_empty() && auth_method == Some(AuthMethod::None) {
+        return Err(wrong("a resource server proves who it is: give it a secret, or a key"));
+    }
     let secret = wish.secret.as_ref().map(|secret| Box::new(ClientSecret { hash: secret.hash(), expires: None }));
-    Ok(Client { auth_method, secret, ..client })
+    Ok(Client { auth_method, secret, resources: wish.resources.clone().into(), ..client })
+}
+
+/// A resource server that says nothing of redirects and grants gets no tokens: it only asks about them.
+fn described(wish: &Wish, policy: &Policy, now: Timestamp) -> Result<Client, Refusal> {
+    let sent = &wish.metadata;
+    let read = |sent: &ClientMetadata| register::client(sent, wish.id.clone(), ClientOrigin::Operator, policy, now);
+    if wish.resources.is_empty() || !sent.redirect_uris.is_empty() || sent.grant_types.is_some() {
+        return read(sent);
+    }
+    // The one grant that needs nothing else holds the rest of the description to the rules.
+    let alone = Some(vec![GrantType::ClientCredentials.as_str().to_owned()]);
+    let client = read(&ClientMetadata { grant_types: alone, ..sent.clone() })?;
+    Ok(Client { grant_types: Vec::new().into(), ..client })
 }
 
 /// What must be committed so that a client of the configuration is as described; nothing when it is.
@@ -158,6 +186,32 @@ mod tests {
             assert!(wish(bad.clone()).is_err(), "{bad}");
         }
         assert!(read(json!([])).is_err());
+    }
+
+    #[test]
+    fn a_resource_server_is_named_by_the_operator_and_proves_who_it_is() {
+        let server = |more: Value| {
+            let mut value = json!({ "client_id": "files", "client_secret": "a good secret" });
+            value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            read(value).and_then(|wish| client(&wish, &policy(), NOW))
+        };
+        let urn = "urn:mcp:stdio:files";
+        let one = server(json!({ "resource": urn })).unwrap();
+        assert_eq!((one.resources.len(), one.grant_types.len(), one.redirect_uris.len()), (1, 0, 0));
+        let both = json!({ "resource": [urn, "https://mcp.example/mcp"], "grant_types": ["client_credentials"] });
+        let both = server(both).unwrap();
+        assert_eq!((both.resources.len(), &both.grant_types[..]), (2, &[GrantType::ClientCredentials][..]));
+        for bad in [
+            json!({ "resource": "files" }),
+            json!({ "resource": [urn, 1] }),
+            json!({ "resource": {} }),
+            json!({ "resource": urn, "client_secret": null }),
+            json!({ "resource": urn, "grant_types": [] , "client_secret": null }),
+            json!({ "resource": urn, "logo_uri": "javascript:x" }),
+            json!({ "resource": [] }),
+        ] {
+            assert!(server(bad.clone()).is_err(), "{bad}");
+        }
     }
 
     #[test]

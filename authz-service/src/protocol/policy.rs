@@ -252,7 +252,7 @@ impl Policy {
 
 /// Whether both texts name one resource. Clients that send a URL through a URL type write a bare host with a slash
 /// (MCP authorization, "Canonical Server URI": both forms are to be taken).
-fn same(ours: &Resource, named: &Resource) -> bool {
+pub(super) fn same(ours: &Resource, named: &Resource) -> bool {
     let bare = |resource: &Resource| {
         let folded = resource.case_folded();
         let text = folded.as_str();

@@ -193,6 +193,7 @@ pub fn client(
         scope: scope(sent.scope.as_deref())?,
         client_uri: sent.client_uri.as_deref().map(Text::from),
         other: other(sent),
+        resources: Vec::new().into(),
         origin,
         program: None,
         issued_at: now,

@@ -41,6 +41,7 @@ pub fn client() -> Client {
         scope: "".parse().unwrap(),
         client_uri: None,
         other: serde_json::Map::new(),
+        resources: Vec::new().into(),
         origin: ClientOrigin::Dynamic,
         program: None,
         issued_at: NOW,

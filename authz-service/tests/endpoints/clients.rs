@@ -193,3 +193,26 @@ fn a_machine_that_the_operator_describes_gets_tokens_for_itself() {
     let answer = service.connect().send("POST", "/oauth/token", &headers, b"grant_type=client_credentials");
     assert_eq!((answer.status, &answer.json()["scope"]), (200, &json!("mcp:tools:read")));
 }
+
+#[test]
+fn int_03_a_resource_server_of_the_command_and_of_the_file_asks_about_its_tokens() {
+    let data = tempfile::tempdir().unwrap();
+    let (store, file) = (data.path().join("store"), data.path().join("clients.json"));
+    let secret = "s".repeat(40);
+    let list = json!([{ "client_id": "filed", "client_secret": secret, "resource": ["urn:mcp:stdio:other"] }]);
+    shared::files::replace(&file, list.to_string().as_bytes()).unwrap();
+    let service = Running::start(&store, &[&APPROVE[..], &["--clients", file.to_str().unwrap()]].concat());
+    let added = run_json(&store, &["client", "add", "files", "--json", "--resource-server", "urn:mcp:stdio:default"]);
+    assert_eq!(run_json(&store, &["client", "show", "files", "--json"])["resource_server"][0], "urn:mcp:stdio:default");
+    let app = service.register();
+    let tokens = service.tokens(&app);
+    let ask = |id: &str, secret: &str| {
+        let token = tokens["access_token"].as_str().unwrap();
+        let form = [("client_id", id), ("client_secret", secret), ("token", token)];
+        service.connect().post("/oauth/introspect", &form).json()
+    };
+    assert_eq!(ask("files", added["client_secret"].as_str().unwrap())["client_id"], json!(app));
+    assert_eq!(ask("filed", &secret), json!({ "active": false }));
+    let refused = run(&store, &["client", "add", "--resource-server", "files"]);
+    assert!(!refused.status.success() && String::from_utf8(refused.stderr).unwrap().contains("resource-server"));
+}

@@ -9,7 +9,17 @@ use crate::support::{Service, claims, user};
 
 /// A client that the operator registered, with the secret `s`.
 pub fn machine(service: &Service, id: &str) {
-    service.commit(Change::ClientRegistered(Client {
+    service.commit(Change::ClientRegistered(registered(service, id)));
+}
+
+/// The registration of one that is the server of these resources, and gets no tokens itself.
+pub fn resource_server(service: &Service, id: &str, resources: &[&str]) -> Change {
+    let resources = resources.iter().map(|resource| resource.parse().unwrap()).collect();
+    Change::ClientRegistered(Client { resources, grant_types: Vec::new().into(), ..registered(service, id) })
+}
+
+fn registered(service: &Service, id: &str) -> Client {
+    Client {
         id: id.parse().unwrap(),
         name: Some("Nightly report".into()),
         redirect_uris: Vec::new().into(),
@@ -21,12 +31,13 @@ pub fn machine(service: &Service, id: &str) {
         scope: "mcp:tools:read".parse().unwrap(),
         client_uri: None,
         other: serde_json::Map::new(),
+        resources: Vec::new().into(),
         origin: ClientOrigin::Operator,
         program: None,
         issued_at: service.clock_now(),
         approved_at: None,
         used_at: None,
-    }));
+    }
 }
 
 fn form<'a>(id: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {

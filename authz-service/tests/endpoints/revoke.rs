@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::Service;
+use crate::machines::resource_server;
+use crate::support::{Options, Service};
 
 fn text<'a>(tokens: &'a Value, name: &str) -> &'a str {
     tokens[name].as_str().unwrap()
@@ -83,4 +84,50 @@ fn int_01_to_07_only_the_owner_learns_anything() {
     let revoke = [("client_id", id), ("client_secret", secret), ("token", access)];
     assert_eq!(service.post("/oauth/revoke", &revoke).status, 200);
     assert_eq!(ask(id, secret, access).json(), nothing);
+}
+
+#[test]
+fn int_03_a_resource_server_learns_of_the_tokens_for_it_and_of_no_others() {
+    let served = "https://mcp.example/mcp";
+    let service = Service::with(&Options { resources: vec![served, "https://other.example"], ..Options::default() });
+    let server = |id: &str, resource: &str| service.commit(resource_server(&service, id, &[resource]));
+    server("files", "urn:mcp:stdio:default");
+    server("remote", "HTTPS://MCP.example/mcp");
+    let client = service.public_client();
+    let token = |more: &[(&str, &str)]| {
+        let tokens = service.exchange(&client, &service.code(&client, more)).json();
+        text(&tokens, "access_token").to_owned()
+    };
+    let (local, remote) = (token(&[]), token(&[("resource", served)]));
+    let other = token(&[("resource", "https://other.example")]);
+    let ask = |id: &str, token: &str| {
+        service.post("/oauth/introspect", &[("client_id", id), ("client_secret", "s"), ("token", token)]).json()
+    };
+    let nothing = json!({ "active": false });
+    for (id, token, aud) in [("files", &local, "urn:mcp:stdio:default"), ("remote", &remote, served)] {
+        let told = ask(id, token);
+        for (name, value) in [("active", json!(true)), ("client_id", json!(client)), ("aud", json!(aud))] {
+            assert_eq!(told[name], value, "{told}");
+        }
+        for member in ["scope", "sub", "exp", "iss", "token_type"] {
+            assert!(!told[member].is_null(), "{member}: {told}");
+        }
+    }
+    for (id, token) in [("files", &remote), ("files", &other), ("remote", &local), ("remote", &other)] {
+        assert_eq!(ask(id, token), nothing, "{id}");
+    }
+    // To ask is all it may: it gets no tokens, and takes none back.
+    let form = [("client_id", "files"), ("client_secret", "s"), ("grant_type", "client_credentials")];
+    service.post("/oauth/token", &form).fails(400, "unauthorized_client");
+    let revoke = [("client_id", "files"), ("client_secret", "s"), ("token", local.as_str())];
+    assert_eq!(service.post("/oauth/revoke", &revoke).status, 200);
+    assert!(service.is_alive(&local));
+    // The next answer knows of a revocation.
+    service.post("/oauth/revoke", &[("client_id", &client), ("token", &local)]);
+    assert_eq!(ask("files", &local), nothing);
+    // Nobody names itself a resource server.
+    let told = service.register(&json!({ "token_endpoint_auth_method": "client_secret_post", "resource": served }));
+    let (id, secret) = (text(&told, "client_id"), text(&told, "client_secret"));
+    let asked = [("client_id", id), ("client_secret", secret), ("token", remote.as_str())];
+    assert_eq!(service.post("/oauth/introspect", &asked).json(), nothing);
 }

@@ -75,6 +75,7 @@ impl Fixture {
                 scope: "".parse().unwrap(),
                 client_uri: None,
                 other: serde_json::Map::new(),
+                resources: Vec::new().into(),
                 origin: ClientOrigin::Dynamic,
                 program: None,
                 issued_at: now(),

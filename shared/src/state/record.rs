@@ -48,6 +48,9 @@ pub struct Client {
     /// Everything else that it registered and we echo, as a JSON object.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub other: serde_json::Map<String, serde_json::Value>,
+    /// The resources that it is the server of, by the operator's word: of their tokens it may ask (RFC 7662).
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub resources: List<Resource>,
     /// How it came here.
     pub origin: ClientOrigin,
     /// What this machine knows of the program behind it, when a server here registered it for the program that started
@@ -62,6 +65,10 @@ pub struct Client {
     /// When it last got a token, to within an hour: follows from the tokens, and costs no record of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_at: Option<Timestamp>,
+}
+
+fn is_empty(list: &List<Resource>) -> bool {
+    list.is_empty()
 }
 
 impl Client {

@@ -71,6 +71,7 @@ impl Sample {
                 scope: scopes.clone(),
                 client_uri: None,
                 other: serde_json::Map::new(),
+                resources: Vec::new().into(),
                 origin: ClientOrigin::Dynamic,
                 program: None,
                 issued_at: now,
