@@ -131,13 +131,23 @@ fn the_walk_by_hand_works_word_for_word() {
 }
 
 #[test]
-fn the_host_configuration_is_json_and_names_our_server() {
+fn the_host_configurations_are_json_and_name_our_server() {
     let blocks = blocks();
-    let text = labelled(&blocks, "json", "");
-    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let entry = &value["mcpServers"]["guarded"];
-    assert!(entry["command"].as_str().unwrap().ends_with("/mcp-stdio-server"));
-    assert!(entry["env"].as_object().unwrap().contains_key("MCP_ACCESS_TOKEN"));
+    for (label, name, words) in [("", "guarded", &["--data"][..]), ("wrap", "files", &["wrap", "--name", "--"])] {
+        let value: serde_json::Value = serde_json::from_str(&labelled(&blocks, "json", label)).unwrap();
+        let entry = &value["mcpServers"][name];
+        assert!(entry["command"].as_str().unwrap().ends_with("/mcp-stdio-server"));
+        let arguments: Vec<_> = entry["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+        assert!(words.iter().all(|word| arguments.contains(word)), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_rules_that_the_readme_writes_are_good() {
+    let blocks = blocks();
+    let folder = tempfile::tempdir().unwrap();
+    let printed = run(&here(&labelled(&blocks, "sh", "rules")), folder.path());
+    compare(&labelled(&blocks, "text", "rules"), &printed);
 }
 
 #[test]

@@ -244,6 +244,7 @@ impl Asker {
             scope: Scopes::default(),
             client_uri: None,
             other: serde_json::Map::new(),
+            resources: Vec::new().into(),
             program: Some(Box::new(program.clone())),
             origin: ClientOrigin::Local,
             issued_at: now,

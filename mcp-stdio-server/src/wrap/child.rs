@@ -25,6 +25,9 @@ const PARTING: Duration = Duration::from_millis(700);
 /// How long the last words of a server that has ended may take.
 const REST: Duration = Duration::from_millis(200);
 
+/// How long the end of the server's log may take.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+
 /// A longer line of the server's log is cut.
 const LONGEST_LOG: usize = 1024;
 
@@ -104,6 +107,8 @@ impl Child {
             let _ = tokio::time::timeout(PARTING, self.process.wait()).await;
             let _ = self.process.start_kill();
         }
+        // Its last words, why it ended among them.
+        let _ = tokio::time::timeout(LAST_WORDS, &mut self.logging).await;
         self.logging.abort();
     }
 }
@@ -113,7 +118,7 @@ async fn write(drain: Drain, input: ChildStdin) {
     let _ = drain.run(input).await;
 }
 
-/// The server's log goes into ours, line by line: whole on a terminal of its own would let it write what looks like us.
+/// The server's log goes where ours goes, whole lines without what steers a terminal.
 async fn log(errors: ChildStderr) {
     let mut lines = BufReader::new(errors);
     let mut line = Vec::new();
@@ -125,8 +130,10 @@ async fn log(errors: ChildStderr) {
             return;
         }
         let text = String::from_utf8_lossy(&line);
-        let shown: String = text.trim_end().chars().filter(|c| !c.is_control()).take(LONGEST_LOG).collect();
-        tracing::info!(target: "wrapped", "{shown}");
+        let mut shown: String = text.trim_end().chars().filter(|c| !c.is_control()).take(LONGEST_LOG).collect();
+        shown.push('\n');
+        // Whoever does not read our log misses this, too.
+        let _ = io::Write::write_all(&mut io::stderr(), shown.as_bytes());
     }
 }
 
