@@ -7,6 +7,7 @@ mod compaction;
 mod follower;
 mod growth;
 mod http;
+mod logins;
 mod memory;
 mod population;
 mod process;
@@ -61,6 +62,8 @@ enum What {
         #[arg(long, value_delimiter = ',', default_value = "100000")]
         sizes: Vec<u64>,
     },
+    /// The token endpoint while four people sign in at once, beside the same without them.
+    Logins,
     /// How long anybody waits while a store is compacted.
     Compaction {
         /// How many live grants.
@@ -114,6 +117,7 @@ fn main() -> io::Result<()> {
         What::Memory { sizes } => memory::run(&sizes),
         What::OpenStore { store } => memory::open_here(&store),
         What::Growth { sizes } => growth::run(&sizes, cli.seconds),
+        What::Logins => logins::run(cli.seconds),
         What::Compaction { sizes } => {
             heading("compaction");
             sizes.into_iter().try_for_each(compaction::run)
@@ -130,6 +134,7 @@ fn main() -> io::Result<()> {
             compaction::run(100_000)?;
             memory::run(&[100_000])?;
             service::run(cli.seconds)?;
+            logins::run(cli.seconds.max(5.0))?;
             growth::run(&[100_000], cli.seconds)?;
             stdio::run(cli.seconds)
         }

@@ -161,6 +161,39 @@ pub fn log_in(address: SocketAddr) -> io::Result<Connection> {
 
 /// One new client from registration to its token.
 fn flow(connection: &mut Connection) -> io::Result<()> {
+    tokens(connection).map(|_| ())
+}
+
+/// An app that goes on with its refresh token.
+pub struct Refreshing {
+    connection: Connection,
+    client: String,
+    token: String,
+}
+
+impl Refreshing {
+    /// One more app, with its first tokens.
+    pub fn begin(address: SocketAddr) -> io::Result<Self> {
+        let mut connection = log_in(address)?;
+        let (client, body) = tokens(&mut connection)?;
+        Ok(Self { connection, client, token: member(&body, "refresh_token") })
+    }
+
+    /// The refresh token for the next one.
+    pub fn refresh(&mut self) -> io::Result<()> {
+        let body = form::encode(&[
+            ("grant_type", "refresh_token"),
+            ("client_id", &self.client),
+            ("refresh_token", &self.token),
+        ]);
+        let answer = self.connection.post("/oauth/token", "application/x-www-form-urlencoded", &body)?;
+        self.token = member(&expect(answer, 200, "refresh")?.body, "refresh_token");
+        Ok(())
+    }
+}
+
+/// A new client and the answer with its tokens.
+fn tokens(connection: &mut Connection) -> io::Result<(String, String)> {
     let client = register(connection)?;
     let verifier = Verifier::random();
     let page = expect(connection.get(&authorize_path(&client, &verifier))?, 200, "consent page")?;
@@ -176,5 +209,6 @@ fn flow(connection: &mut Connection) -> io::Result<()> {
         ("client_id", &client),
         ("code_verifier", verifier.expose()),
     ]);
-    expect(connection.post("/oauth/token", "application/x-www-form-urlencoded", &body)?, 200, "token").map(|_| ())
+    let answer = expect(connection.post("/oauth/token", "application/x-www-form-urlencoded", &body)?, 200, "token")?;
+    Ok((client, answer.body))
 }

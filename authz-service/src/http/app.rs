@@ -155,7 +155,7 @@ impl App {
     /// Puts a service together. `hosts` are the names by which requests may reach it; `None` for any.
     ///
     /// # Errors
-    /// When a template or document cannot be made: a defect of the build.
+    /// When a template or document cannot be made, a defect of the build; or when the system gives no threads.
     pub fn new(
         store: Arc<dyn Store>,
         keys: KeySet,
@@ -177,7 +177,7 @@ impl App {
             limits,
             pages,
             cimd: cimd::Documents::new(),
-            passwords: Passwords::new(),
+            passwords: Passwords::start().map_err(|error| error.to_string())?,
             cookies,
             documents,
             hosts,

@@ -1,13 +1,17 @@
-//! People's passwords: argon2id, away from the workers, two at a time.
+//! People's passwords: argon2id, on threads of its own, two at a time, behind everything else.
 
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
 
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
 use shared::secret::{Secret, random_bytes};
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 /// The parameters that OWASP's password storage cheat sheet names first: 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -17,44 +21,38 @@ const LANES: u32 = 1;
 /// How many passwords are hashed at the same time: each takes a core for 20 to 40 ms and 19 MiB.
 const AT_ONCE: usize = 2;
 
-/// How many may wait for their turn: two seconds' work. Whoever comes then is told to come again.
+/// How many may be under way or wait for their turn: two seconds' work. Whoever comes then is told to come again.
 const MOST_WAITING: usize = 100;
+
+/// How far the hashing threads step back for the others, in steps of nice(2): whoever exchanges a code or refreshes a
+/// token has half a millisecond of work and should not stand behind 40 ms of somebody's password. Ten steps leave a login
+/// a tenth of a core that everybody wants, and all of one that nobody does.
+#[cfg(target_os = "linux")]
+const STEPS_BACK: i32 = 10;
 
 /// Hashing, with a bound on how much of it goes on.
 pub struct Passwords {
-    permits: Arc<Semaphore>,
+    queue: mpsc::Sender<Work>,
     waiting: Arc<AtomicUsize>,
-    memory: Arc<Memory>,
 }
 
-/// Argon2's working memory, lent to one hash after the other. Allocated anew each time it would stay with whichever
-/// thread made it: 180 MB after seventy logins.
-#[derive(Default)]
-struct Memory(Mutex<Vec<Vec<Block>>>);
-
-impl Memory {
-    fn lend<T>(&self, work: impl FnOnce(&mut Vec<Block>) -> T) -> T {
-        let free = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut blocks = free().pop().unwrap_or_default();
-        let done = work(&mut blocks);
-        let mut free = free();
-        if free.len() < AT_ONCE {
-            free.push(blocks);
-        }
-        done
-    }
-}
-
-impl Default for Passwords {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+/// What is done with a thread's working memory. Argon2 needs 19 MiB: allocated anew each time they would stay with the
+/// allocator.
+type Work = Box<dyn FnOnce(&mut Vec<Block>) + Send>;
 
 impl Passwords {
-    /// Nothing is hashed yet.
-    pub fn new() -> Self {
-        Self { permits: Arc::new(Semaphore::new(AT_ONCE)), waiting: Arc::default(), memory: Arc::default() }
+    /// Starts the threads; they end with this.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub fn start() -> io::Result<Self> {
+        let (queue, work) = mpsc::channel();
+        let work = Arc::new(Mutex::new(work));
+        for _ in 0..AT_ONCE {
+            let work = Arc::clone(&work);
+            thread::Builder::new().name("passwords".to_owned()).spawn(move || hash_in_turn(&work))?;
+        }
+        Ok(Self { queue, waiting: Arc::default() })
     }
 
     /// Compares a password with the stored hash; `None` when too many wait. Without a stored hash the same work is
@@ -74,14 +72,40 @@ impl Passwords {
 
     async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static) -> Option<T> {
         let waiting = Waiting::begin(&self.waiting)?;
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
-        let memory = Arc::clone(&self.memory);
-        // The work holds its place and its turn: it goes on when the person hangs up, and must count until its end.
-        let work = move || {
-            let _held = (waiting, permit);
-            memory.lend(work)
+        let (tell, told) = oneshot::channel();
+        // What has begun goes on when the person hangs up, and counts until its end.
+        let work = move |memory: &mut Vec<Block>| {
+            let place = waiting;
+            if tell.is_closed() {
+                return;
+            }
+            let done = work(memory);
+            drop(place);
+            let _hung_up = tell.send(done);
         };
-        actix_web::web::block(work).await.ok()
+        self.queue.send(Box::new(work)).ok()?;
+        told.await.ok()
+    }
+}
+
+/// Does what waits, one after the other, until nobody can ask any more.
+fn hash_in_turn(work: &Mutex<mpsc::Receiver<Work>>) {
+    step_back();
+    let mut memory = Vec::new();
+    loop {
+        let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(next) = next else { return };
+        // Whoever waited for it learns that there is no answer; the next one gets his.
+        let _lost: Result<(), Box<dyn Any + Send>> = catch_unwind(AssertUnwindSafe(|| next(&mut memory)));
+    }
+}
+
+/// Lets all other threads go first. It is a favour: a system that does not grant it has slower answers while people sign
+/// in, and nothing else.
+fn step_back() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), STEPS_BACK) {
+        tracing::debug!(%error, "the password threads have the priority of the others");
     }
 }
 
@@ -156,14 +180,26 @@ mod tests {
         assert_eq!(count.load(Ordering::SeqCst), 0);
     }
 
-    #[test]
-    fn memory_is_lent_again_and_nothing_of_a_hash_is_left_for_the_next() {
-        let memory = Memory::default();
+    #[actix_web::test]
+    async fn memory_is_used_again_and_nothing_of_a_hash_is_left_for_the_next() {
+        let passwords = Passwords::start().unwrap();
         let secret = |text: &str| Secret::new(text.to_owned());
-        let first = memory.lend(|blocks| hash_with(&secret("one"), blocks)).unwrap();
-        assert!(memory.lend(|blocks| matches(&secret("one"), &first, blocks)));
-        assert!(!memory.lend(|blocks| matches(&secret("two"), &first, blocks)));
-        assert_eq!(memory.0.lock().unwrap().len(), 1);
+        let first = passwords.hash(secret("one")).await.unwrap().unwrap();
+        for (typed, right) in [("one", true), ("two", false), ("one", true)] {
+            assert_eq!(passwords.verify(secret(typed), Some(first.clone())).await, Some(right));
+        }
+        assert_eq!(passwords.waiting.load(Ordering::SeqCst), 0);
+    }
+
+    #[actix_web::test]
+    async fn work_that_dies_takes_nobody_along() {
+        let passwords = Passwords::start().unwrap();
+        for _ in 0..=AT_ONCE {
+            let died = passwords.in_turn(|_: &mut Vec<Block>| std::panic::resume_unwind(Box::new(()))).await;
+            assert_eq!(died, None::<()>);
+        }
+        assert_eq!(passwords.in_turn(|_: &mut Vec<Block>| 7).await, Some(7));
+        assert_eq!(passwords.waiting.load(Ordering::SeqCst), 0);
     }
 
     #[test]
