@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use shared::date::rfc3339;
 use shared::id::{ClientId, GrantId, UserName};
-use shared::state::{Change, LiveGrant, RevocationCause};
+use shared::state::{Change, LiveGrant, RevocationCause, State};
 use shared::time::{Clock, SystemClock};
 
 use super::lists::{self, Line, ListArgs};
@@ -14,7 +14,7 @@ use crate::protocol::account::only_tools;
 /// What to do with grants.
 #[derive(Debug, Subcommand)]
 pub enum GrantCommand {
-    /// List the grants that open something: grant, person, client, resource, scopes, since, last use.
+    /// List the grants that open something: grant, person, client, resource, scopes, since, last use, tools.
     List(ListGrants),
     /// Revoke grants. Every token of theirs is dead at once, also in servers that are running.
     Revoke(RevokeGrants),
@@ -74,13 +74,15 @@ fn list(args: &ListGrants) -> Result<(), String> {
     let wanted = |live: &LiveGrant<'_>| args.client.as_ref().is_none_or(|client| live.grant.client == *client);
     let now = SystemClock.now();
     let lines = lists::read(&store, |state| {
-        state.live_grants(args.user.as_ref(), now).iter().filter(|live| wanted(live)).map(line).collect()
+        let live = state.live_grants(args.user.as_ref(), now);
+        live.iter().filter(|live| wanted(live)).map(|live| line(state, live)).collect()
     })?;
     args.list.print("grants", lines)
 }
 
-fn line(live: &LiveGrant<'_>) -> Line {
+fn line(state: &State, live: &LiveGrant<'_>) -> Line {
     let grant = live.grant;
+    let opened: Vec<&str> = state.tools_opened_by(grant).map(|tool| tool.name.as_str()).collect();
     let (since, used) = (rfc3339(grant.created), rfc3339(live.used));
     let object = json!({
         "grant": grant.id,
@@ -90,13 +92,15 @@ fn line(live: &LiveGrant<'_>) -> Line {
         "resource": grant.resource,
         "scopes": grant.scopes,
         "tools": only_tools(grant),
+        "opens": opened,
         "since": since,
         "last_used": used,
         "ends": live.expires.map(rfc3339),
     });
     let user = grant.user.as_ref().map(ToString::to_string).unwrap_or_default();
     let (client, scopes) = (grant.client.to_string(), grant.scopes.to_string());
-    let columns = vec![grant.id.to_string(), user, client, grant.resource.to_string(), scopes, since, used];
+    let columns =
+        vec![grant.id.to_string(), user, client, grant.resource.to_string(), scopes, since, used, opened.join(" ")];
     Line { name: grant.id.to_string(), columns, object }
 }
 

@@ -4,7 +4,7 @@ use shared::date;
 use shared::id::{ClientId, UserName};
 use shared::scope::{Catalogue, Scope};
 use shared::secret::Secret;
-use shared::state::{Change, Client, ClientOrigin, Facts, Grant, LiveGrant, RevocationCause, State};
+use shared::state::{Change, Client, ClientOrigin, Effect, Facts, Grant, LiveGrant, RevocationCause, State};
 use shared::time::Timestamp;
 
 use super::Verdict;
@@ -35,8 +35,10 @@ pub struct AppAccess {
     pub resource: String,
     /// What it may do: the scope, and its meaning in words.
     pub scopes: Vec<(Scope, String)>,
-    /// The tools that it may call, when some were left out.
-    pub tools: Option<Vec<String>>,
+    /// The tools that it may call: as their server announced them, or as the person chose them.
+    pub tools: Vec<AppTool>,
+    /// Whether the person left some out.
+    pub narrowed: bool,
     /// Since when.
     pub since: Timestamp,
     /// When tokens were last given out.
@@ -45,17 +47,40 @@ pub struct AppAccess {
     pub expires: Option<Timestamp>,
 }
 
+/// A tool that an app may call.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AppTool {
+    /// Its name.
+    pub name: String,
+    /// Its name for people, when its server has one.
+    pub title: String,
+    /// What it does to the world; `None` when its server no longer announces it.
+    pub effect: Option<Effect>,
+}
+
+impl ConnectedApp {
+    /// When it was first let in, by what is still in force: its first tokens came with that.
+    pub fn first_used(&self) -> Option<Timestamp> {
+        self.accesses.iter().map(|access| access.since).min()
+    }
+
+    /// When tokens were last given out to it.
+    pub fn last_used(&self) -> Option<Timestamp> {
+        self.accesses.iter().map(|access| access.used).max()
+    }
+}
+
 /// The apps to which `user` gave access, the one used last first.
 pub fn connected_apps(state: &State, user: &UserName, catalogue: &Catalogue, now: Timestamp) -> Vec<ConnectedApp> {
     let mut apps: Vec<ConnectedApp> = Vec::new();
     for live in state.live_grants(Some(user), now) {
-        let access = access(&live, catalogue);
+        let access = access(state, &live, catalogue);
         match apps.iter_mut().find(|app| app.id == live.client.id) {
             Some(app) => app.accesses.push(access),
             None => apps.push(app(live.client, access)),
         }
     }
-    apps.sort_by_key(|app| std::cmp::Reverse(app.accesses.iter().map(|access| access.used).max()));
+    apps.sort_by_key(|app| std::cmp::Reverse(app.last_used()));
     apps
 }
 
@@ -77,16 +102,33 @@ pub fn redirect_hosts(client: &Client) -> Vec<String> {
     hosts
 }
 
-fn access(live: &LiveGrant<'_>, catalogue: &Catalogue) -> AppAccess {
+fn access(state: &State, live: &LiveGrant<'_>, catalogue: &Catalogue) -> AppAccess {
     let meaning = |scope: &Scope| catalogue.meaning(scope).unwrap_or("A scope that this service no longer explains");
     AppAccess {
         resource: live.grant.resource.to_string(),
         scopes: live.grant.scopes.iter().map(|scope| (scope.clone(), meaning(scope).to_owned())).collect(),
-        tools: only_tools(live.grant),
+        tools: tools(state, live.grant),
+        narrowed: only_tools(live.grant).is_some(),
         since: live.grant.created,
         used: live.used,
         expires: live.expires,
     }
+}
+
+/// What is announced, and what was chosen and is announced no more: it may come back.
+fn tools(state: &State, grant: &Grant) -> Vec<AppTool> {
+    let announced = state.tools_opened_by(grant).map(|tool| AppTool {
+        name: tool.name.as_str().to_owned(),
+        title: tool.title.clone(),
+        effect: Some(tool.effect),
+    });
+    let mut tools: Vec<AppTool> = announced.collect();
+    for name in only_tools(grant).unwrap_or_default() {
+        if !tools.iter().any(|tool| tool.name == name) {
+            tools.push(AppTool { name, title: String::new(), effect: None });
+        }
+    }
+    tools
 }
 
 /// The tools that a grant may call, when its person left some out.

@@ -1,8 +1,13 @@
 //! ADM: the commands that list, end and audit, beside a running service.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
+use shared::state::{Change, Effect, Tool};
+use shared::store::journal::JournalStore;
+use shared::time::SystemClock;
+use shared::uri::Resource;
 
 use super::process::{APPROVE, Running, add_user, command};
 
@@ -196,4 +201,25 @@ fn adm_05_odd_names_and_a_folder_without_a_store_are_refused_and_nothing_is_made
     ] {
         assert_eq!(fails(&nowhere, args).0, 2, "{args:?}");
     }
+}
+
+#[test]
+fn a_grant_is_listed_with_the_tools_that_it_opens() {
+    let data = tempfile::tempdir().unwrap();
+    let service = Running::start(data.path(), &APPROVE);
+    let tool = |name: &str, scopes: &str| Tool {
+        name: name.parse().unwrap(),
+        title: String::new(),
+        effect: Effect::Read,
+        scopes: scopes.parse().unwrap(),
+    };
+    let tools = vec![tool("look", "mcp:tools:read"), tool("public", ""), tool("admin", "mcp:admin")];
+    let announced = Change::ToolsAnnounced { resource: Resource::stdio("default").unwrap(), tools };
+    let store = JournalStore::open(data.path(), Arc::new(SystemClock)).unwrap();
+    store.commit_blocking(vec![announced]).unwrap();
+    service.tokens(&service.register());
+    let listed = run_json(data.path(), &["grant", "list", "--json"]);
+    let grant = &listed["grants"][0];
+    assert_eq!((&grant["opens"], &grant["tools"]), (&json!(["look"]), &json!(null)), "{grant}");
+    assert!(run(data.path(), &["grant", "list"]).ends_with("\tlook\n"));
 }

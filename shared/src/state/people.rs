@@ -3,6 +3,7 @@
 use super::apply::State;
 use super::entries::GrantEntry;
 use super::record::{Client, FamilyStage, Grant, GrantStage, Session};
+use super::tools::Tool;
 use crate::id::UserName;
 use crate::time::Timestamp;
 
@@ -51,6 +52,12 @@ impl State {
                 expires: grant.until(),
             }),
         }
+    }
+
+    /// The tools that a grant opens, as far as their server has announced them, in its order.
+    pub fn tools_opened_by<'a>(&'a self, grant: &'a Grant) -> impl Iterator<Item = &'a Tool> {
+        let announced = self.announcement(&grant.resource).into_iter();
+        announced.flat_map(|known| known.opened_by(&grant.scopes)).filter(|tool| grant.allows(tool.name.as_str()))
     }
 
     /// Where a person is logged in, newest first.

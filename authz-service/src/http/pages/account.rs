@@ -5,9 +5,10 @@ use actix_web::http::StatusCode;
 use minijinja::{Value, context};
 use shared::id::UserName;
 
+use super::consent::in_effect;
 use super::{Pages, plain, shown_name};
 use crate::http::seal::Hidden;
-use crate::protocol::account::{AppAccess, ConnectedApp, moment};
+use crate::protocol::account::{AppAccess, AppTool, ConnectedApp, moment};
 
 /// How many apps stand on one page.
 const APPS_A_PAGE: usize = 25;
@@ -72,6 +73,8 @@ fn app(app: &ConnectedApp) -> Value {
         name => shown_name(app.name.as_deref()),
         self_declared => app.self_declared,
         hosts => &app.hosts,
+        first_used => app.first_used().map(moment),
+        last_used => app.last_used().map(moment),
         accesses => app.accesses.iter().map(access).collect::<Vec<Value>>(),
     }
 }
@@ -81,9 +84,15 @@ fn access(access: &AppAccess) -> Value {
     context! {
         resource => &access.resource,
         scopes => scopes.map(|(scope, meaning)| context! { scope => scope.as_str(), meaning }).collect::<Vec<Value>>(),
-        tools => access.tools.as_ref().map(|tools| tools.iter().map(|name| plain(name)).collect::<Vec<_>>()),
+        tools => access.tools.iter().map(tool).collect::<Vec<Value>>(),
+        narrowed => access.narrowed,
         since => moment(access.since),
         used => moment(access.used),
         expires => access.expires.map(moment),
     }
+}
+
+fn tool(tool: &AppTool) -> Value {
+    let (kind, effect) = tool.effect.map(in_effect).unzip();
+    context! { name => plain(&tool.name), title => plain(&tool.title), kind, effect }
 }

@@ -117,12 +117,14 @@ impl Items {
     pub fn grants(state: &State, page: usize, now: Timestamp) -> Self {
         Self::paged(&state.live_grants(None, now), page, |live| {
             let (grant, id) = (live.grant, live.grant.id.to_string());
+            let opened: Vec<&str> = state.tools_opened_by(grant).map(|tool| tool.name.as_str()).collect();
             let rows = [
                 ("By", grant.subject().to_owned()),
                 ("Client", grant.client.to_string()),
                 ("Access to", grant.resource.to_string()),
                 ("Scopes", grant.scopes.to_string()),
                 ("Only these tools", only_tools(grant).map(|tools| tools.join(", ")).unwrap_or_default()),
+                ("Tools that it opens", opened.join(", ")),
                 ("Since", moment(grant.created)),
                 ("Last used", moment(live.used)),
                 ("Ends", live.expires.map(moment).unwrap_or_default()),

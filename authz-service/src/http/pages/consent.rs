@@ -70,10 +70,15 @@ pub(super) fn offered(asked: Offer<'_>, catalogue: &Catalogue) -> Vec<Value> {
 
 fn shown_tool(tool: &Tool) -> Value {
     let (name, title) = (plain(tool.name.as_str()), plain(&tool.title));
-    let (kind, effect) = match tool.effect {
+    let (kind, effect) = in_effect(tool.effect);
+    context! { field => format!("{TOOL_FIELD}{}", tool.name.as_str()), name, title, kind, effect }
+}
+
+/// What a tool does, as the kind of its badge and in words.
+pub(super) fn in_effect(effect: Effect) -> (&'static str, &'static str) {
+    match effect {
         Effect::Read => ("read", "only reads"),
         Effect::Write => ("write", "changes things"),
         Effect::Destructive => ("destructive", "can destroy things"),
-    };
-    context! { field => format!("{TOOL_FIELD}{}", tool.name.as_str()), name, title, kind, effect }
+    }
 }
