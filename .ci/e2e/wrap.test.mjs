@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { after, test } from "node:test";
 import * as v2 from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
-import { login, person, register } from "./lib/flow.mjs";
+import { ALLOW, login, person, register } from "./lib/flow.mjs";
 import { cleanEnv, program, tempFolder } from "./lib/programs.mjs";
 import { service } from "./lib/service.mjs";
 import { until } from "./lib/wait.mjs";
@@ -321,3 +321,54 @@ test("the tools of a wrapped server stand on the consent page", async () => {
   }, 10_000);
   assert.equal(await one.end(), 0);
 });
+
+// Last: taking an app's access back takes it from every token above, too.
+
+/** The person opens the page that they are shown, and says yes. */
+async function approve(url) {
+  let page = await browser.open(url);
+  for (const press of [/continue/i, ALLOW]) page = await browser.submit(page, { press });
+  assert.equal(page.status, 200, page.text.slice(0, 500));
+}
+
+for (const era of ["initialize", "2026-07-28"]) {
+  test(`${era}: the host's person signs in while the call of a wrapped tool waits, and takes it back`, async () => {
+    let shown;
+    const answers = { "elicitation/create": (params) => ((shown = params), { action: "accept" }) };
+    const command = wrap(s.data, fixture, "--name", `ladder-${era}`, "--login", "elicit");
+    const one = host(command, { answers });
+    const told = () => one.messages().filter((message) => message.method === "notifications/tools/list_changed").length;
+    const call = { name: "look", arguments: { n: 1 }, _meta: { progressToken: 3 } };
+    let done;
+    if (era === "initialize") {
+      await one.initialize({ elicitation: { url: {} } });
+      const id = one.send("tools/call", call);
+      await until("the dialog", () => shown);
+      await approve(shown.url);
+      done = await one.answer(id);
+      await until("the end of the dialog", () => one.messages().some((message) => message.method === "notifications/elicitation/complete"));
+    } else {
+      const capable = { ...call._meta, "io.modelcontextprotocol/clientCapabilities": { elicitation: { url: {} } } };
+      const question = await one.modern("tools/call", { ...call, _meta: capable });
+      assert.equal(question.result.resultType, "input_required", JSON.stringify(question));
+      const [[key, { params }]] = Object.entries(question.result.inputRequests);
+      await approve(params.url);
+      const back = { ...call, _meta: capable, requestState: question.result.requestState, inputResponses: { [key]: { action: "accept" } } };
+      assert.equal((await one.modern("tools/call", { ...back, arguments: { n: 2 } })).error?.code, -32602, "ARG-14");
+      done = await one.modern("tools/call", back);
+    }
+    assert.equal(done.result.content?.[0].text, "looked", JSON.stringify(done));
+    const list = async () => (await (era === "initialize" ? one.ask("tools/list", {}) : one.modern("tools/list"))).result.tools;
+    assert.ok((await list()).length > 0);
+    if (era !== "initialize") one.send("subscriptions/listen", { notifications: { toolsListChanged: true }, _meta: { "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {} } });
+    await until("it listens", () => era === "initialize" || one.messages().some((message) => message.method === "notifications/subscriptions/acknowledged"));
+    const before = told();
+    let page = await browser.open(s.at("/account"));
+    while (/Revoke/.test(page.text)) page = await browser.submit(page, { press: /^revoke/i });
+    await until("the news", () => told() > before, 2_000);
+    assert.deepEqual((await list()), []);
+    const shut = await (era === "initialize" ? one.ask("tools/call", call) : one.modern("tools/call", call));
+    assert.equal(shut.result.structuredContent.error, "invalid_token");
+    assert.equal(await one.end(), 0);
+  });
+}

@@ -8,6 +8,7 @@ use rmcp::service::{Peer, SubscriptionSink};
 
 use crate::credential::Presented;
 use crate::gate::{Gate, View};
+use crate::wrap::queue::Queue;
 
 /// Who is told.
 pub enum Told {
@@ -15,6 +16,8 @@ pub enum Told {
     Peer(Peer<RoleServer>),
     /// One subscription of the later era.
     Subscription(SubscriptionSink),
+    /// A host without rmcp in between, by this line.
+    Line(Queue, Vec<u8>),
 }
 
 impl Told {
@@ -26,6 +29,10 @@ impl Told {
                 peer.send_notification(ServerNotification::ToolListChangedNotification(changed)).await.is_ok()
             }
             Self::Subscription(sink) => sink.notify_tool_list_changed().await.is_ok(),
+            Self::Line(queue, line) => {
+                queue.put(line.clone());
+                true
+            }
         }
     }
 }

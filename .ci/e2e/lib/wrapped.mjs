@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { join } from "node:path";
+import { after } from "node:test";
 import { modules } from "./node.mjs";
 import { cleanEnv, program } from "./programs.mjs";
 import { until } from "./wait.mjs";
@@ -11,12 +12,16 @@ import { meta } from "./stdio.mjs";
 /** The start of a server from npm, as a command line. */
 export const published = (name, ...args) => [process.execPath, join(modules, "@modelcontextprotocol", name, "dist/index.js"), ...args];
 
-/** The command line of the wrapper around another one. */
-export const wrap = (data, command, ...flags) => [program("mcp-stdio-server"), "wrap", "--data", data, "--login", "off", ...flags, "--", ...command];
+/** The command line of the wrapper around another one. Nobody is asked to sign in unless `flags` say so. */
+export const wrap = (data, command, ...flags) => [program("mcp-stdio-server"), "wrap", "--data", data, ...(flags.includes("--login") ? [] : ["--login", "off"]), ...flags, "--", ...command];
+
+const running = new Set();
+after(() => running.forEach((child) => child.kill("SIGKILL")));
 
 /** A host of a command. Every line that comes back is kept as it was. */
 export function host(command, { env = {}, answers = {} } = {}) {
   const child = spawn(command[0], command.slice(1), { env: cleanEnv(env), stdio: ["pipe", "pipe", "pipe"] });
+  running.add(child);
   let text = "";
   let last = 0;
   const self = { child, stderr: "", code: undefined };

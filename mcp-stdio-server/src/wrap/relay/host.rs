@@ -205,7 +205,7 @@ impl Relay {
     }
 
     fn host_answer(&mut self, id: Id, message: Map<String, Value>, line: Vec<u8>) {
-        if self.gathered(&id, &message) {
+        if self.gathered(&id, &message) || self.waiting.answered(&id, message) {
             return;
         }
         // An answer to a question that the server asked itself.

@@ -4,18 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{AbortHandle, Abortable};
-use rmcp::model::CallToolResult;
+use rmcp::model::{CallToolResult, InputRequiredResult};
 use serde_json::{Map, Value, json};
 use shared::secret::TokenHash;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::person::Person;
 use super::{Done, Pending, Relay};
 use crate::credential::{self, Place, Presented};
 use crate::gate::{Entry, Refused, Turned};
 use crate::guard::{Access, Challenge};
-use crate::login::host::Mute;
+use crate::login::QUESTION;
+use crate::login::host::Action;
 use crate::wrap::Wrapped;
+use crate::wrap::eras::Host;
 use crate::wrap::listing::{List, Listing, Viewer, filter};
 use crate::wrap::message::{self, Id, param};
 use crate::wrap::rules::Verdict;
@@ -122,6 +125,42 @@ enum Denied {
     Unknown,
     /// A result of the guard's.
     Refused(Box<CallToolResult>),
+    /// A question of the guard's; the call comes back with the answer.
+    Asked(Box<InputRequiredResult>),
+    /// What it brought back was not given out for it.
+    BadState,
+}
+
+/// What a call brings back that the guard has asked something.
+struct Back {
+    state: Option<String>,
+    action: Option<Action>,
+}
+
+impl Back {
+    /// Takes it out of a request. The state of a server behind us has no prefix of ours.
+    fn of(message: &mut Map<String, Value>, prefix: &str) -> Self {
+        let ours = |state: &Value| state.as_str()?.strip_prefix(prefix).map(str::to_owned);
+        let state = param(message, "requestState").and_then(ours);
+        let mut action = None;
+        if state.is_some()
+            && let Some(Value::Object(params)) = message.get_mut("params")
+        {
+            params.remove("requestState");
+            let answers = params.remove("inputResponses");
+            let answer = answers.as_ref().and_then(|answers| answers.get(QUESTION)?.get("action")?.as_str());
+            action = answer.and_then(Action::of);
+        }
+        Self { state, action }
+    }
+}
+
+/// Whoever calls, and what they have to say.
+#[derive(Clone, Copy)]
+struct Caller<'a> {
+    presented: &'a Presented,
+    person: &'a Person,
+    back: &'a Back,
 }
 
 impl Relay {
@@ -139,6 +178,12 @@ impl Relay {
         if let Target::Malformed(what) = target {
             return self.tell(&message::failure(Some(&id), -32602, &format!("Invalid params: {what}"), None));
         }
+        if method == "subscriptions/listen" && is_modern {
+            let wants = param(&message, "notifications").and_then(|filter| filter.get("toolsListChanged"));
+            if wants.and_then(Value::as_bool) == Some(true) {
+                self.watch(Some(&id), &message);
+            }
+        }
         let (presented, was_there) = take(&mut message, self.wrapped.gate.token_argument);
         let asked = Arc::new(Asked { presented });
         let pending = Pending { host_id: id.clone(), method, is_modern, asked: Arc::clone(&asked), message: None };
@@ -153,12 +198,16 @@ impl Relay {
         if matches!(target, Target::Tool(_)) {
             self.learn_tools_once();
         }
+        let person = self.person(&message, is_modern);
+        let back = Back::of(&mut message, &self.names.prefix);
+        let line = line.filter(|_| back.state.is_none());
         let judging = async move {
             let listing = match &target {
                 Target::Tool(_) => listed(listing).await,
                 _ => Arc::default(),
             };
-            let verdict = may(&wrapped, &target, &listing, &message, &asked.presented).await;
+            let caller = Caller { presented: &asked.presented, person: &person, back: &back };
+            let verdict = may(&wrapped, &target, &listing, &message, caller).await;
             Done::Judged(Box::new(Judged { pending, message, line, verdict }))
         };
         self.work.push(Box::pin(async move { Abortable::new(judging, registration).await.unwrap_or(Done::Nothing) }));
@@ -182,6 +231,20 @@ impl Relay {
     fn denied(&self, pending: &Pending, denied: Denied) -> Value {
         let id = Some(&pending.host_id);
         match denied {
+            Denied::Asked(mut question) => {
+                // So that it is told from a state of the server's when it comes back.
+                question.request_state = question.request_state.map(|state| format!("{}{state}", self.names.prefix));
+                let mut result = serde_json::to_value(&*question).unwrap_or_default();
+                if let Some(server) = self.server() {
+                    result = server.modern_result("tools/call", result);
+                }
+                message::success(&pending.host_id, result)
+            }
+            Denied::BadState => {
+                let words =
+                    "Invalid params: \"requestState\" was not given out for this call, or is over; call without it";
+                message::failure(id, -32602, words, None)
+            }
             Denied::Unknown if pending.method == "tools/call" => {
                 message::failure(id, -32602, "Unknown tool; tools/list names them all", None)
             }
@@ -205,6 +268,21 @@ impl Relay {
                 let words = data["error_description"].as_str().unwrap_or_default().to_owned();
                 message::failure(id, code, &words, Some(data))
             }
+        }
+    }
+
+    /// The person behind a request.
+    fn person(&self, message: &Map<String, Value>, is_modern: bool) -> Person {
+        let host = match (&self.host_is, is_modern) {
+            (Some(host), false) => host.clone(),
+            _ => Host::of_meta(message.get("params")),
+        };
+        Person {
+            is_modern,
+            capabilities: host.capabilities,
+            progress: message::meta_of(message, "progressToken").cloned(),
+            host: self.host.clone(),
+            waiting: self.waiting.clone(),
         }
     }
 
@@ -246,8 +324,9 @@ async fn may(
     target: &Target,
     listing: &Listing,
     message: &Map<String, Value>,
-    presented: &Presented,
+    caller: Caller<'_>,
 ) -> Result<(), Denied> {
+    let Caller { presented, person, back } = caller;
     let access = match target.verdict(wrapped, listing) {
         Verdict::Denied => return Err(Denied::Unknown),
         Verdict::Needs(access) => access,
@@ -264,12 +343,20 @@ async fn may(
     }
     let none = Map::new();
     let arguments = param(message, "arguments").and_then(Value::as_object).unwrap_or(&none);
-    let entry =
-        Entry { tool: target.name(), access: &access, arguments, presented, state: None, answer: None, host: &Mute };
+    let entry = Entry {
+        tool: target.name(),
+        access: &access,
+        arguments,
+        presented,
+        state: back.state.as_deref(),
+        answer: back.action,
+        host: person,
+    };
     match gate.enter(&entry, now).await {
         Ok(_) => Ok(()),
         Err(Turned::Back(result)) => Err(Denied::Refused(result)),
-        Err(Turned::Ask(_) | Turned::BadState) => Err(Denied::Unknown),
+        Err(Turned::Ask(question)) => Err(Denied::Asked(question)),
+        Err(Turned::BadState) => Err(Denied::BadState),
     }
 }
 

@@ -1,9 +1,14 @@
 //! News of changes, across the eras: a modern host opens a stream for them, an old one just hears them.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
+use tokio::task::JoinHandle;
 
 use super::greeting::Own;
 use super::{Pending, Relay};
+use crate::credential;
+use crate::listing::{self, Told};
 use crate::wrap::message::{self, Id, meta, meta_mut, param, params_mut};
 
 /// What a modern host listens to.
@@ -11,6 +16,15 @@ pub(super) struct Listen {
     /// The kinds of lists.
     kinds: Vec<&'static str>,
     resources: Vec<String>,
+}
+
+/// A task that ends with this.
+pub(super) struct Watching(JoinHandle<()>);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Each kind of list, and its member of a filter.
@@ -67,8 +81,24 @@ impl Relay {
         self.listens.insert(id.clone(), Listen { kinds, resources });
     }
 
+    /// Tells the host when its credentials, or those of a subscription, let a list of tools show something else: a person
+    /// signed in, or took it back.
+    pub(super) fn watch(&mut self, subscription: Option<&Id>, message: &Map<String, Value>) {
+        let mut members = param(message, "_meta").and_then(Value::as_object).cloned();
+        let presented = credential::take(members.as_mut(), None);
+        let params = match subscription {
+            Some(id) => json!({ "_meta": { meta::SUBSCRIPTION: id.value() } }),
+            None => json!({}),
+        };
+        let line = message::line(&message::notification("notifications/tools/list_changed", params));
+        let told = Told::Line(self.host.clone(), line);
+        let watching = tokio::spawn(listing::watch(Arc::clone(&self.wrapped.gate), presented, told));
+        self.watching.insert(subscription.cloned(), Watching(watching));
+    }
+
     /// Closes a stream that the host no longer wants. Whether it was one.
     pub(super) fn unlisten(&mut self, id: &Id) -> bool {
+        self.watching.remove(&Some(id.clone()));
         let Some(closed) = self.listens.remove(id) else { return false };
         for uri in closed.resources {
             if !self.listens.values().any(|listen| listen.resources.contains(&uri)) {

@@ -6,6 +6,7 @@ mod host;
 mod input;
 mod judging;
 mod listens;
+mod person;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -25,7 +26,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use self::greeting::{Greeting, Own};
 use self::input::{Gathering, Question};
 use self::judging::{Asked, Judged};
-use self::listens::Listen;
+use self::listens::{Listen, Watching};
+use self::person::Waiting;
 use super::Wrapped;
 use super::child::Child;
 use super::eras::{Host, Server};
@@ -127,6 +129,10 @@ struct Relay {
     gatherings: HashMap<Id, Gathering>,
     work: FuturesUnordered<Work>,
     names: Names,
+    /// Questions of a login.
+    waiting: Waiting,
+    /// Who watches for changes of what a list shows.
+    watching: HashMap<Option<Id>, Watching>,
     restart_at: Option<Instant>,
     /// How often in a row it has ended soon after its start.
     failures: u32,
@@ -263,6 +269,8 @@ impl Relay {
             gatherings: HashMap::new(),
             work: FuturesUnordered::new(),
             names: Names::new(),
+            waiting: Waiting::default(),
+            watching: HashMap::new(),
             restart_at: None,
             failures: 0,
             started: Instant::now(),

@@ -1,0 +1,103 @@
+//! The host's person, as far as a login asks them something.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Map, Value, json};
+use shared::secret::random_bytes;
+use tokio::sync::oneshot;
+
+use crate::login::host::{Action, Asked, Elicits, Host, Question};
+use crate::wrap::message::{self, Id};
+use crate::wrap::queue::Queue;
+
+/// Who waits, by the question's name.
+type Questions = HashMap<Id, oneshot::Sender<Map<String, Value>>>;
+
+/// Questions of our own that a host of the `initialize` era has not answered yet.
+#[derive(Clone, Default)]
+pub(super) struct Waiting(Arc<Mutex<Questions>>);
+
+impl Waiting {
+    /// Hands an answer to whoever waits for it. Whether somebody did.
+    pub(super) fn answered(&self, id: &Id, answer: Map<String, Value>) -> bool {
+        let waiting = self.questions().remove(id);
+        waiting.map(|waiting| waiting.send(answer)).is_some()
+    }
+
+    fn questions(&self) -> MutexGuard<'_, Questions> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The person behind one request.
+pub(super) struct Person {
+    /// Whether the request is of the modern era.
+    pub is_modern: bool,
+    /// What the host can do.
+    pub capabilities: Value,
+    /// What the host wants to hear of progress by.
+    pub progress: Option<Value>,
+    /// The way to the host.
+    pub host: Queue,
+    /// Who waits for answers.
+    pub waiting: Waiting,
+}
+
+impl Host for Person {
+    fn elicits(&self) -> Elicits {
+        let shows_urls =
+            self.capabilities.get("elicitation").is_some_and(|elicitation| elicitation.get("url").is_some());
+        match (shows_urls, self.is_modern) {
+            (false, _) => Elicits::Never,
+            (true, false) => Elicits::Asks,
+            (true, true) => Elicits::Returns,
+        }
+    }
+
+    fn elicit<'a>(&'a self, question: &'a Question) -> Asked<'a, Option<Action>> {
+        Box::pin(async move {
+            let id = Id::Text(format!("login-{:032x}", u128::from_le_bytes(random_bytes())));
+            let (sender, answer) = oneshot::channel();
+            self.waiting.questions().insert(id.clone(), sender);
+            let asked = UnderWay { person: self, id: id.clone() };
+            let params = json!({
+                "mode": "url", "message": question.message, "url": question.url, "elicitationId": question.id,
+            });
+            self.host.put(message::line(&message::request(&id, "elicitation/create", params)));
+            let answer = answer.await.ok()?;
+            drop(asked);
+            answer.get("result")?.get("action")?.as_str().and_then(Action::of)
+        })
+    }
+
+    fn settled<'a>(&'a self, id: &'a str) -> Asked<'a, ()> {
+        let told = message::notification("notifications/elicitation/complete", json!({ "elicitationId": id }));
+        self.host.put(message::line(&told));
+        Box::pin(std::future::ready(()))
+    }
+
+    fn progress<'a>(&'a self, step: u32, words: &'a str) -> Asked<'a, ()> {
+        if let Some(token) = &self.progress {
+            let params = json!({ "progressToken": token, "progress": step, "message": words });
+            self.host.put(message::line(&message::notification("notifications/progress", params)));
+        }
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// A question that is under way: dropped without an answer, it is taken back, so that no dialog is left behind.
+struct UnderWay<'a> {
+    person: &'a Person,
+    id: Id,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.person.waiting.questions().remove(&self.id).is_some() {
+            let params = json!({ "requestId": self.id.value(), "reason": "the call that asked has ended" });
+            let taken_back = message::notification("notifications/cancelled", params);
+            self.person.host.put(message::line(&taken_back));
+        }
+    }
+}
