@@ -12,6 +12,7 @@ mod memory;
 mod population;
 mod process;
 mod reference;
+mod revocation;
 mod service;
 mod stats;
 mod stdio;
@@ -70,6 +71,12 @@ enum What {
         #[arg(long, value_delimiter = ',', default_value = "100000")]
         sizes: Vec<u64>,
     },
+    /// From a revocation to the servers that run: refused, told, hidden.
+    Revocation {
+        /// How many grants are given and taken back.
+        #[arg(long, default_value_t = 200)]
+        rounds: usize,
+    },
     /// All of them.
     All,
     /// Follows a store and says what it sees, for `store`.
@@ -122,6 +129,7 @@ fn main() -> io::Result<()> {
             heading("compaction");
             sizes.into_iter().try_for_each(compaction::run)
         }
+        What::Revocation { rounds } => revocation::run(rounds),
         What::Follow { store, way } => follower::follow(&store, &way),
         What::MakeStore { store, count, clients, journal } => {
             let contents = if clients { Contents::Clients } else { Contents::Grants };
@@ -136,7 +144,8 @@ fn main() -> io::Result<()> {
             service::run(cli.seconds)?;
             logins::run(cli.seconds.max(5.0))?;
             growth::run(&[100_000], cli.seconds)?;
-            stdio::run(cli.seconds)
+            stdio::run(cli.seconds)?;
+            revocation::run(200)
         }
         What::LineEcho => line_echo(),
     }

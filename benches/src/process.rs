@@ -36,6 +36,7 @@ pub fn command<S: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = 
         .env_remove("MCP_AUTHZ_DATA")
         .env_remove("MCP_AUTHZ_ISSUER")
         .env_remove("MCP_ACCESS_TOKEN")
+        .env_remove("MCP_AUTHZ_LOGIN")
         .env("RUST_LOG", "error");
     Ok(command)
 }

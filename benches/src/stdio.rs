@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{ChildStdin, ChildStdout, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -115,7 +115,8 @@ fn token(folder: &Path) -> io::Result<String> {
     Ok(keys.mint(&claims).map_err(io::Error::other)?.expose().to_owned())
 }
 
-struct Peer {
+/// A server process and its pipes.
+pub struct Peer {
     child: Guarded,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -124,8 +125,16 @@ struct Peer {
 }
 
 impl Peer {
-    fn start(name: &str, arguments: &[&str]) -> io::Result<Self> {
-        let mut child = Guarded(command(name, arguments)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
+    /// Starts one.
+    pub fn start(name: &str, arguments: &[&str]) -> io::Result<Self> {
+        Self::start_with(name, arguments, |_| {})
+    }
+
+    /// Starts one, the command changed by `change`.
+    pub fn start_with(name: &str, arguments: &[&str], change: impl FnOnce(&mut Command)) -> io::Result<Self> {
+        let mut command = command(name, arguments)?;
+        change(&mut command);
+        let mut child = Guarded(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
         let (Some(input), Some(output)) = (child.0.stdin.take(), child.0.stdout.take()) else {
             return Err(io::Error::other("no pipes"));
         };
@@ -133,12 +142,13 @@ impl Peer {
     }
 
     /// Sends a line; `ID` in it becomes a number that no request in flight has.
-    fn send(&mut self, line: &str) -> io::Result<()> {
+    pub fn send(&mut self, line: &str) -> io::Result<()> {
         self.id += 1;
         self.input.write_all(format!("{}\n", line.replacen("ID", &self.id.to_string(), 1)).as_bytes())
     }
 
-    fn receive(&mut self) -> io::Result<&str> {
+    /// The next line.
+    pub fn receive(&mut self) -> io::Result<&str> {
         self.line.clear();
         if self.output.read_line(&mut self.line)? == 0 {
             return Err(io::Error::other("the server ended"));
@@ -147,7 +157,7 @@ impl Peer {
     }
 
     /// Receives a line that is no refusal: a figure for refusals would be worth nothing.
-    fn answered(&mut self) -> io::Result<()> {
+    pub fn answered(&mut self) -> io::Result<()> {
         let line = self.receive()?;
         if line.contains("\"error\"") || line.contains("\"isError\":true") {
             return Err(io::Error::other(format!("a call was refused: {line:.300}")));
@@ -155,7 +165,8 @@ impl Peer {
         Ok(())
     }
 
-    fn shake_hands(&mut self) -> io::Result<()> {
+    /// The handshake of the earlier era.
+    pub fn shake_hands(&mut self) -> io::Result<()> {
         self.send(INITIALIZE)?;
         self.receive()?;
         self.send(INITIALIZED)
