@@ -16,8 +16,18 @@ fn main() -> std::io::Result<()> {
         std::fs::write(path, std::process::id().to_string())?;
     }
     let mut initialized = false;
+    let mut asked = None;
     for line in std::io::stdin().lock().lines() {
         let Ok(request) = serde_json::from_str::<Value>(&line?) else { continue };
+        if request["id"] == "q" && request.get("method").is_none() {
+            let call = asked.take().unwrap_or_default();
+            writeln!(
+                std::io::stdout(),
+                "{}",
+                json!({ "jsonrpc": "2.0", "id": call, "result": answered(&request["result"]) })
+            )?;
+            continue;
+        }
         let (Some(id), Some(method)) = (request.get("id"), request.get("method").and_then(Value::as_str)) else {
             continue;
         };
@@ -28,6 +38,14 @@ fn main() -> std::io::Result<()> {
             _ if script == "fragile" && !initialized => return Ok(()),
             "initialize" => Ok(introduced(&request)),
             "tools/list" => Ok(json!({ "tools": [tool("show"), tool("fail"), tool("guarded")] })),
+            "tools/call" if request["params"]["name"] == "ask" && initialized => {
+                asked = Some(id.clone());
+                let mut question = question();
+                question["jsonrpc"] = json!("2.0");
+                question["id"] = json!("q");
+                writeln!(std::io::stdout(), "{question}")?;
+                continue;
+            }
             "tools/call" => called(&request["params"]),
             _ => Err(json!({ "code": -32601, "message": "no such method" })),
         };
@@ -66,6 +84,10 @@ fn called(params: &Value) -> Result<Value, Value> {
         Some("show") => Ok(shown(params)),
         Some("fail") => Ok(json!({ "content": [{ "type": "text", "text": "it failed" }], "isError": true })),
         Some("guarded") => Ok(guarded(params)),
+        Some("ask") if params["requestState"] == "s" => Ok(answered(&params["inputResponses"]["q"])),
+        Some("ask") => {
+            Ok(json!({ "resultType": "input_required", "inputRequests": { "q": question() }, "requestState": "s" }))
+        }
         _ => Err(json!({ "code": -32602, "message": "no such tool\u{1b}[2J" })),
     }
 }
@@ -80,6 +102,18 @@ fn shown(params: &Value) -> Value {
             "arguments": params["arguments"], "meta": params["_meta"], "argv": arguments, "environment": environment,
         },
     })
+}
+
+/// A page that the person is to open: `SCRIPT_URL`.
+fn question() -> Value {
+    let url = std::env::var("SCRIPT_URL").unwrap_or_default();
+    let params = json!({ "mode": "url", "message": "\u{1b}[2JSign in", "url": url, "elicitationId": "e" });
+    json!({ "method": "elicitation/create", "params": params })
+}
+
+/// Tells what the person did.
+fn answered(result: &Value) -> Value {
+    json!({ "content": [{ "type": "text", "text": format!("the person: {}", result["action"].as_str().unwrap_or("nothing")) }] })
 }
 
 /// Takes the token `good`, and no other.

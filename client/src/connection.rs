@@ -10,6 +10,7 @@ use shared::scope::Scopes;
 use shared::secret::Secret;
 
 use crate::context::Context;
+use crate::elicit::Elicit;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::flow::discover::{self, Hints};
 use crate::flow::scopes;
@@ -17,7 +18,7 @@ use crate::login::{self, LoginArgs};
 use crate::net::streamable::ServerClient;
 use crate::print::{clean_line, shell_word};
 use crate::server::{DEFAULT_ISSUER, DEFAULT_NAME, Named, ServerArgs, locate};
-use crate::session::{Child, Session, SessionError};
+use crate::session::{Child, Manner, Session, SessionError};
 use crate::tokens::{self, TOKEN_VARIABLE, When};
 use crate::vault::{Book, Key};
 
@@ -44,6 +45,9 @@ pub struct ConnectArgs {
     /// Log in when the server asks for it, also when nobody is at a terminal
     #[arg(long)]
     login: bool,
+    /// Whether the server may have a page opened in your browser: it is shown to you, and you are asked
+    #[arg(long, value_name = "WHETHER", default_value = "auto")]
+    elicit: Elicit,
     /// How many seconds a request may take
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     request_timeout: u64,
@@ -163,9 +167,10 @@ impl<'a> Connection<'a> {
         work: &impl AsyncFn(&Session, Option<&Secret>) -> Result<T, SessionError>,
     ) -> Result<T, SessionError> {
         let patience = Duration::from_secs(self.args.request_timeout);
+        let manner = Manner { patience, elicit: self.args.elicit, out: self.ctx.out };
         match &self.route {
             Route::Stdio(child) => {
-                let session = Session::start(child, patience).await?;
+                let session = Session::start(child, manner).await?;
                 let done = work(&session, token.as_ref()).await;
                 session.close().await;
                 done
@@ -173,7 +178,7 @@ impl<'a> Connection<'a> {
             Route::Http(url) => {
                 let http = self.ctx.http.client(url).map_err(|error| SessionError::Connection(error.to_string()))?;
                 // The header carries it; a copy in the request would only be one more place.
-                let session = Session::open(ServerClient::new(http.clone(), url, token), url, patience).await?;
+                let session = Session::open(ServerClient::new(http.clone(), url, token), url, manner).await?;
                 let done = work(&session, None).await;
                 session.close().await;
                 done

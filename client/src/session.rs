@@ -21,9 +21,12 @@ use serde_json::Value;
 use shared::browser::{LOGIN_VARIABLE, SECRET_VARIABLES};
 use shared::secret::Secret;
 use tokio::process::Command;
+use tokio::time::timeout;
 
+use crate::elicit::{Elicit, Us};
 use crate::flow::discover::Hints;
 use crate::net::streamable::{HttpFault, ServerClient};
+use crate::print::Printer;
 
 /// Where our servers look for the token in a request's `_meta`.
 pub const TOKEN_META: &str = "authz/access_token";
@@ -87,23 +90,37 @@ pub enum SessionError {
 /// A connected server. Close it, so that a child can end in its own time.
 #[derive(Debug)]
 pub struct Session {
-    running: RunningService<RoleClient, ClientConfig>,
+    running: RunningService<RoleClient, Us>,
     patience: Duration,
 }
+
+/// How we deal with a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// How long a request may take.
+    pub patience: Duration,
+    /// Whether it may have a page opened.
+    pub elicit: Elicit,
+    /// Where the person is told.
+    pub out: Printer,
+}
+
+/// How long a request may take in which a person is asked something.
+const PERSON: Duration = Duration::from_secs(600);
 
 impl Session {
     /// Starts a stdio server and connects to it. Its stderr is ours.
     ///
     /// # Errors
     /// When it cannot be started or does not speak MCP.
-    pub async fn start(child: &Child, patience: Duration) -> Result<Self, SessionError> {
+    pub async fn start(child: &Child, manner: Manner) -> Result<Self, SessionError> {
         let auto = ClientLifecycleMode::Auto {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
             legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
         };
-        match connect(spawn(child)?, auto, patience).await {
+        match connect(spawn(child)?, auto, manner).await {
             // Servers of the older era that know nothing else may end at the newer era's first message.
-            Err(SessionError::Connection(_)) => connect(spawn(child)?, ClientLifecycleMode::Initialize, patience).await,
+            Err(SessionError::Connection(_)) => connect(spawn(child)?, ClientLifecycleMode::Initialize, manner).await,
             other => other,
         }
     }
@@ -112,14 +129,14 @@ impl Session {
     ///
     /// # Errors
     /// When it is not reached, wants a (better) token, or does not speak MCP.
-    pub async fn open(client: ServerClient, url: &str, patience: Duration) -> Result<Self, SessionError> {
+    pub async fn open(client: ServerClient, url: &str, manner: Manner) -> Result<Self, SessionError> {
         let config = StreamableHttpClientTransportConfig::with_uri(url);
         let transport = StreamableHttpClientTransport::with_client(client, config);
         let auto = ClientLifecycleMode::Auto {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
             legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
         };
-        connect(transport, auto, patience).await
+        connect(transport, auto, manner).await
     }
 
     /// The server's own name for itself, and the protocol version that both speak.
@@ -182,20 +199,33 @@ impl Session {
     }
 
     async fn within<T>(&self, work: impl Future<Output = Result<T, SessionError>>) -> Result<T, SessionError> {
-        tokio::time::timeout(self.patience, work).await.unwrap_or(Err(SessionError::Timeout(self.patience)))
+        let mut work = std::pin::pin!(work);
+        let mut patience = self.patience;
+        if let Ok(done) = timeout(patience, &mut work).await {
+            return done;
+        }
+        // A server that has a page opened waits for the person, and we for it.
+        if self.running.service().has_asked() {
+            patience = PERSON;
+            if let Ok(done) = timeout(patience, &mut work).await {
+                return done;
+            }
+        }
+        Err(SessionError::Timeout(patience))
     }
 }
 
-async fn connect<T, E, A>(transport: T, mode: ClientLifecycleMode, patience: Duration) -> Result<Session, SessionError>
+async fn connect<T, E, A>(transport: T, mode: ClientLifecycleMode, manner: Manner) -> Result<Session, SessionError>
 where
     T: rmcp::transport::IntoTransport<RoleClient, E, A>,
     E: Error + Send + Sync + 'static,
 {
     let name = Implementation::new("mcp-client", env!("CARGO_PKG_VERSION"));
-    let us = ClientConfig::new(ClientCapabilities::default(), name)
+    let config = ClientConfig::new(ClientCapabilities::default(), name)
         .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE);
-    match tokio::time::timeout(CONNECT_TIME, us.serve_with_lifecycle(transport, mode)).await {
-        Ok(Ok(running)) => Ok(Session { running, patience }),
+    let us = Us::new(config, manner.elicit, manner.out);
+    match timeout(CONNECT_TIME, us.serve_with_lifecycle(transport, mode)).await {
+        Ok(Ok(running)) => Ok(Session { running, patience: manner.patience }),
         Ok(Err(error)) => Err(initialize(error)),
         Err(_) => Err(SessionError::Timeout(CONNECT_TIME)),
     }

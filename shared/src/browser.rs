@@ -32,8 +32,9 @@ pub fn open(url: &str, browser: Option<&str>) -> Result<(), NoBrowser> {
     commands.into_iter().find_map(|mut command| start(&mut command)).ok_or(NoBrowser)
 }
 
-/// http(s), and nothing in it that a command line or another parser could read differently.
-fn is_for_browsers(url: &str) -> bool {
+/// Whether a URL may be given to a browser: http(s), and nothing in it that a command line or another parser could read
+/// differently.
+pub fn is_for_browsers(url: &str) -> bool {
     (url.starts_with("https://") || url.starts_with("http://"))
         && url.bytes().all(|b| b.is_ascii_graphic() && !br#"\<>"{}^`|"#.contains(&b))
 }

@@ -15,12 +15,13 @@ use shared::uri::{Issuer, Resource};
 use super::call::{Guarded, guarded, text};
 use crate::connection::{OUR_SERVER, sibling};
 use crate::context::Context;
+use crate::elicit::Elicit;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::login::{self, Identity, LoginArgs};
 use crate::net::http::{Http, METADATA_LIMIT};
 use crate::print::{Report, clean_line};
 use crate::server::{DEFAULT_NAME, Located, Named, locate};
-use crate::session::{Child, Session, SessionError};
+use crate::session::{Child, Manner, Session, SessionError};
 use crate::tokens::{self, Revoked};
 use crate::vault::Key;
 use service::{Scratch, Service};
@@ -102,7 +103,8 @@ impl Demo {
         ctx.out.line("🚀 Starting mcp-stdio-server, before any token exists...");
         let arguments = vec!["--data".into(), data.into(), "--issuer".into(), issuer.as_str().into()];
         let child = Child { program: sibling(OUR_SERVER), arguments, data: None };
-        let session = Session::start(&child, PATIENCE).await.map_err(|error| failed(&error))?;
+        let manner = Manner { patience: PATIENCE, elicit: Elicit::Off, out: ctx.out };
+        let session = Session::start(&child, manner).await.map_err(|error| failed(&error))?;
         ctx.out.line("✅ mcp-stdio-server is running\n");
         let resource =
             Resource::stdio(DEFAULT_NAME).map_err(|error| Failure::usage(error.to_string(), "report this"))?;
