@@ -77,7 +77,8 @@ test("the server opens the browser, the call waits for the consent, and a revoca
   assert.deepEqual([left.isError, left.structuredContent.error], [true, "insufficient_scope"]);
   // Connected apps name the program; one click there, and the running server knows.
   await page.goto(s.at("/account"));
-  assert.match(await page.locator("main").innerText(), /\bnode\b/);
+  const account = await page.locator("main").innerText();
+  assert.ok(account.includes(process.execPath) && account.includes("ladder.test.mjs"), account);
   const before = told();
   await button(page, /^(revoke|remove|take back)/i).first().click();
   await page.waitForLoadState();
@@ -131,7 +132,8 @@ test("a person who says no on the page is not asked again by themselves, and the
   const server = stdioServer(s.data, { args: ["--name", "denied", "--login", "link"] });
   await server.initialize();
   const link = (await server.call("echo", { message: "hello" })).result.structuredContent;
-  const call = server.call("echo", { message: "hello" });
+  const call = server.call("echo", { message: "hello" }, { _meta: { progressToken: 1 } });
+  await until("the call waits", () => server.lines().some((line) => line.method === "notifications/progress"));
   const context = await browser.newContext();
   await consent(await context.newPage(), link.verification_uri_complete, { decision: "Deny" });
   const denied = (await call).result;

@@ -8,6 +8,7 @@ use rmcp::model::{
 };
 use rmcp::service::{Peer, PeerRequestOptions, RequestContext};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::era::Era;
 use crate::login::host::{Action, Asked, Elicits, Host, Question};
@@ -21,12 +22,22 @@ pub struct Conversation {
     pub era: Era,
     peer: Peer<RoleServer>,
     meta: RequestMetaObject,
+    ended: Option<watch::Receiver<bool>>,
 }
 
 impl Conversation {
-    /// The host behind a request. Its tokens must be taken out of `context` before.
-    pub fn of(context: &mut RequestContext<RoleServer>, era: Era) -> Self {
-        Self { era, peer: context.peer.clone(), meta: std::mem::take(&mut context.meta) }
+    /// The host behind a request. Its tokens must be taken out of `context` before. `ended` becomes true when it leaves.
+    pub fn of(context: &mut RequestContext<RoleServer>, era: Era, ended: Option<watch::Receiver<bool>>) -> Self {
+        Self { era, peer: context.peer.clone(), meta: std::mem::take(&mut context.meta), ended }
+    }
+}
+
+/// Resolves when `ended` becomes true: the host has left.
+pub async fn left(ended: Option<watch::Receiver<bool>>) {
+    match ended {
+        // Without its sender nothing will be said any more: the server is about to end.
+        Some(mut ended) => drop(ended.wait_for(|ended| *ended).await),
+        None => std::future::pending().await,
     }
 }
 
@@ -62,6 +73,10 @@ impl Host for Conversation {
         })
     }
 
+    fn left(&self) -> Asked<'_, ()> {
+        Box::pin(left(self.ended.clone()))
+    }
+
     fn settled<'a>(&'a self, id: &'a str) -> Asked<'a, ()> {
         let params = json!({ "elicitationId": id });
         let notification = CustomNotification::new(COMPLETE, Some(params));
@@ -69,6 +84,10 @@ impl Host for Conversation {
             // A host that is gone need not know.
             let _ = self.peer.send_notification(ServerNotification::CustomNotification(notification)).await;
         })
+    }
+
+    fn is_patient(&self) -> bool {
+        self.meta.get_progress_token().is_some()
     }
 
     fn progress<'a>(&'a self, step: u32, words: &'a str) -> Asked<'a, ()> {

@@ -17,7 +17,7 @@ use crate::guard::{Access, Caller, Challenge, Shown, admit};
 use crate::login::book::Login;
 use crate::login::host::{Action, Host};
 use crate::login::round::Asking;
-use crate::login::{Attempt, Climbed, Ladder};
+use crate::login::{Attempt, Climbed, Ladder, words};
 use crate::results::failure;
 use crate::verify::{Checked, Unavailable, Unverified, Verify};
 
@@ -36,7 +36,8 @@ pub struct Gate {
     pub environment: Option<Secret>,
     /// Whether tools take a token as an argument.
     pub token_argument: bool,
-    /// How a call without a token asks a person for a login; not at all without.
+    /// How a call without a token asks a person for a login, by which such calls are judged from then on; not at all
+    /// without. For hosts on this machine alone: a stranger who comes over a network must not be given its login.
     pub ladder: Option<Ladder>,
 }
 
@@ -112,7 +113,18 @@ impl Gate {
                 Climbed::Nobody => {}
             }
         }
-        Err(Turned::Back(Box::new(self.refusal(&refused).await)))
+        let mut result = self.refusal(&refused).await;
+        if let (true, Refused::Challenge(Challenge::InsufficientScope | Challenge::ToolLeftOut, _)) = (bare, &refused) {
+            self.say_how_to_widen(&mut result);
+        }
+        Err(Turned::Back(Box::new(result)))
+    }
+
+    /// A login is widened by beginning anew: the person said what it may do.
+    fn say_how_to_widen(&self, result: &mut CallToolResult) {
+        if let Some(login) = self.ladder.as_ref().and_then(Ladder::login) {
+            *result = words::too_narrow(result, &login.issuer);
+        }
     }
 
     /// Judges a call for which a person has just signed in. Whatever is wrong now is not asked about again.

@@ -17,9 +17,10 @@ use rmcp::service::{NotificationContext, RequestContext, Service, SubscriptionCo
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Map, Value, json};
 use shared::uri::Resource;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::conversation::Conversation;
+use crate::conversation::{Conversation, left};
 use crate::credential::{self, Presented};
 use crate::era::{Era, is_of_any};
 use crate::gate::{self, Gate, Turned, View};
@@ -45,6 +46,8 @@ pub struct Parts {
 pub struct Handler {
     catalog: Catalog,
     gate: Arc<Gate>,
+    /// True when the host has left.
+    ended: Option<watch::Receiver<bool>>,
     /// Tells a host of the earlier era that its list has changed.
     watching: Mutex<Option<Watching>>,
     config: ServerConfig,
@@ -65,7 +68,13 @@ impl Handler {
         config.server_info = server;
         config.protocol_version = ProtocolVersion::LATEST_WITH_INITIALIZE;
         let Parts { catalog, gate } = parts;
-        Self { catalog, gate: Arc::new(gate), watching: Mutex::default(), config, listing, identity }
+        Self { catalog, gate: Arc::new(gate), ended: None, watching: Mutex::default(), config, listing, identity }
+    }
+
+    /// The same, which knows when its host has left: what waits for a person or for a change then ends.
+    #[must_use]
+    pub fn until(self, ended: watch::Receiver<bool>) -> Self {
+        Self { ended: Some(ended), ..self }
     }
 
     /// The tools.
@@ -245,11 +254,15 @@ impl ServerHandler for Handler {
         let mut meta = context.request_context().meta.0.0.clone();
         let presented = credential::take(Some(&mut meta), None);
         let told = Told::Subscription(context.sink().clone());
+        let watching = async {
+            listing::watch(Arc::clone(&self.gate), presented, told).await;
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
-            () = listing::watch(Arc::clone(&self.gate), presented, told) => {}
-            () = context.cancelled() => return Ok(()),
+            () = watching => {}
+            () = context.cancelled() => {}
+            () = left(self.ended.clone()) => {}
         }
-        context.cancelled().await;
         Ok(())
     }
 
@@ -280,7 +293,8 @@ impl ServerHandler for Handler {
     ) -> Result<CallToolResponse, ErrorData> {
         let era = Era::of(&context)?;
         let presented = presented(&mut context, request.arguments.as_mut());
-        self.answer(request, presented, Conversation::of(&mut context, era)).await
+        let conversation = Conversation::of(&mut context, era, self.ended.clone());
+        self.answer(request, presented, conversation).await
     }
 
     async fn on_custom_request(
@@ -314,7 +328,7 @@ impl Front {
             return Ok(Box::pin(Service::<RoleServer>::handle_request(&self.0, request, context)));
         };
         let presented = presented(&mut context, call.params.arguments.as_mut());
-        let conversation = Conversation::of(&mut context, era);
+        let conversation = Conversation::of(&mut context, era, self.0.ended.clone());
         let under_way = context.extensions;
         Ok(Box::pin(async move {
             let result = self.0.answer(call.params, presented, conversation).await;

@@ -44,7 +44,7 @@ where
     let (ended, mut has_ended) = watch::channel(false);
     let mut writing = tokio::spawn(writer.run(output));
     // Without rmcp's handshake: which era a request belongs to is decided request by request.
-    let running = serve_directly(Front(handler), Framing::new(input, outbox, ended), None);
+    let running = serve_directly(Front(handler.until(has_ended.clone())), Framing::new(input, outbox, ended), None);
     let cancel = running.cancellation_token();
     let mut serving = tokio::spawn(running.waiting());
     let ending = tokio::select! {

@@ -4,7 +4,7 @@ use shared::date;
 use shared::id::{ClientId, UserName};
 use shared::scope::{Catalogue, Scope};
 use shared::secret::Secret;
-use shared::state::{Change, Client, ClientOrigin, Effect, Facts, Grant, LiveGrant, RevocationCause, State};
+use shared::state::{Change, Client, ClientOrigin, Effect, Facts, Grant, LiveGrant, Program, RevocationCause, State};
 use shared::time::Timestamp;
 
 use super::Verdict;
@@ -22,6 +22,8 @@ pub struct ConnectedApp {
     pub name: Option<String>,
     /// Whether nobody vouches for the name.
     pub self_declared: bool,
+    /// Where it lies on this machine, when the machine says.
+    pub place: Option<String>,
     /// Where its codes go, without doublets.
     pub hosts: Vec<String>,
     /// What it may do; one entry a consent, newest first.
@@ -89,6 +91,7 @@ fn app(client: &Client, access: AppAccess) -> ConnectedApp {
         id: client.id.clone(),
         name: client.name.as_deref().map(str::to_owned),
         self_declared: client.origin == ClientOrigin::Dynamic,
+        place: client.program.as_deref().map(Program::place).filter(|place| !place.is_empty()),
         hosts: redirect_hosts(client),
         accesses: vec![access],
     }

@@ -29,7 +29,7 @@ pub const REFRESH_GRACE: Seconds = Seconds(10);
 
 /// How long a device code and its user code live. RFC 8628 section 3.2 leaves it open; its example says 30 minutes, and
 /// a person who started it is there at once.
-pub const DEVICE_LIFETIME: Seconds = Seconds(600);
+pub const DEVICE_LIFETIME: Seconds = shared::state::Device::LIFETIME;
 
 /// How long a device waits between two polls (RFC 8628 section 3.2).
 pub const POLL_INTERVAL: Seconds = Seconds(5);

@@ -302,9 +302,8 @@ fn a_device_is_approved_at_once_in_development_mode() {
     assert!(service.facts(&Wanted { device: Some(hash), ..Wanted::default() }).device.is_some());
 }
 
-#[test]
-fn n6_a_program_on_this_machine_is_named_by_the_machine_and_cannot_be_played_over_http() {
-    let service = Service::start();
+/// A device that a server on this machine asked for, its code, and its secret.
+fn local_device(service: &Service) -> (ClientId, UserCode, Secret) {
     let (id, code) = (ClientId::generated(random_uuid()), UserCode::draw(&[7; 8]).unwrap());
     let program =
         Program { name: "host\u{202e}".into(), path: Some("/opt/<b>host".into()), script: Some("/opt/host.js".into()) };
@@ -320,6 +319,7 @@ fn n6_a_program_on_this_machine_is_named_by_the_machine_and_cannot_be_played_ove
         scope: "".parse().unwrap(),
         client_uri: None,
         other: serde_json::Map::new(),
+        resources: Vec::new().into(),
         program: Some(Box::new(program)),
         origin: ClientOrigin::Local,
         issued_at: service.clock_now(),
@@ -337,6 +337,13 @@ fn n6_a_program_on_this_machine_is_named_by_the_machine_and_cannot_be_played_ove
         expires: service.clock_now() + Seconds(600),
         stage: DeviceStage::Waiting,
     }));
+    (id, code, device)
+}
+
+#[test]
+fn n6_a_program_on_this_machine_is_named_by_the_machine_and_cannot_be_played_over_http() {
+    let service = Service::start();
+    let (id, code, device) = local_device(&service);
     let id = id.as_str();
     service.post("/oauth/device_authorization", &[("client_id", id)]).fails(400, "unauthorized_client");
     let body = [("grant_type", GRANT), ("client_id", id), ("device_code", device.expose())];
@@ -355,4 +362,21 @@ fn n6_a_program_on_this_machine_is_named_by_the_machine_and_cannot_be_played_ove
     assert!(!page.text().contains("another device") && !page.text().contains("Nobody has checked"));
     assert_eq!(ada.submit(&Form::first(&page).with("decision", "allow")).status, 200);
     service.post("/oauth/token", &body).fails(400, "unauthorized_client");
+}
+
+#[test]
+fn a_link_for_a_program_on_this_machine_is_enough_where_nobody_is_asked() {
+    for auto_approve in [true, false] {
+        let service = Service::with(&Options { auto_approve, ..Options::default() });
+        let (_, code, device) = local_device(&service);
+        let stage = || {
+            let wanted = Wanted { device: Some(device.hash()), ..Wanted::default() };
+            service.facts(&wanted).device.unwrap().stage
+        };
+        let page = service.get(&format!("/device?user_code={}", code.shown()));
+        assert_eq!(page.text().contains("Access allowed"), auto_approve, "{}", page.text());
+        assert_eq!(matches!(stage(), DeviceStage::Approved(_)), auto_approve);
+        let wrong = service.get("/device?user_code=BCDF-GHJK");
+        assert!(!wrong.text().contains("Access allowed"));
+    }
 }

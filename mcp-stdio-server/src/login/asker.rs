@@ -12,16 +12,13 @@ use shared::secret::TokenHash;
 use shared::state::{Change, Client, ClientOrigin, Device, DeviceStage, Facts, Program, Wanted};
 use shared::store::journal::JournalStore;
 use shared::store::{CommitError, Store, StoreError};
-use shared::time::{Clock, Seconds, Timestamp};
+use shared::time::{Clock, Timestamp};
 use shared::uri::{Issuer, Resource};
 use uuid::Builder;
 
 use super::book::{Book, BookError, Key, Login};
 use super::program;
 use super::standing::{Standing, redemption};
-
-/// How long a person has: as long as the service gives a device.
-const DEVICE_LIFETIME: Seconds = Seconds(600);
 
 /// How long a service on this machine has to answer a connection.
 const CONNECT: Duration = Duration::from_millis(300);
@@ -205,7 +202,7 @@ impl Asker {
             client: key.program.clone(),
             scopes,
             resource: self.resource.clone(),
-            expires: now + DEVICE_LIFETIME,
+            expires: login.ends(),
             stage: DeviceStage::Waiting,
         };
         // First the file: what waits in the store can then be finished by whoever comes after a kill.

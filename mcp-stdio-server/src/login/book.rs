@@ -15,6 +15,7 @@ use shared::files;
 use shared::id::{ClientId, TokenId};
 use shared::oauth::device::UserCode;
 use shared::secret::{Secret, TokenHash, random_bytes, random_uuid};
+use shared::state::Device;
 use shared::time::Timestamp;
 use shared::token::{opaque_id, opaque_token};
 use shared::uri::{Issuer, Resource};
@@ -95,6 +96,11 @@ impl Login {
     /// The token's name.
     pub fn id(&self) -> TokenId {
         self.id
+    }
+
+    /// When its code is over.
+    pub fn ends(&self) -> Timestamp {
+        self.asked + Device::LIFETIME
     }
 
     /// Whether it opened anything while this process was there.

@@ -51,38 +51,40 @@ pub struct Question {
     pub message: String,
 }
 
-/// The host of one call.
+/// The host of one call. By itself it shows nothing and is told nothing: a front says what its hosts can do.
 pub trait Host: Send + Sync {
     /// How it shows a person a URL.
-    fn elicits(&self) -> Elicits;
-
-    /// Asks a host that [`Elicits::Asks`]. `None` when it gives no sensible answer. Dropped, it takes the question back.
-    fn elicit<'a>(&'a self, question: &'a Question) -> Asked<'a, Option<Action>>;
-
-    /// Tells the host that a question is settled.
-    fn settled<'a>(&'a self, id: &'a str) -> Asked<'a, ()>;
-
-    /// Tells the host that the call goes on, if it wants to know.
-    fn progress<'a>(&'a self, step: u32, words: &'a str) -> Asked<'a, ()>;
-}
-
-/// A host that shows nothing: of fronts that have nothing to show it by.
-pub struct Mute;
-
-impl Host for Mute {
     fn elicits(&self) -> Elicits {
         Elicits::Never
     }
 
+    /// Asks a host that [`Elicits::Asks`]. `None` when it gives no sensible answer. Dropped, it takes the question back.
     fn elicit<'a>(&'a self, _question: &'a Question) -> Asked<'a, Option<Action>> {
         Box::pin(std::future::ready(None))
     }
 
+    /// Tells the host that a question is settled.
     fn settled<'a>(&'a self, _id: &'a str) -> Asked<'a, ()> {
         Box::pin(std::future::ready(()))
     }
 
+    /// Whether it wants to know how a call goes on, and so has the patience for one that takes a while.
+    fn is_patient(&self) -> bool {
+        false
+    }
+
+    /// Tells the host that the call goes on, if it wants to know.
     fn progress<'a>(&'a self, _step: u32, _words: &'a str) -> Asked<'a, ()> {
         Box::pin(std::future::ready(()))
     }
+
+    /// Resolves when the host has left: then nobody waits for the call any more.
+    fn left(&self) -> Asked<'_, ()> {
+        Box::pin(std::future::pending())
+    }
 }
+
+/// A host of which nothing is known.
+pub struct Mute;
+
+impl Host for Mute {}

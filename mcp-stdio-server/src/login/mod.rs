@@ -22,7 +22,7 @@ use shared::scope::Scopes;
 use shared::sealed::Sealer;
 use shared::secret::{TokenHash, random_uuid};
 use shared::store::{Store, StoreError};
-use shared::time::{Seconds, Timestamp};
+use shared::time::Seconds;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use self::asker::{Asker, Begun, Trouble};
@@ -37,6 +37,9 @@ pub const QUESTION: &str = "login";
 
 /// How often a host that wants to know is told that a call still waits.
 const PROGRESS: Duration = Duration::from_secs(5);
+
+/// The first time.
+const FIRST_PROGRESS: Duration = Duration::from_millis(200);
 
 /// How long a call waits for a store that is still being read.
 const LOADING: Duration = Duration::from_secs(2);
@@ -115,11 +118,6 @@ pub struct Attempt<'a> {
     pub answer: Option<Action>,
 }
 
-/// When a login that waits is over.
-fn standing_end(login: &Login) -> Timestamp {
-    login.asked + Seconds(600)
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -187,7 +185,7 @@ impl Ladder {
                 *lock(&self.held) = Some(Arc::clone(&login));
                 return self.turned(Turned::Revoked, attempt, &login);
             }
-            Err(trouble) => return nobody(&trouble),
+            Err(trouble) => return self.nobody(&trouble, attempt),
         };
         *lock(&self.held) = Some(Arc::clone(&login));
         if attempt.round.is_some_and(|round| round.login != login.hash()) {
@@ -231,8 +229,9 @@ impl Ladder {
                 Elicits::Never => {}
             }
         }
-        // The link at once; later calls wait a while, so that a model that tries again does not spin.
-        let patience = if login.was_shown() { self.choice.wait / 2 } else { Duration::ZERO };
+        // The link at once. Who has seen it and calls again waits, where the host says that it has the patience.
+        let waits = login.was_shown() && attempt.host.is_patient();
+        let patience = if waits { self.choice.wait } else { Duration::ZERO };
         login.note_shown();
         self.wait_and_say(attempt, login, patience, false).await
     }
@@ -359,8 +358,11 @@ impl Ladder {
         let deadline = Instant::now() + patience;
         let mut changed = self.asker.store.changed();
         let words = words::waiting(login);
+        let mut left = attempt.host.left();
         for step in 1.. {
-            let next = deadline.min(Instant::now() + PROGRESS);
+            // The first one soon: it says where to go, and an answer that is there already comes before it.
+            let pause = if step == 1 { FIRST_PROGRESS } else { PROGRESS };
+            let next = deadline.min(Instant::now() + pause);
             loop {
                 // Before the look: a change after it is then not missed.
                 changed.mark_unchanged();
@@ -378,6 +380,7 @@ impl Ladder {
                 tokio::select! {
                     changed = changed.changed() => if changed.is_err() { sleep_until(next).await },
                     () = sleep_until(next) => break,
+                    () = &mut left => return Ok(Standing::Waiting),
                 }
             }
             if Instant::now() >= deadline {
@@ -407,7 +410,7 @@ impl Ladder {
             Ok(Standing::Waiting | Standing::Approved) => {
                 self.turned(Turned::Link { waited: true, browser }, attempt, login)
             }
-            Err(trouble) => nobody(&trouble),
+            Err(trouble) => self.nobody(&trouble, attempt),
         }
     }
 
@@ -420,16 +423,17 @@ impl Ladder {
         }
     }
 
+    fn nobody(&self, trouble: &Trouble, attempt: &Attempt<'_>) -> Climbed {
+        tracing::warn!(%trouble, "nobody can be asked for a login");
+        let result = words::trouble(trouble, attempt.needed, &self.asker.resource);
+        result.map_or(Climbed::Nobody, |result| Climbed::Result(Box::new(result)))
+    }
+
     fn turned(&self, turned: Turned, attempt: &Attempt<'_>, login: &Login) -> Climbed {
         let (now, complete) = (self.asker.clock.now(), self.choice.top >= Top::Link);
         let result = words::result(&turned, login, attempt.needed, &self.asker.resource, complete, now);
         Climbed::Result(Box::new(result))
     }
-}
-
-fn nobody(trouble: &Trouble) -> Climbed {
-    tracing::warn!(%trouble, "nobody can be asked for a login");
-    words::trouble(trouble).map_or(Climbed::Nobody, |result| Climbed::Result(Box::new(result)))
 }
 
 /// Whether a browser would show anything to anybody.

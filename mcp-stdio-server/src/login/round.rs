@@ -7,10 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use shared::sealed::{Refuses, Sealer};
 use shared::secret::TokenHash;
-use shared::time::{Seconds, Timestamp};
-
-/// How long a round may take: as long as a code is good.
-const LIFETIME: Seconds = Seconds(600);
+use shared::state::Device;
+use shared::time::Timestamp;
 
 /// What it is sealed for.
 const PURPOSE: &str = "tools/call login round 1";
@@ -49,7 +47,7 @@ impl Round {
     /// The first round of a call.
     pub fn first(login: TokenHash, asking: Asking<'_>, now: Timestamp) -> Self {
         let (tool, arguments) = (asking.tool.to_owned(), asking.digest());
-        Self { login, accepted: false, count: 0, tool, arguments, until: now + LIFETIME }
+        Self { login, accepted: false, count: 0, tool, arguments, until: now + Device::LIFETIME }
     }
 
     /// The round after this one. Its end stays.
@@ -77,6 +75,7 @@ impl Round {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use shared::time::Seconds;
 
     use super::*;
 

@@ -10,7 +10,6 @@ use shared::uri::{Issuer, Resource};
 
 use super::asker::Trouble;
 use super::book::Login;
-use super::standing_end;
 use crate::results::failure;
 
 /// Why a call that waited for a login was not let in.
@@ -34,6 +33,9 @@ pub enum Turned {
     /// Nobody came in time.
     Expired,
 }
+
+/// What is missing.
+const NEEDED: &str = "Authorization is needed to use this tool.";
 
 /// The page on which people type codes.
 pub fn page(issuer: &Issuer) -> String {
@@ -92,9 +94,7 @@ pub fn result(
             ("invalid_token", "The access that a person had given was taken back. A further call asks anew.".to_owned())
         }
     };
-    let mut details = Map::new();
-    details.insert("scope".to_owned(), needed.to_string().into());
-    details.insert("resource".to_owned(), resource.as_str().into());
+    let mut details = details(needed, resource);
     details.insert("authorization_servers".to_owned(), vec![login.issuer.to_string()].into());
     if matches!(turned, Turned::Link { .. } | Turned::Cancelled) {
         details.insert("verification_uri".to_owned(), page(&login.issuer).into());
@@ -102,40 +102,65 @@ pub fn result(
             details.insert("verification_uri_complete".to_owned(), link(login).into());
         }
         details.insert("user_code".to_owned(), login.user_code.shown().into());
-        details.insert("expires_in".to_owned(), Value::from((standing_end(login) - now).0));
+        details.insert("expires_in".to_owned(), Value::from((login.ends() - now).0));
     }
     failure(code, &words, details)
 }
 
+/// What every refusal says to programs.
+fn details(needed: &Scopes, resource: &Resource) -> Map<String, Value> {
+    let mut details = Map::new();
+    details.insert("scope".to_owned(), needed.to_string().into());
+    details.insert("resource".to_owned(), resource.as_str().into());
+    details
+}
+
+/// The refusal of a login that a person gave less to than this call needs.
+pub fn too_narrow(refused: &CallToolResult, issuer: &Issuer) -> CallToolResult {
+    let words = format!(
+        "The person who signed in did not allow this tool. If they change their mind: they take back this program's access \
+         at {}, and the next call asks anew.",
+        issuer.join("/account")
+    );
+    let mut details = match &refused.structured_content {
+        Some(Value::Object(details)) => details.clone(),
+        _ => Map::new(),
+    };
+    let code = details.remove("error").and_then(|code| code.as_str().map(str::to_owned)).unwrap_or_default();
+    failure(&code, &words, details)
+}
+
 fn linked(login: &Login, waited: bool, browser: bool, complete: bool) -> String {
     let code = login.user_code.shown();
-    let still =
-        if waited { "Nobody has signed in yet. " } else { "A person must sign in before this tool can be used. " };
+    let still = if waited { "Nobody has signed in yet." } else { "A person must sign in." };
     let shown = if browser { "A browser shows the page. If it does not: " } else { "" };
     let how = match complete {
         true => format!("Ask them to open {} (the page shows the code {code})", link(login)),
         false => format!("Ask them to open {} and to type the code {code}", page(&login.issuer)),
     };
-    format!("{still}{shown}{how}, and call the tool again.")
+    format!("{NEEDED} {still} {shown}{how}, and call the tool again.")
 }
 
 /// The result of a call for which nobody could be asked; `None` where the usual refusal says more.
-pub fn trouble(trouble: &Trouble) -> Option<CallToolResult> {
+pub fn trouble(trouble: &Trouble, needed: &Scopes, resource: &Resource) -> Option<CallToolResult> {
+    let mut details = details(needed, resource);
     let words = match trouble {
         Trouble::NoIssuer | Trouble::NoKeys | Trouble::Store(StoreError::Absent(_)) => return None,
         Trouble::Store(StoreError::Loading) => {
-            "The tool cannot be used now: store loading; try again in a moment.".to_owned()
+            let words = "The tool cannot be used now: store loading; try again in a moment.";
+            return Some(failure("temporarily_unavailable", words, Map::new()));
         }
-        Trouble::NotServing(issuer) => format!(
-            "A person must sign in before this tool can be used, and the service at {issuer} does not answer. Start \
-             authz-service, and call the tool again."
-        ),
+        Trouble::NotServing(issuer) => {
+            details.insert("authorization_servers".to_owned(), vec![issuer.to_string()].into());
+            format!(
+                "{NEEDED} A person must sign in, and the service at {issuer} does not answer. Start authz-service, and \
+                 call the tool again."
+            )
+        }
         // Paths and processes are for the log.
         Trouble::Store(_) | Trouble::Commit(_) | Trouble::Book(_) => {
-            "A person must sign in before this tool can be used, and no login \
-             could be begun; this server's log says why."
-                .to_owned()
+            format!("{NEEDED} A person must sign in, and no login could be begun; this server's log says why.")
         }
     };
-    Some(failure("temporarily_unavailable", &words, Map::new()))
+    Some(failure("unauthorized", &words, details))
 }

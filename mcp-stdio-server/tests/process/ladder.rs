@@ -95,6 +95,12 @@ fn echo(host: &mut Host) -> i64 {
     host.send_request("tools/call", json!({ "name": "echo", "arguments": { "message": "hello" } }))
 }
 
+/// A call of a host that wants to know how it goes on.
+fn patient_echo(host: &mut Host) -> i64 {
+    let params = json!({ "name": "echo", "arguments": { "message": "hello" }, "_meta": { "progressToken": "p" } });
+    host.send_request("tools/call", params)
+}
+
 /// Calls, and gives the result, which comes without a question.
 #[track_caller]
 fn call(host: &mut Host) -> Value {
@@ -170,8 +176,9 @@ fn r27_a_retry_waits_for_the_person_and_goes_through_when_they_have_decided() {
     let world = World::new();
     let mut host = world.legacy(&[], false);
     let code = check_link(&world, &call(&mut host));
-    let params = json!({ "name": "echo", "arguments": { "message": "hello" }, "_meta": { "progressToken": "p" } });
-    let waits = host.send_request("tools/call", params);
+    // Without a progress token the host is not kept waiting.
+    assert_eq!(check_link(&world, &call(&mut host)), code);
+    let waits = patient_echo(&mut host);
     let progress = next(&mut host, "notifications/progress");
     assert_eq!(progress["params"]["progressToken"], "p");
     assert!(progress["params"]["message"].as_str().unwrap().contains(&code), "{progress}");
@@ -399,7 +406,8 @@ fn r27_denied_is_said_once_and_the_next_call_asks_anew() {
     let world = World::new();
     let mut host = world.legacy(&[], false);
     let code = check_link(&world, &call(&mut host));
-    let waits = echo(&mut host);
+    let waits = patient_echo(&mut host);
+    next(&mut host, "notifications/progress");
     world.deny(&code);
     check_refused(&answer(&mut host, waits), "access_denied");
     let second = check_link(&world, &call(&mut host));
@@ -433,7 +441,8 @@ fn r27_a_service_that_does_not_run_is_asked_to_be_started() {
     let fixture = Fixture::of_issuer(tempfile::tempdir().unwrap(), "store", "http://127.0.0.1:9");
     let mut host = Host::legacy(&fixture.path(), &["--login", "browser"]);
     let result = call(&mut host);
-    check_refused(&result, "temporarily_unavailable");
+    check_refused(&result, "unauthorized");
+    assert_eq!(result["structuredContent"]["scope"], "mcp:tools:execute");
     let words = result["content"][0]["text"].as_str().unwrap();
     assert!(words.contains("http://127.0.0.1:9") && words.contains("authz-service"), "{words}");
     assert!(!fixture.path().join("logins.json").exists(), "nobody was asked");
@@ -482,6 +491,11 @@ fn n3_revoked_means_hidden_at_once_and_refused_at_the_next_call() {
     let grant = world.allow_tools(&code, Some(&["echo"]));
     check_open(&call(&mut host));
     assert_eq!(names(&mut host), ["public_info", "echo"]);
+    let id = host.send_request("tools/call", json!({ "name": "whoami", "arguments": {} }));
+    let left_out = answer(&mut host, id);
+    check_refused(&left_out, "insufficient_scope");
+    let words = left_out["content"][0]["text"].as_str().unwrap();
+    assert!(words.contains(&format!("{}/account", world.issuer)), "{words}");
     // The later era, on the same store: a subscription of its own.
     let mut later = world.start(&[]);
     let params =
@@ -504,13 +518,32 @@ fn n3_revoked_means_hidden_at_once_and_refused_at_the_next_call() {
 }
 
 #[test]
+fn std_12_a_host_that_leaves_is_not_waited_for_by_a_call_or_a_subscription() {
+    let world = World::new();
+    let mut host = world.legacy(&[], false);
+    check_link(&world, &call(&mut host));
+    let waits = patient_echo(&mut host);
+    next(&mut host, "notifications/progress");
+    let listens = host.send_request(
+        "subscriptions/listen",
+        json!({ "_meta": modern(), "notifications": { "toolsListChanged": true } }),
+    );
+    next(&mut host, "notifications/subscriptions/acknowledged");
+    let (stdout, _) = host.finish();
+    let answers: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let answer = |id: i64| answers.iter().find(|answer| answer["id"] == id).unwrap();
+    check_link(&world, &answer(waits)["result"]);
+    assert_eq!(answer(listens)["result"]["resultType"], "complete", "{stdout}");
+}
+
+#[test]
 fn a_file_of_logins_that_is_not_ours_is_left_alone_and_not_shown() {
     let world = World::new();
     let path = world.fixture.path().join("logins.json");
     shared::files::replace(&path, b"{}").unwrap();
     let mut host = world.legacy(&[], false);
     let result = call(&mut host);
-    check_refused(&result, "temporarily_unavailable");
+    check_refused(&result, "unauthorized");
     assert!(!result.to_string().contains("logins.json"));
     assert_eq!(std::fs::read(&path).unwrap(), b"{}");
     let (_, stderr) = host.finish();

@@ -91,6 +91,14 @@ pub struct Program {
     pub script: Option<Text>,
 }
 
+impl Program {
+    /// Where it lies: executable and script, as far as they are known.
+    pub fn place(&self) -> String {
+        let places = [self.path.as_deref(), self.script.as_deref()];
+        places.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// A token with which clients may register (RFC 7591 section 3, "initial access token").
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct InitialToken {
@@ -329,6 +337,10 @@ pub struct Device {
 }
 
 impl Device {
+    /// How long a device code waits for a person, in seconds. RFC 8628 leaves it open (section 3.2); long enough to find a
+    /// browser and to sign in.
+    pub const LIFETIME: Seconds = Seconds(600);
+
     /// How long a dead device code is remembered, in seconds: a device that polls late is told that its time is over.
     pub const REMEMBERED: Seconds = Seconds(600);
 }

@@ -72,6 +72,7 @@ fn app(app: &ConnectedApp) -> Value {
         id => app.id.as_str(),
         name => shown_name(app.name.as_deref()),
         self_declared => app.self_declared,
+        place => app.place.as_deref().map(plain),
         hosts => &app.hosts,
         first_used => app.first_used().map(moment),
         last_used => app.last_used().map(moment),

@@ -5,18 +5,12 @@ use actix_web::http::StatusCode;
 use minijinja::context;
 use shared::oauth::register::GrantType;
 use shared::scope::Catalogue;
-use shared::state::{ClientOrigin, Program};
+use shared::state::ClientOrigin;
 use shared::uri::Parts;
 
 use super::consent::offered;
 use super::{Hidden, Pages, plain, shown_name};
 use crate::protocol::device::Asked;
-
-/// Where a program on this machine lies, as the machine says.
-fn program(program: &Program) -> String {
-    let places = [program.path.as_deref(), program.script.as_deref()];
-    plain(&places.into_iter().flatten().collect::<Vec<_>>().join(" "))
-}
 
 impl Pages {
     /// The page on which a person types a device's code, or the same again with what was wrong.
@@ -56,7 +50,7 @@ impl Pages {
             title => "Allow a device?",
             client => shown_name(asked.client.name.as_deref()),
             self_declared => asked.client.origin == ClientOrigin::Dynamic,
-            program => asked.client.program.as_deref().map(program),
+            program => asked.client.program.as_deref().map(|program| plain(&program.place())),
             home => asked.client.client_uri.as_deref().and_then(|uri| Parts::of(uri)?.host()),
             user_code => code,
             resource => asked.device.resource.as_str(),
