@@ -84,19 +84,22 @@ async function shoot(page, name) {
   await page.setViewportSize(WIDE);
 }
 
+/** A page's one session of the DevTools protocol: Chromium takes virtual authenticators away when another one ends. */
+const sessions = new WeakMap();
+async function devtools(page) {
+  if (!sessions.has(page)) sessions.set(page, await page.context().newCDPSession(page));
+  return sessions.get(page);
+}
+
 /** What axe-core finds, in an isolated world that the page's CSP does not reach. */
 async function axe(page) {
-  const session = await page.context().newCDPSession(page);
-  try {
-    const { frameTree } = await session.send("Page.getFrameTree");
-    const { executionContextId } = await session.send("Page.createIsolatedWorld", { frameId: frameTree.frame.id, worldName: "axe" });
-    const expression = `${readFileSync(axePath, "utf8")};axe.run(document, { resultTypes: ["violations"] }).then((r) => r.violations.map((v) => v.id + ": " + v.nodes.map((n) => n.target.join(" ")).join(", ")))`;
-    const { result, exceptionDetails } = await session.send("Runtime.evaluate", { expression, contextId: executionContextId, awaitPromise: true, returnByValue: true });
-    assert.equal(exceptionDetails, undefined, exceptionDetails?.text);
-    return result.value;
-  } finally {
-    await session.detach();
-  }
+  const session = await devtools(page);
+  const { frameTree } = await session.send("Page.getFrameTree");
+  const { executionContextId } = await session.send("Page.createIsolatedWorld", { frameId: frameTree.frame.id, worldName: "axe" });
+  const expression = `${readFileSync(axePath, "utf8")};axe.run(document, { resultTypes: ["violations"] }).then((r) => r.violations.map((v) => v.id + ": " + v.nodes.map((n) => n.target.join(" ")).join(", ")))`;
+  const { result, exceptionDetails } = await session.send("Runtime.evaluate", { expression, contextId: executionContextId, awaitPromise: true, returnByValue: true });
+  assert.equal(exceptionDetails, undefined, exceptionDetails?.text);
+  return result.value;
 }
 
 const authorizeUrl = (client, proof, more) => `${s.at("/oauth/authorize")}?${form(Object.entries(request(client, proof, { redirect_uri: callback.uri, ...more })))}`;
@@ -369,7 +372,61 @@ for (const scheme of ["dark", "light"]) {
     assert.deepEqual(faults, []);
   });
 }
-test("without scripts everything works: there are none", async () => {
+/** A fingerprint reader of Chromium's: makes passkeys, and says that it saw its owner. */
+async function reader(page) {
+  const cdp = await devtools(page);
+  await cdp.send("WebAuthn.enable");
+  const options = { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true };
+  const { authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", { options });
+  return (what, more) => cdp.send(`WebAuthn.${what}`, { authenticatorId, ...more });
+}
+test("passkeys: added, used without a name, refused, removed; by keyboard, wide and narrow", async () => {
+  const { page, faults } = await visitor();
+  const ask = await reader(page);
+  await page.goto(s.at("/account"));
+  await logIn(page);
+  await reach(page, "input[name=name]");
+  await page.keyboard.type(HOSTILE.slice(0, 60));
+  await reach(page, "button:has-text('Add a passkey')");
+  await page.keyboard.press("Enter");
+  await page.getByText("The passkey was added.").waitFor();
+  await shoot(page, "passkey-added");
+  const [made] = (await ask("getCredentials")).credentials;
+  assert.deepEqual([made.isResidentCredential, made.rpId], [true, "localhost"]);
+  // The same device has one already.
+  await button(page, "Add a passkey").click();
+  await page.getByText("This device has a passkey for this account already.").waitFor();
+  await shoot(page, "passkey-twice");
+  await button(page, "Sign out").first().click();
+  await page.waitForLoadState();
+  // Without a name, to what an app asks for. Nobody is seen at first.
+  await ask("setUserVerified", { isUserVerified: false });
+  await page.goto(authorizeUrl(await clientNamed("Passkeys"), pkce(), { state: "passkey" }));
+  await shoot(page, "login-passkey");
+  await reach(page, "button:has-text('Use a passkey')");
+  await page.keyboard.press("Enter");
+  await page.getByText("No passkey came from your browser.").waitFor();
+  await shoot(page, "login-passkey-problem");
+  await ask("setUserVerified", { isUserVerified: true });
+  await reach(page, "button:has-text('Use a passkey')");
+  await page.keyboard.press("Enter");
+  await button(page, /^allow/i).click();
+  assert.ok((await callback.next("passkey")).searchParams.get("code"));
+  await page.goto(s.at("/account"));
+  assert.match(await page.locator(".passkeys").innerText(), /Last used/);
+  // What is removed here is refused, though the device still has it.
+  await reach(page, "button:has-text('Remove')");
+  await page.keyboard.press("Enter");
+  await page.getByText("The passkey was removed").waitFor();
+  await button(page, "Sign out").first().click();
+  await page.waitForLoadState();
+  await page.goto(s.at("/account"));
+  await button(page, "Use a passkey").click();
+  await page.getByText("This passkey was not accepted.").waitFor();
+  await shoot(page, "login-passkey-refused");
+  assert.deepEqual(faults, []);
+});
+test("without scripts everything works: a passkey is all that needs one", async () => {
   const { page, faults } = await visitor(WIDE, { javaScriptEnabled: false });
   await page.goto(authorizeUrl(await clientNamed("Plain"), pkce(), { state: "plain" }));
   await logIn(page);

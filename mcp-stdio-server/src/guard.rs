@@ -158,6 +158,7 @@ mod tests {
                 admin: false,
                 created: NOW,
                 stage: UserStage::Enabled,
+                passkeys: Vec::new(),
             }),
             grant_client_exists: true,
             ..Facts::default()

@@ -125,7 +125,14 @@ fn prepare(store: &JournalStore, policy: &Policy, clock: &dyn Clock) -> Result<O
     match &policy.auto_approve {
         Some(name) if !has_approver => {
             let created = clock.now();
-            let user = User { name: name.clone(), password: None, admin: false, created, stage: UserStage::Enabled };
+            let user = User {
+                name: name.clone(),
+                password: None,
+                admin: false,
+                created,
+                stage: UserStage::Enabled,
+                passkeys: Vec::new(),
+            };
             commit(store, Change::UserCreated(user))?;
             Ok(None)
         }

@@ -8,7 +8,7 @@ use serde_json::json;
 use shared::date::rfc3339;
 use shared::id::UserName;
 use shared::secret::Secret;
-use shared::state::{Change, Session, State, User, UserStage};
+use shared::state::{Change, Passkey, Session, State, User, UserStage};
 use shared::store::CommitError;
 use shared::store::journal::JournalStore;
 use shared::time::{Clock, SystemClock};
@@ -33,6 +33,8 @@ pub enum UserCommand {
     Remove(NamedUser),
     /// Set a password. Every session and token from before is dead at once.
     Password(NewPassword),
+    /// List a person's passkeys, or remove one: it signs nobody in any more.
+    Passkeys(Passkeys),
     /// List where a person is signed in: since and until. No session can be used by what is shown.
     Sessions(Sessions),
 }
@@ -92,6 +94,22 @@ pub struct Sessions {
     pub store: StoreArgs,
 }
 
+/// Whose passkeys.
+#[derive(Args, Debug)]
+pub struct Passkeys {
+    /// The login name.
+    pub name: UserName,
+    /// Remove the one with this id. Sessions that it opened go on; `user sessions --end` ends them.
+    #[arg(long, value_name = "ID")]
+    pub remove: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Where the store is.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -104,6 +122,7 @@ pub fn run(command: UserCommand) -> Result<(), String> {
         UserCommand::Enable(user) => set_stage(&user, UserStage::Enabled),
         UserCommand::Remove(user) => set_stage(&user, UserStage::Removed),
         UserCommand::Password(args) => set_password(&args),
+        UserCommand::Passkeys(args) => passkeys(&args),
         UserCommand::Sessions(args) => sessions(&args),
     }
 }
@@ -118,6 +137,7 @@ fn add_user(add: AddUser) -> Result<(), String> {
         admin: add.admin,
         created: SystemClock.now(),
         stage: UserStage::Enabled,
+        passkeys: Vec::new(),
     };
     match store.commit_blocking(vec![Change::UserCreated(user)]) {
         Ok(()) => {
@@ -156,6 +176,7 @@ fn line(user: &User) -> Line {
         "admin": user.admin,
         "stage": user.stage,
         "has_password": user.password.is_some(),
+        "passkeys": user.passkeys.len(),
         "created": rfc3339(user.created),
     });
     let columns = [user.name.as_str(), role, stage(user.stage), login].map(str::to_owned).to_vec();
@@ -215,4 +236,46 @@ fn sessions(args: &Sessions) -> Result<(), String> {
     }
     super::print(&text);
     Ok(())
+}
+
+fn passkeys(args: &Passkeys) -> Result<(), String> {
+    let store = lists::open(&args.store.folder())?;
+    known(&store, &args.name)?;
+    let theirs = |state: &State| {
+        let users = state.users();
+        users.iter().find(|user| user.name == args.name).map(|user| user.passkeys.clone()).unwrap_or_default()
+    };
+    let mut passkeys = lists::read(&store, theirs)?;
+    if let Some(id) = &args.remove {
+        let removed = passkeys.iter().position(|passkey| passkey.short_id() == *id);
+        let at = removed.ok_or_else(|| format!("{} has no passkey {id}; user passkeys {0} lists them", args.name))?;
+        let removed = passkeys.remove(at);
+        lists::commit(&store, vec![Change::PasskeyRemoved(removed.id.hash())])?;
+    }
+    if args.json {
+        let objects: Vec<_> = passkeys.iter().map(passkey_object).collect();
+        return lists::print_json(&json!({ "passkeys": objects, "removed": args.remove }));
+    }
+    let mut text: String = passkeys.iter().map(|passkey| lists::columns(&passkey_columns(passkey))).collect();
+    if let Some(id) = &args.remove {
+        text.push_str(&format!("The passkey {id} of {} signs nobody in any more.\n", args.name));
+    }
+    super::print(&text);
+    Ok(())
+}
+
+fn passkey_object(passkey: &Passkey) -> serde_json::Value {
+    json!({
+        "id": passkey.short_id(),
+        "name": passkey.name,
+        "algorithm": passkey.alg,
+        "syncs": passkey.syncs,
+        "created": rfc3339(passkey.created),
+        "used": passkey.used.map(rfc3339),
+    })
+}
+
+fn passkey_columns(passkey: &Passkey) -> [String; 4] {
+    let used = passkey.used.map_or_else(|| "never used".to_owned(), rfc3339);
+    [passkey.short_id(), rfc3339(passkey.created), used, passkey.name.clone()]
 }

@@ -5,18 +5,19 @@ use actix_web::{HttpRequest, HttpResponse};
 use shared::id::{ClientId, UserName};
 use shared::oauth::form::{self, Parameters};
 use shared::secret::Secret;
-use shared::state::{Facts, Wanted};
+use shared::state::{Facts, Passkey, Session, User, Wanted};
+use shared::time::Timestamp;
 
 use super::app::{App, Failure};
 use super::pages::account::View;
 use super::seal::{self, Purpose};
 use super::session::Jar;
-use super::{body, limit, login, pages, reply};
+use super::{body, limit, login, pages, passkey, reply};
 use crate::protocol::Refusal;
 use crate::protocol::account::{self, Action};
 use crate::protocol::authorize::live_session;
 use crate::protocol::interact::{Destination, Transaction};
-use crate::protocol::policy::MAX_PASSWORD;
+use crate::protocol::policy::{MAX_PASSWORD, RECENT_LOGIN};
 use crate::protocol::setup;
 
 const ENDPOINT: &str = "account";
@@ -24,38 +25,67 @@ const ENDPOINT: &str = "account";
 /// The page, or the login before it.
 pub async fn get(app: Data<App>, http: HttpRequest) -> HttpResponse {
     let jar = app.cookies.read(&http);
-    match signed_in(&app, &jar).await {
-        Ok(Some(user)) => {
-            let value = |name| form::all_values(http.query_string(), name).next();
-            let page = value("page").and_then(|text| text.parse().ok()).unwrap_or(1);
-            show(&app, &jar, &user, page, value("done").as_deref(), None)
+    let value = |name| form::all_values(http.query_string(), name).next();
+    match who(&app, &jar).await {
+        Ok(Some((session, _))) if value("again").is_some() && !is_recent(&session, app.now()) => {
+            login::page(&app, jar, None, Transaction::to(Destination::Account, app.now()))
         }
-        Ok(None) => login::page(&app, jar, None, &Transaction::to(Destination::Account, app.now())),
+        Ok(Some(here)) => {
+            let page = value("page").and_then(|text| text.parse().ok()).unwrap_or(1);
+            show(&app, &jar, &here, page, value("done").as_deref(), None)
+        }
+        Ok(None) => login::page(&app, jar, None, Transaction::to(Destination::Account, app.now())),
         Err(failure) => pages::failed_alone(&app, ENDPOINT, &failure),
     }
 }
 
-/// Who is logged in.
-pub(super) async fn signed_in(app: &App, jar: &Jar) -> Result<Option<UserName>, Failure> {
+/// Who is logged in, and since when.
+async fn who(app: &App, jar: &Jar) -> Result<Option<(Session, User)>, Failure> {
     let wanted = Wanted { session: jar.session_hash(), ..Wanted::default() };
     let facts = app.store.load(&wanted).await?;
-    Ok(live_session(&facts, app.now()).map(|session| session.user.clone()))
+    Ok(live_session(&facts, app.now()).cloned().zip(facts.user))
 }
 
-fn show(app: &App, jar: &Jar, user: &UserName, page: usize, done: Option<&str>, problem: Option<&str>) -> HttpResponse {
+fn is_recent(session: &Session, now: Timestamp) -> bool {
+    session.created + RECENT_LOGIN >= now
+}
+
+fn show(
+    app: &App,
+    jar: &Jar,
+    (since, user): &(Session, User),
+    page: usize,
+    done: Option<&str>,
+    problem: Option<&str>,
+) -> HttpResponse {
     let Some(session) = &jar.session else { return pages::refused(app, ENDPOINT, &Refusal::NotLoggedIn) };
     let (now, mut apps, mut sessions) = (app.now(), Vec::new(), 0);
     let read = app.store.read(&mut |state| {
-        apps = account::connected_apps(state, user, &app.policy.catalogue, now);
-        sessions = state.sessions_of(user, now).len();
+        apps = account::connected_apps(state, &user.name, &app.policy.catalogue, now);
+        sessions = state.sessions_of(&user.name, now).len();
     });
     if let Err(error) = read {
         return pages::failed_alone(app, ENDPOINT, &error.into());
     }
-    let here = Transaction::to(Destination::Account, now);
+    let mut here = Transaction::to(Destination::Account, now);
+    if app.party.is_some() && is_recent(since, now) && user.passkeys.len() < Passkey::MOST {
+        here = here.asking(&Secret::random());
+    }
+    let handle = user.passkeys.first().map_or_else(|| passkey::handle(app, &user.name), |known| known.handle);
+    let new_passkey = here.challenge.as_deref().map(|challenge| (challenge, handle));
     let hidden = seal::close(&app.keys, Purpose::Account, session, &here);
     let logout = seal::close(&app.keys, Purpose::Logout, session, &Transaction::login(String::new(), now));
-    app.pages.account(&View { user, apps: &apps, sessions, page, done, problem, hidden: &hidden, logout: &logout })
+    app.pages.account(&View {
+        user,
+        apps: &apps,
+        sessions,
+        page,
+        done,
+        problem,
+        new_passkey,
+        hidden: &hidden,
+        logout: &logout,
+    })
 }
 
 /// A button of the page.
@@ -65,11 +95,14 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         Err(page) => return page,
     };
     let jar = app.cookies.read(&http);
-    if let Err(refusal) = seal::open(&app.keys, Purpose::Account, jar.session.as_ref(), &form) {
-        return pages::refused(&app, ENDPOINT, &refusal);
-    }
+    let transaction = match seal::open(&app.keys, Purpose::Account, jar.session.as_ref(), &form) {
+        Ok(transaction) => transaction,
+        Err(refusal) => return pages::refused(&app, ENDPOINT, &refusal),
+    };
     match form.get("action") {
         Some("password") => new_password(&app, &http, &jar, &mut form).await,
+        Some("add-passkey") => settled(&app, passkey::add(&app, &jar, &transaction, &form).await, "passkey-added"),
+        Some("remove-passkey") => settled(&app, passkey::remove(&app, &jar, &form).await, "passkey-removed"),
         word => match action(word, &form) {
             Ok(action) => carry_out(&app, &jar, &action).await,
             Err(refusal) => pages::refused(&app, ENDPOINT, &refusal),
@@ -99,24 +132,32 @@ async fn carry_out(app: &App, jar: &Jar, action: &Action) -> HttpResponse {
         }
         Ok(done) => {
             tracing::info!(endpoint = ENDPOINT, done = done.word(), "changed");
-            back(app, done)
+            back(app, done.word())
         }
         Err(failure) => pages::failed_alone(app, ENDPOINT, &failure),
     }
 }
 
+fn settled(app: &App, done: Result<(), Failure>, word: &str) -> HttpResponse {
+    match done {
+        Ok(()) => back(app, word),
+        Err(failure) => pages::failed_alone(app, ENDPOINT, &failure),
+    }
+}
+
 /// Back to the page by GET, so that to load it again repeats nothing.
-fn back(app: &App, done: account::Done) -> HttpResponse {
-    reply::redirect(true, &format!("{}/account?done={}", app.prefix, done.word()))
+fn back(app: &App, done: &str) -> HttpResponse {
+    reply::redirect(true, &format!("{}/account?done={done}", app.prefix))
 }
 
 /// Compares the old password and sets the new one; this browser stays logged in, with a new cookie.
 async fn new_password(app: &App, http: &HttpRequest, jar: &Jar, form: &mut Parameters) -> HttpResponse {
-    let user = match signed_in(app, jar).await {
-        Ok(Some(user)) => user,
+    let here = match who(app, jar).await {
+        Ok(Some(here)) => here,
         Ok(None) => return pages::refused(app, ENDPOINT, &Refusal::NotLoggedIn),
         Err(failure) => return pages::failed_alone(app, ENDPOINT, &failure),
     };
+    let user = here.1.name.clone();
     let source = limit::source(http);
     if let Err(wait) = app.limits.log_in(source, user.as_str(), app.now()) {
         tracing::warn!(endpoint = ENDPOINT, %source, %user, "too many failed logins");
@@ -127,15 +168,15 @@ async fn new_password(app: &App, http: &HttpRequest, jar: &Jar, form: &mut Param
         Ok(done) => {
             app.limits.logged_in(source, user.as_str());
             tracing::info!(endpoint = ENDPOINT, %user, "the password was changed");
-            pages::with_cookies(back(app, done), [app.cookies.set_session(&fresh)])
+            pages::with_cookies(back(app, done.word()), [app.cookies.set_session(&fresh)])
         }
         Err(Failure::Refused(Refusal::WrongLogin)) => {
             tracing::warn!(endpoint = ENDPOINT, %source, %user, "the old password was wrong");
-            show(app, jar, &user, 1, None, Some("The current password is wrong."))
+            show(app, jar, &here, 1, None, Some("The current password is wrong."))
         }
         Err(Failure::Refused(Refusal::Account(advice))) => {
             app.limits.logged_in(source, user.as_str());
-            show(app, jar, &user, 1, None, Some(&pages::sentence(advice)))
+            show(app, jar, &here, 1, None, Some(&pages::sentence(advice)))
         }
         Err(failure) => {
             app.limits.logged_in(source, user.as_str());

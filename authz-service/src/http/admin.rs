@@ -35,7 +35,7 @@ pub async fn get(app: Data<App>, http: HttpRequest, payload: Payload) -> HttpRes
             show(&app, &jar, &user, section, page, value("done").is_some()).await
         }
         Err(Failure::Refused(Refusal::NotLoggedIn)) => {
-            let mut page = login::page(&app, jar, None, &Transaction::to(Destination::Admin, app.now()));
+            let mut page = login::page(&app, jar, None, Transaction::to(Destination::Admin, app.now()));
             *page.status_mut() = reply::status(&Refusal::NotLoggedIn);
             page
         }

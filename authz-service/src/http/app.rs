@@ -23,6 +23,7 @@ use super::pages::Pages;
 use super::password::Passwords;
 use super::proxy::Proxies;
 use super::session::Cookies;
+use crate::protocol::passkey::Party;
 use crate::protocol::{Policy, Refusal, Verdict, metadata};
 
 /// How often a decision is made anew because somebody else was first. Stages move one way, so the second round
@@ -79,6 +80,8 @@ pub struct App {
     pub limits: Limits,
     /// The HTML pages.
     pub pages: Pages,
+    /// Whom passkeys are for; `None` when the issuer's host is an address.
+    pub party: Option<Party>,
     /// Metadata documents of clients.
     pub cimd: cimd::Documents,
     /// Hashing of passwords.
@@ -168,14 +171,16 @@ impl App {
         let parts: Parts<'_> = policy.issuer.parts();
         let is_public_https = parts.scheme == "https" && !parts.is_loopback();
         let prefix = parts.path.trim_end_matches('/').to_owned();
+        let party = Party::of(&policy.issuer);
         let cookies = Cookies::new(parts.scheme == "https", policy.lifetimes.session);
-        let pages = Pages::new(&prefix).map_err(|error| error.to_string())?;
+        let pages = Pages::new(&prefix, party.as_ref()).map_err(|error| error.to_string())?;
         Ok(Self {
             store,
             keys,
             clock,
             limits,
             pages,
+            party,
             cimd: cimd::Documents::new(),
             passwords: Passwords::start().map_err(|error| error.to_string())?,
             cookies,

@@ -72,7 +72,7 @@ async fn answer(app: &Data<App>, http: &HttpRequest, query: &str, after_post: bo
             tracing::info!(endpoint = ENDPOINT, grant = %fresh.grant, "approved without asking");
             reply::redirect(after_post, &to.with_code(&fresh.code, &app.policy.issuer))
         }
-        Ok(Step::Login(asked)) => login::page(app, jar, Some(&asked), &Transaction::login(query.to_owned(), app.now())),
+        Ok(Step::Login(asked)) => login::page(app, jar, Some(&asked), Transaction::login(query.to_owned(), app.now())),
         Ok(Step::Consent(asked, user)) => consent_page(app, jar, &asked, user.as_str(), fresh.grant, query),
         Err(failure) => pages::failed(app, ENDPOINT, after_post, &failure),
     }

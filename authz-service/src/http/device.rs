@@ -44,7 +44,7 @@ pub async fn get(app: Data<App>, http: HttpRequest) -> HttpResponse {
             let query = Some(query).filter(|query| query.len() <= MAX_QUERY).unwrap_or_default();
             let transaction =
                 Transaction { query: query.to_owned(), ..Transaction::to(Destination::Device, app.now()) };
-            login::page(&app, jar, None, &transaction)
+            login::page(&app, jar, None, transaction)
         }
     }
 }

@@ -22,12 +22,14 @@ use crate::protocol::policy::MAX_PASSWORD;
 const ENDPOINT: &str = "login";
 
 /// The login page, for a browser that gets a name if it has none. `asked` is what an app wants, if one does.
-pub(super) fn page(app: &App, jar: Jar, asked: Option<&Asked>, transaction: &Transaction) -> HttpResponse {
+pub(super) fn page(app: &App, jar: Jar, asked: Option<&Asked>, transaction: Transaction) -> HttpResponse {
+    // Where there are no passkeys, nothing asks for one.
+    let transaction = if app.party.is_some() { transaction.asking(&Secret::random()) } else { transaction };
     let is_new = jar.browser.is_none();
     let browser = jar.browser.unwrap_or_else(Secret::random);
-    let hidden = seal::close(&app.keys, Purpose::Login, &browser, transaction);
+    let hidden = seal::close(&app.keys, Purpose::Login, &browser, &transaction);
     let cookie = is_new.then(|| app.cookies.set_browser(&browser));
-    pages::with_cookies(app.pages.login(asked, transaction.to, &hidden, None), cookie)
+    pages::with_cookies(app.pages.login(asked, &transaction, &hidden, None), cookie)
 }
 
 /// The login page's answer.
@@ -59,7 +61,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         }
         Err(Failure::Refused(Refusal::WrongLogin)) => {
             tracing::warn!(endpoint = ENDPOINT, %source, user = loggable(&app, &typed).await, "login failed");
-            again(&app, source, &jar, &transaction, &typed).await
+            again(&app, source, &jar, &transaction, &typed, "The name or the password is wrong.").await
         }
         Err(failure) => {
             // Our own fault is not theirs.
@@ -99,7 +101,14 @@ async fn log_in(app: &App, typed: &str, form: &mut Parameters) -> Result<Secret,
 }
 
 /// The same page again, which says that it went wrong and not why (UI-08).
-async fn again(app: &Data<App>, source: IpAddr, jar: &Jar, transaction: &Transaction, typed: &str) -> HttpResponse {
+pub(super) async fn again(
+    app: &Data<App>,
+    source: IpAddr,
+    jar: &Jar,
+    transaction: &Transaction,
+    typed: &str,
+    problem: &str,
+) -> HttpResponse {
     let Some(browser) = &jar.browser else { return pages::refused(app, ENDPOINT, &Refusal::Forged) };
     let asked = match transaction.to {
         Destination::Authorize => match asked(app, source, &transaction.query).await {
@@ -109,7 +118,7 @@ async fn again(app: &Data<App>, source: IpAddr, jar: &Jar, transaction: &Transac
         Destination::Account | Destination::Admin | Destination::Device => None,
     };
     let hidden = seal::close(&app.keys, Purpose::Login, browser, transaction);
-    app.pages.login(asked.as_ref(), transaction.to, &hidden, Some((typed, "The name or the password is wrong.")))
+    app.pages.login(asked.as_ref(), transaction, &hidden, Some((typed, problem)))
 }
 
 /// What the app asks for, or the page that says why it cannot be followed.

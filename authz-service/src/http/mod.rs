@@ -4,6 +4,7 @@
 pub mod account;
 pub mod admin;
 pub mod app;
+pub mod assets;
 pub mod authorize;
 pub mod body;
 pub mod cimd;
@@ -25,6 +26,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod pages;
 pub mod par;
+pub mod passkey;
 pub mod password;
 pub mod proxy;
 pub mod published;

@@ -141,6 +141,9 @@ fn operation(method: &str, path: &str) -> Option<Value> {
             with_form(page("The same, as a form (RFC 6749 section 3.1)."), &AUTHORIZE, Alternative::None)
         }
         ("POST", "/login") => with_form(page("The login page's form."), &PAGE_FORM, Alternative::None),
+        ("POST", "/login/passkey") => {
+            with_form(page("The login page's form for passkeys."), &PASSKEY_FORM, Alternative::None)
+        }
         ("POST", "/oauth/consent") => with_form(page("The consent page's form."), &PAGE_FORM, Alternative::None),
         ("POST", "/logout") => with_form(page("The sign-out button's form."), &PAGE_FORM, Alternative::None),
         ("GET", "/setup") => with_parameters(page("The page behind the one-time link."), &["token"]),
@@ -193,10 +196,9 @@ fn operation(method: &str, path: &str) -> Option<Value> {
         }
         ("GET", "/openapi.json") => described("This document.", &[(200, "The document", Some("Any"))]),
         ("GET", "/docs") => page("This document, for people."),
-        ("GET", "/assets/style.css") => {
-            let mut operation = described("What pages look like.", &[(200, "The stylesheet", None)]);
-            operation["responses"]["200"]["content"] = json!({ "text/css": { "schema": { "type": "string" } } });
-            operation
+        ("GET", "/assets/style.css") => asset("What pages look like.", "The stylesheet", "text/css"),
+        ("GET", "/assets/passkey.js") => {
+            asset("What asks browsers for a passkey, on the pages that take one.", "The script", "text/javascript")
         }
         ("GET", "/") => {
             let mut operation = described("What is here.", &[(200, "A list, or a page", Some("Any"))]);
@@ -235,6 +237,9 @@ const TOKEN: [&str; 12] = [
 const QUESTION: [&str; 4] = ["token", "token_type_hint", "client_id", "client_secret"];
 const PAGE_FORM: [&str; 5] = ["transaction", "csrf", "username", "password", "decision"];
 
+const PASSKEY_FORM: [&str; 7] =
+    ["transaction", "csrf", "credential", "client_data", "authenticator_data", "signature", "user_handle"];
+
 /// Whether an endpoint takes JSON instead of a form (docs/DIVERGENCES.md).
 #[derive(Clone, Copy)]
 enum Alternative {
@@ -248,6 +253,13 @@ fn reference(schema: &str) -> Value {
 
 fn text() -> Value {
     json!({ "schema": { "type": "string" } })
+}
+
+/// A file that pages load.
+fn asset(summary: &str, answer: &str, kind: &str) -> Value {
+    let mut operation = described(summary, &[(200, answer, None)]);
+    operation["responses"]["200"]["content"] = json!({ kind: { "schema": { "type": "string" } } });
+    operation
 }
 
 /// An endpoint for programs: these answers, and errors of RFC 6749 section 5.2.

@@ -120,7 +120,12 @@ pub fn status(refusal: &Refusal) -> StatusCode {
         Refusal::Client { .. } | Refusal::InitialToken | Refusal::RegistrationToken => StatusCode::UNAUTHORIZED,
         Refusal::RegistrationOff => StatusCode::FORBIDDEN,
         Refusal::Document(DocumentFault::Busy) | Refusal::Full => StatusCode::TOO_MANY_REQUESTS,
-        Refusal::Forged | Refusal::NotLoggedIn | Refusal::NotAdmin | Refusal::WrongLogin => StatusCode::FORBIDDEN,
+        Refusal::Forged
+        | Refusal::NotLoggedIn
+        | Refusal::NotAdmin
+        | Refusal::WrongLogin
+        | Refusal::Passkey(_)
+        | Refusal::LoginTooOld => StatusCode::FORBIDDEN,
         _ => StatusCode::BAD_REQUEST,
     }
 }

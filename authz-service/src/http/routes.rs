@@ -8,8 +8,8 @@ use shared::oauth::error::ErrorCode;
 
 use super::app::App;
 use super::{
-    account, admin, authorize, body, consent, device, device_authorization, health, index, introspect, login, logout,
-    manage, metadata, openapi, par, published, register, reply, revoke, setup, token,
+    account, admin, assets, authorize, body, consent, device, device_authorization, health, index, introspect, login,
+    logout, manage, metadata, openapi, par, passkey, published, register, reply, revoke, setup, token,
 };
 
 /// One endpoint.
@@ -65,6 +65,7 @@ static TABLE: &[Row] = &[
         cors: false,
     },
     Row { paths: &["/login"], routes: post!(login::post), cors: false },
+    Row { paths: &["/login/passkey"], routes: post!(passkey::post), cors: false },
     Row { paths: &["/oauth/consent"], routes: post!(consent::post), cors: false },
     Row { paths: &["/logout"], routes: post!(logout::post), cors: false },
     Row { paths: &["/account"], routes: get_and_post!(account::get, account::post), cors: false },
@@ -85,7 +86,8 @@ static TABLE: &[Row] = &[
     Row { paths: &["/clients/{name}.json"], routes: get!(published::get), cors: true },
     Row { paths: &["/oauth/jwks"], routes: get!(metadata::jwks), cors: true },
     Row { paths: &["/.well-known/openid-configuration"], routes: get!(metadata::openid), cors: true },
-    Row { paths: &["/assets/style.css"], routes: get!(setup::style), cors: false },
+    Row { paths: &["/assets/style.css"], routes: get!(assets::style), cors: false },
+    Row { paths: &["/assets/passkey.js"], routes: get!(assets::script), cors: false },
     Row { paths: &["/openapi.json"], routes: get!(openapi::json), cors: true },
     Row { paths: &["/docs"], routes: get!(openapi::docs), cors: false },
     Row { paths: &["/"], routes: get!(index::get), cors: false },

@@ -1,6 +1,5 @@
 //! `GET|POST /setup`: the first account, for whoever holds the one-time link.
 
-use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use shared::oauth::form::{self, Parameters};
@@ -38,10 +37,14 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
     match create(&app, token, &mut form).await {
         Ok(session) => {
             tracing::info!(endpoint = ENDPOINT, "the owner's account was created");
-            let page = app.pages.message(
+            let (title, text) = (
                 "Your account is ready",
                 "You are signed in. Start an app that uses this service; it will send you here to decide.",
             );
+            let page = match &app.party {
+                Some(_) => app.pages.message_and_link(title, text, "/account#passkeys", "Add a passkey"),
+                None => app.pages.message(title, text),
+            };
             pages::with_cookies(page, [app.cookies.set_session(&session)])
         }
         Err(Failure::Refused(Refusal::Account(advice))) => {
@@ -66,12 +69,4 @@ async fn create(app: &App, token: &Secret, form: &mut Parameters) -> Result<Secr
     let decide = |facts: &_, now| setup::decide(token, &name, &hash, facts, &app.policy, &session, now);
     app.settle(&Wanted::default(), decide).await?;
     Ok(session)
-}
-
-/// `GET /assets/style.css`.
-pub async fn style() -> HttpResponse {
-    HttpResponse::build(StatusCode::OK)
-        .insert_header(("Content-Type", "text/css; charset=utf-8"))
-        .insert_header(("Cache-Control", "public, max-age=3600"))
-        .body(pages::STYLE)
 }

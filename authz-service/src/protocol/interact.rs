@@ -30,6 +30,9 @@ pub struct Transaction {
     /// Where it goes on.
     #[serde(default)]
     pub to: Destination,
+    /// What a passkey answers on this page, if one may; 256 random bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<String>,
 }
 
 /// Where a login leads.
@@ -77,12 +80,12 @@ pub struct Shown {
 impl Transaction {
     /// For a login page.
     pub fn login(query: String, now: Timestamp) -> Self {
-        Self { query, issued: now, shown: None, to: Destination::Authorize }
+        Self { query, issued: now, shown: None, to: Destination::Authorize, challenge: None }
     }
 
     /// For a login page that no app asked for.
     pub fn to(to: Destination, now: Timestamp) -> Self {
-        Self { query: String::new(), issued: now, shown: None, to }
+        Self { query: String::new(), issued: now, shown: None, to, challenge: None }
     }
 
     /// Where it goes on, from our root.
@@ -91,12 +94,18 @@ impl Transaction {
         if self.query.is_empty() { path.to_owned() } else { format!("{path}?{}", self.query) }
     }
 
+    /// The same, for a page that a passkey may answer.
+    #[must_use]
+    pub fn asking(self, challenge: &Secret) -> Self {
+        Self { challenge: Some(challenge.expose().to_owned()), ..self }
+    }
+
     /// For a consent page.
     pub fn consent(query: String, asked: &Asked, grant: GrantId, now: Timestamp) -> Self {
         let (client, tools) = (cimd::fingerprint(&asked.client), choice::print_of(&asked.tools));
         let (scopes, resource) = (asked.scopes.clone(), asked.resource.clone());
         let shown = Shown { grant, scopes, resource, client, tools };
-        Self { query, issued: now, shown: Some(shown), to: Destination::Authorize }
+        Self { query, issued: now, shown: Some(shown), to: Destination::Authorize, challenge: None }
     }
 
     /// Whether the page may still be answered (UI-13).

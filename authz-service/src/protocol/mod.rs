@@ -16,6 +16,7 @@ pub mod introspect;
 pub mod manage;
 pub mod metadata;
 pub mod operator;
+pub mod passkey;
 pub mod policy;
 pub mod pushed;
 pub mod refusal;

@@ -52,6 +52,9 @@ pub const PAGE_LIFETIME: Seconds = Seconds(600);
 /// How old a login may be that satisfies `prompt=login` (OpenID Connect Core section 3.1.2.1).
 pub const FRESH_LOGIN: Seconds = Seconds(60);
 
+/// How old a login may be that adds another way of signing in (ASVS 5.0, 7.5.1: whoever finds an open browser must not).
+pub const RECENT_LOGIN: Seconds = Seconds(600);
+
 /// How long the link for making the first account works.
 pub const SETUP_LIFETIME: Seconds = Seconds(DAY);
 

@@ -8,6 +8,7 @@ use shared::uri::BadRedirectUri;
 
 use super::cimd::DocumentFault;
 use super::client_auth::ClientFault;
+use super::passkey::PasskeyFault;
 
 /// The exact cause. Its text is for the log and for the developer who reads `error_description`; it never repeats
 /// a secret, and never tells a stranger more than the word does.
@@ -105,6 +106,12 @@ pub enum Refusal {
     /// Wrong password, unknown or disabled account: nobody learns which.
     #[error("the name or the password is wrong")]
     WrongLogin,
+    /// An authenticator's answer that is not good.
+    #[error("the passkey was not accepted: {0}")]
+    Passkey(PasskeyFault),
+    /// Too long since the person signed in for what is asked.
+    #[error("this needs a login of the last ten minutes")]
+    LoginTooOld,
     /// A set-up link that is spent, old, or was never good.
     #[error("this set-up link does not work any more; a new one is printed when the service starts without accounts")]
     SetupLink,
@@ -225,9 +232,13 @@ impl Refusal {
             Self::LoginRequired => ErrorCode::LoginRequired,
             Self::ConsentRequired => ErrorCode::ConsentRequired,
             Self::InitialToken | Self::RegistrationToken => ErrorCode::InvalidToken,
-            Self::Denied | Self::NotLoggedIn | Self::NotAdmin | Self::WrongLogin | Self::RegistrationOff => {
-                ErrorCode::AccessDenied
-            }
+            Self::Denied
+            | Self::NotLoggedIn
+            | Self::NotAdmin
+            | Self::WrongLogin
+            | Self::Passkey(_)
+            | Self::LoginTooOld
+            | Self::RegistrationOff => ErrorCode::AccessDenied,
             Self::RequestUri => ErrorCode::InvalidRequestUri,
             Self::Undecided => ErrorCode::AuthorizationPending,
             Self::SlowDown => ErrorCode::SlowDown,

@@ -51,7 +51,14 @@ pub fn client() -> Client {
 }
 
 pub fn user() -> User {
-    User { name: "ada".parse().unwrap(), password: None, admin: false, created: NOW, stage: UserStage::Enabled }
+    User {
+        name: "ada".parse().unwrap(),
+        password: None,
+        admin: false,
+        created: NOW,
+        stage: UserStage::Enabled,
+        passkeys: Vec::new(),
+    }
 }
 
 pub fn facts() -> Facts {

@@ -60,6 +60,7 @@ pub fn decide(
         admin: true,
         created: now,
         stage: UserStage::Enabled,
+        passkeys: Vec::new(),
     };
     let made = Change::OwnerCreated { user, setup: token.hash() };
     let logged_in = Change::SessionOpened(interact::session(name, session, policy, now));

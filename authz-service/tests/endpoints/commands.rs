@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use shared::state::{Change, Effect, Tool};
+use shared::state::{AnsweredChallenge, Change, Effect, Passkey, Tool};
+use shared::store::conformance::Sample;
 use shared::store::journal::JournalStore;
-use shared::time::SystemClock;
+use shared::time::{Clock, SystemClock};
 use shared::uri::Resource;
 
 use super::process::{APPROVE, Running, add_user, command};
@@ -113,6 +114,31 @@ fn adm_02_accounts_rest_work_again_and_go_beside_a_running_service() {
     assert!(String::from_utf8_lossy(&taken.stderr).contains("there is or was an account called ada"));
     let sessions = run_json(data.path(), &["user", "sessions", "demo", "--end", "--json"]);
     assert_eq!(sessions, json!({ "sessions": [], "ended": true }));
+}
+
+#[test]
+fn adm_02_passkeys_are_listed_and_removed_beside_a_running_service() {
+    let data = tempfile::tempdir().unwrap();
+    let _service = Running::start(data.path(), &[]);
+    assert!(add_user(data.path(), "ada", "correct horse").status.success());
+    let sample = Sample::new(SystemClock.now());
+    let passkey = Passkey { name: "Bad\u{1b}[2J\u{202e}".into(), ..sample.passkey() };
+    let short = passkey.short_id();
+    let challenge = AnsweredChallenge { hash: passkey.handle, expires: passkey.created };
+    let added = Change::PasskeyAdded { user: "ada".parse().unwrap(), passkey, challenge };
+    let store = JournalStore::open(data.path(), Arc::new(SystemClock)).unwrap();
+    store.commit_blocking(vec![added]).unwrap();
+    let listed = run(data.path(), &["user", "passkeys", "ada"]);
+    assert!(listed.starts_with(&short) && listed.contains("never used") && !listed.contains('\u{1b}'), "{listed}");
+    let json = run_json(data.path(), &["user", "passkeys", "ada", "--json"]);
+    assert_eq!((&json["passkeys"][0]["id"], &json["passkeys"][0]["algorithm"]), (&json!(short), &json!("ES256")));
+    assert_eq!(run_json(data.path(), &["user", "list", "--json"])["users"][0]["passkeys"], 1);
+    let (code, stderr) = fails(data.path(), &["user", "passkeys", "ada", "--remove", "nonsense"]);
+    assert!(code == 1 && stderr.contains("ada has no passkey nonsense"), "{stderr}");
+    let removed = run(data.path(), &["user", "passkeys", "ada", "--remove", &short]);
+    assert_eq!(removed, format!("The passkey {short} of ada signs nobody in any more.\n"));
+    assert_eq!(run(data.path(), &["user", "passkeys", "ada"]), "");
+    assert!(run(data.path(), &["audit", "tail"]).contains("passkey-removed"));
 }
 
 #[test]

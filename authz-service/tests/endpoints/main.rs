@@ -19,6 +19,7 @@ mod metadata;
 mod operate;
 mod pages;
 mod par;
+mod passkey;
 mod process;
 mod refresh;
 mod register;

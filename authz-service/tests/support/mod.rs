@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod authenticator;
 pub mod documents;
 pub mod http;
 pub mod person;
@@ -283,7 +284,14 @@ pub fn authorize_query(client: &str, more: &[(&str, &str)]) -> String {
 }
 
 pub fn user(name: &str, password: Option<String>) -> User {
-    User { name: name.parse().unwrap(), password, admin: false, created: START, stage: UserStage::Enabled }
+    User {
+        name: name.parse().unwrap(),
+        password,
+        admin: false,
+        created: START,
+        stage: UserStage::Enabled,
+        passkeys: Vec::new(),
+    }
 }
 
 fn password_hash() -> String {

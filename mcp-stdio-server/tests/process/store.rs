@@ -62,6 +62,7 @@ impl Fixture {
                 admin: true,
                 created: Timestamp(1_785_229_501),
                 stage: UserStage::Enabled,
+                passkeys: Vec::new(),
             }),
             Change::ClientRegistered(Client {
                 id: fixture.client.clone(),

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::change::{Change, Expired};
-use super::entries::{ClientEntry, Entries, GrantEntry, Grants, RefreshEntry, UsedAssertion, UserCodeEntry};
+use super::entries::{
+    ClientEntry, CredentialEntry, Entries, GrantEntry, Grants, RefreshEntry, UsedAssertion, UserCodeEntry,
+};
 use super::record::{
     Access, Client, Code, CodeStage, Device, DeviceStage, Family, FamilyStage, Grant, GrantStage, InitialToken,
     PublicKey, Pushed, Rotated, Session, SetupLink, User, UserStage,
@@ -48,6 +50,8 @@ pub struct State {
     pub(super) assertions: Table<UsedAssertion>,
     /// Derived: which device shows a user code.
     pub(super) user_codes: Table<UserCodeEntry>,
+    /// Derived: whose passkey a credential id names.
+    pub(super) credentials: Table<CredentialEntry>,
     pub(super) announcements: HashMap<Resource, Announcement>,
     /// Derived: which family a refresh token belongs to, the current one and the spent ones.
     pub(super) refresh: Table<RefreshEntry>,
@@ -74,6 +78,7 @@ pub(super) enum Replaced {
     Device(TokenHash, Option<Device>),
     Pushed(TokenHash, Option<Pushed>),
     UserCode(TokenHash, Option<UserCodeEntry>),
+    Credential(TokenHash, Option<CredentialEntry>),
     Announcement(Resource, Option<Announcement>),
     Refresh(TokenHash, Option<RefreshEntry>),
 }
@@ -133,6 +138,7 @@ impl State {
             Replaced::Device(key, value) => self.devices.exchange(key, value),
             Replaced::Pushed(key, value) => self.pushed.exchange(key, value),
             Replaced::UserCode(key, value) => self.user_codes.exchange(key, value),
+            Replaced::Credential(key, value) => self.credentials.exchange(key, value),
             Replaced::Initial(key, value) => self.initial.exchange(key, value),
             Replaced::Announcement(key, value) => self.announcements.exchange(key, value),
         }
@@ -153,6 +159,11 @@ impl State {
             Change::OwnerCreated { user, setup } => self.create_owner(user, &setup, undo),
             Change::UserCreated(user) => self.create_user(user, undo),
             Change::PasswordChanged { user, password } => self.change_password(&user, password, undo),
+            Change::PasskeyAdded { user, passkey, challenge } => self.add_passkey(user, passkey, challenge, undo),
+            Change::PasskeyUsed { passkey, counter, challenge } => {
+                self.use_passkey(&passkey, counter, challenge, at, undo)
+            }
+            Change::PasskeyRemoved(passkey) => self.remove_passkey(&passkey, undo),
             Change::UserStageSet { user, stage } => self.set_user_stage(&user, stage, undo),
             Change::SessionOpened(session) => self.open_session(session, undo),
             Change::SessionClosed(hash) => self.close_session(hash, undo),
@@ -271,6 +282,7 @@ impl State {
         user.stage = stage;
         if stage == UserStage::Removed {
             user.password = None;
+            self.forget_credentials(&std::mem::take(&mut user.passkeys), undo);
         }
         set(&mut self.users, name.clone(), Some(user), undo, Replaced::User);
         if stage == UserStage::Enabled { Ok(()) } else { self.end_everything_of(name, undo) }

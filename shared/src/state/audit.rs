@@ -65,6 +65,9 @@ impl State {
                 Event::new("user-created").user(&user.name).detail(role)
             }
             Change::PasswordChanged { user, .. } => Event::new("password-changed").user(user),
+            Change::PasskeyAdded { user, passkey, .. } => Event::new("passkey-added").user(user).detail(&passkey.name),
+            Change::PasskeyUsed { passkey, .. } => self.passkey_event("passkey-used", passkey),
+            Change::PasskeyRemoved(passkey) => self.passkey_event("passkey-removed", passkey),
             Change::UserStageSet { user, stage } => Event::new(match stage {
                 UserStage::Enabled => "user-enabled",
                 UserStage::Disabled => "user-disabled",
@@ -142,6 +145,13 @@ impl State {
 
     fn pushed_event(&self, what: &'static str, hash: &TokenHash) -> Event {
         Event { client: self.pushed.get(hash).map(|pushed| pushed.client.clone()), ..Event::new(what) }
+    }
+
+    fn passkey_event(&self, what: &'static str, credential: &TokenHash) -> Event {
+        let event = Event::new(what);
+        let Some(user) = self.passkey_owner(credential) else { return event };
+        let name = user.passkeys.iter().find(|one| one.id.hash() == *credential).map(|one| one.name.clone());
+        Event { detail: name, ..event.user(&user.name) }
     }
 
     fn signed_out(&self, hash: &TokenHash) -> Event {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::passkey::{AnsweredChallenge, Passkey};
 use super::record::{
     Access, Client, Code, Device, Family, Grant, InitialToken, PublicKey, Pushed, Session, SetupLink, User, UserStage,
 };
@@ -44,6 +45,26 @@ pub enum Change {
         /// The new argon2id hash.
         password: String,
     },
+    /// A person added a passkey.
+    PasskeyAdded {
+        /// Whose.
+        user: UserName,
+        /// The passkey.
+        passkey: Passkey,
+        /// What its authenticator answered.
+        challenge: AnsweredChallenge,
+    },
+    /// A passkey signed its person in.
+    PasskeyUsed {
+        /// The hash of its credential id.
+        passkey: TokenHash,
+        /// How many signatures its authenticator has made; 0 when it does not count.
+        counter: u32,
+        /// What it answered.
+        challenge: AnsweredChallenge,
+    },
+    /// A passkey signs nobody in any more: the hash of its credential id.
+    PasskeyRemoved(TokenHash),
     /// An account works again, rests, or is gone. Unless it works, every session and grant of it ends.
     UserStageSet {
         /// Whose.

@@ -257,6 +257,21 @@ impl Keyed for UsedAssertion {
     }
 }
 
+/// Whose passkey a credential id names.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CredentialEntry {
+    pub(super) credential: TokenHash,
+    pub(super) user: UserName,
+}
+
+impl Keyed for CredentialEntry {
+    type Key = TokenHash;
+
+    fn key(&self) -> &TokenHash {
+        &self.credential
+    }
+}
+
 /// Which device shows a user code.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct UserCodeEntry {

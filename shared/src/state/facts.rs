@@ -40,7 +40,9 @@ pub struct Wanted {
     pub device: Option<TokenHash>,
     /// A device by its user code, under a key.
     pub user_code: Option<TokenHash>,
-    /// Whether a client assertion was used, by its name.
+    /// The person whose passkey it is, by the hash of its credential id.
+    pub passkey: Option<TokenHash>,
+    /// Whether a client assertion was used, by its name, or a passkey's challenge answered, by its hash.
     pub assertion: Option<TokenHash>,
     /// The tools of the server with this name; of a pushed request's own, when one is wanted too, and of a device's own,
     /// when it is a person who wants it.
@@ -76,7 +78,9 @@ pub struct Facts {
     pub pushed: Option<Pushed>,
     /// The device that was wanted.
     pub device: Option<Device>,
-    /// Whether the client assertion was used before.
+    /// The person whose passkey was wanted.
+    pub passkey_user: Option<User>,
+    /// Whether the client assertion was used before, or the challenge answered.
     pub assertion_used: bool,
     /// The tools that were wanted.
     pub tools: Option<Announcement>,
@@ -179,6 +183,7 @@ impl State {
             initial: wanted.initial.and_then(|hash| self.initial.get(&hash)).cloned(),
             pushed: pushed.cloned(),
             device: device.cloned(),
+            passkey_user: wanted.passkey.and_then(|credential| self.passkey_owner(&credential)).cloned(),
             assertion_used: wanted.assertion.is_some_and(|name| self.assertions.contains_key(&name)),
             tools: tools_of.and_then(|resource| self.announcement(resource)).cloned(),
             consents,

@@ -7,6 +7,7 @@ mod clients;
 mod device;
 mod entries;
 mod facts;
+mod passkey;
 mod people;
 mod record;
 mod records;
@@ -18,6 +19,7 @@ pub use apply::{Conflict, State, Undo};
 pub use audit::Event;
 pub use change::{Change, Expired, RevocationCause};
 pub use facts::{Facts, Wanted};
+pub use passkey::{AnsweredChallenge, CredentialId, NotACredentialId, Passkey, PasskeyAlgorithm};
 pub use people::LiveGrant;
 pub use record::{
     Access, Client, ClientOrigin, ClientSecret, Code, CodeStage, Device, DeviceStage, Family, FamilyStage, Grant,

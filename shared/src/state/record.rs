@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::passkey::Passkey;
 use super::tools::ToolName;
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
 use crate::list::List;
@@ -162,6 +163,9 @@ pub struct User {
     pub created: Timestamp,
     /// Whether the account works.
     pub stage: UserStage,
+    /// With what else the person signs in; at most [`Passkey::MOST`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passkeys: Vec<Passkey>,
 }
 
 /// Whether an account works.

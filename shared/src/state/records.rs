@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::apply::State;
-use super::entries::{ClientEntry, GrantEntry, RefreshEntry, UsedAssertion, UserCodeEntry};
+use super::entries::{ClientEntry, CredentialEntry, GrantEntry, RefreshEntry, UsedAssertion, UserCodeEntry};
+use super::passkey::Passkey;
 use super::record::{
     Access, Client, Code, Device, DeviceStage, Family, Grant, InitialToken, PublicKey, Pushed, Session, SetupLink, User,
 };
@@ -147,6 +148,7 @@ impl State {
             pushed: self.pushed.clone(),
             assertions: self.assertions.clone(),
             user_codes: self.user_codes.clone(),
+            credentials: self.credentials.clone(),
             announcements: self.announcements.clone(),
             refresh: self.refresh.clone(),
         }
@@ -167,7 +169,7 @@ impl Restoring {
         let state = &mut self.state;
         match record {
             OwnedRecord::Client(client) => state.clients.insert(ClientEntry::new(client, 0)).is_none(),
-            OwnedRecord::User(user) => state.users.insert(user).is_none(),
+            OwnedRecord::User(user) => Self::add_user(state, user),
             OwnedRecord::Session(session) => state.sessions.insert(session).is_none(),
             OwnedRecord::Code(code) => state.codes.insert(code).is_none(),
             OwnedRecord::Grant(grant) => state.grants.restore(GrantEntry::new(grant)).is_none(),
@@ -185,6 +187,13 @@ impl Restoring {
             }
             OwnedRecord::Tools(tools) => state.announcements.insert(tools.resource.clone(), tools).is_none(),
         }
+    }
+
+    /// Two people with one passkey are no state of ours.
+    fn add_user(state: &mut State, user: User) -> bool {
+        let entry = |passkey: &Passkey| CredentialEntry { credential: passkey.id.hash(), user: user.name.clone() };
+        let are_new = user.passkeys.iter().map(entry).all(|entry| state.credentials.insert(entry).is_none());
+        are_new && state.users.insert(user).is_none()
     }
 
     fn add_family(&mut self, family: Family) -> bool {
@@ -229,7 +238,7 @@ impl Restoring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{Change, Effect, Tool};
+    use crate::state::{AnsweredChallenge, Change, Effect, Tool};
     use crate::store::conformance::Sample;
     use crate::token::KeySet;
 
@@ -256,6 +265,11 @@ mod tests {
             Change::SetupOffered(SetupLink { hash: TokenHash::of(b"l"), expires: now }),
             Change::IssuerDeclared("http://localhost:3000".parse().unwrap()),
             Change::DeviceAsked(sample.device()),
+            Change::PasskeyAdded {
+                user: sample.user.name.clone(),
+                passkey: sample.passkey(),
+                challenge: AnsweredChallenge { hash: TokenHash::of(b"c"), expires: now },
+            },
             Change::RequestPushed(sample.pushed()),
             Change::PushedOpened { hash: sample.pushed().hash, until: now },
             Change::AssertionUsed { name: TokenHash::of(b"a"), expires: now },

@@ -10,8 +10,8 @@ use crate::oauth::pkce::Verifier;
 use crate::oauth::register::{AuthMethod, GrantType};
 use crate::secret::{Secret, TokenHash, random_uuid};
 use crate::state::{
-    Access, Change, Client, ClientOrigin, Code, CodeStage, Device, DeviceStage, Family, FamilyStage, Grant, GrantStage,
-    Pushed, RevocationCause, User, UserStage, Wanted,
+    Access, Change, Client, ClientOrigin, Code, CodeStage, CredentialId, Device, DeviceStage, Family, FamilyStage,
+    Grant, GrantStage, Passkey, PasskeyAlgorithm, Pushed, RevocationCause, User, UserStage, Wanted,
 };
 use crate::time::{Seconds, Timestamp};
 use crate::uri::{RedirectUri, Resource};
@@ -78,7 +78,14 @@ impl Sample {
                 approved_at: None,
                 used_at: None,
             },
-            user: User { name: user.clone(), password: None, admin: false, created: now, stage: UserStage::Enabled },
+            user: User {
+                name: user.clone(),
+                password: None,
+                admin: false,
+                created: now,
+                stage: UserStage::Enabled,
+                passkeys: Vec::new(),
+            },
             grant: Grant {
                 id: grant,
                 user: Some(user),
@@ -114,6 +121,22 @@ impl Sample {
                 expires: now + Seconds(86_400),
                 stage: FamilyStage::Live,
             },
+        }
+    }
+
+    /// A passkey of the person's; the key is none.
+    #[must_use]
+    pub fn passkey(&self) -> Passkey {
+        Passkey {
+            id: CredentialId::of(b"credential").expect("a credential id"),
+            handle: TokenHash::of(b"handle"),
+            alg: PasskeyAlgorithm::Es256,
+            key: "key".into(),
+            name: "Laptop".into(),
+            counter: 0,
+            syncs: false,
+            created: self.user.created,
+            used: None,
         }
     }
 

@@ -2,8 +2,11 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use minijinja::{Value, context};
-use shared::id::UserName;
+use shared::secret::TokenHash;
+use shared::state::{Passkey, PasskeyAlgorithm, User};
 
 use super::consent::in_effect;
 use super::{Pages, plain, shown_name};
@@ -17,7 +20,7 @@ const APPS_A_PAGE: usize = 25;
 #[derive(Debug)]
 pub struct View<'a> {
     /// Whose page it is.
-    pub user: &'a UserName,
+    pub user: &'a User,
     /// Every app with access.
     pub apps: &'a [ConnectedApp],
     /// In how many browsers the person is logged in.
@@ -28,6 +31,8 @@ pub struct View<'a> {
     pub done: Option<&'a str>,
     /// Why a new password was not taken.
     pub problem: Option<&'a str>,
+    /// What a new passkey answers and how its authenticator calls the person, when one may be added.
+    pub new_passkey: Option<(&'a str, TokenHash)>,
     /// The fields of every form but the next.
     pub hidden: &'a Hidden,
     /// The fields of the logout form.
@@ -40,21 +45,29 @@ impl Pages {
         let pages = view.apps.len().div_ceil(APPS_A_PAGE).max(1);
         let page = view.page.clamp(1, pages);
         let apps = view.apps.iter().skip((page - 1) * APPS_A_PAGE).take(APPS_A_PAGE);
+        let passkeys = &view.user.passkeys;
+        let (challenge, handle) = view.new_passkey.unzip();
         let values = context! {
             title => "Your account",
-            user => view.user.as_str(),
+            user => view.user.name.as_str(),
             apps => apps.map(app).collect::<Vec<Value>>(),
             page, pages,
             sessions => view.sessions,
             done => view.done.and_then(in_words),
             problem => view.problem,
+            passkeys => passkeys.iter().map(passkey).collect::<Vec<Value>>(),
+            passkeys_full => passkeys.len() >= Passkey::MOST,
+            exclude => words(passkeys.iter().map(|passkey| passkey.id.as_str().to_owned())),
+            algorithms => words(PasskeyAlgorithm::ALL.iter().map(|alg| alg.number().to_string())),
+            challenge,
+            handle => handle.map(|handle| URL_SAFE_NO_PAD.encode(handle.as_bytes())),
             transaction => &view.hidden.transaction,
             csrf => &view.hidden.csrf,
             logout_transaction => &view.logout.transaction,
             logout_csrf => &view.logout.csrf,
         };
         let status = if view.problem.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-        self.render(status, "account.html", values, "")
+        self.render_with(status, "account.html", values, "", challenge.is_some())
     }
 }
 
@@ -63,7 +76,26 @@ fn in_words(done: &str) -> Option<&'static str> {
     match done {
         "revoked" => Some("Access was taken back. It ended at once, also in programs that are running."),
         "password" => Some("Your password was changed. Every app and every other browser has to sign in again."),
+        "passkey-added" => Some("The passkey was added. Next time you can sign in with it."),
+        "passkey-removed" => {
+            Some("The passkey was removed: it signs nobody in any more. Remove it from your device too.")
+        }
         _ => None,
+    }
+}
+
+/// Words in a row, for an attribute.
+fn words(each: impl Iterator<Item = String>) -> String {
+    each.collect::<Vec<_>>().join(" ")
+}
+
+fn passkey(passkey: &Passkey) -> Value {
+    context! {
+        id => passkey.short_id(),
+        name => plain(&passkey.name),
+        created => moment(passkey.created),
+        used => passkey.used.map(moment),
+        syncs => passkey.syncs,
     }
 }
 

@@ -1,4 +1,5 @@
-//! The HTML pages: plain, without scripts, everything from ourselves (UI-05, UI-06).
+//! The HTML pages: plain, everything from ourselves (UI-05, UI-06), and whole without the one script, which only passkeys
+//! need.
 
 pub mod account;
 pub mod admin;
@@ -8,7 +9,10 @@ mod device;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use minijinja::{Environment, Value, context};
+use shared::secret::TokenHash;
 use shared::state::{Client, ClientOrigin};
 use shared::uri::{ExactRedirect, Parts};
 
@@ -16,11 +20,15 @@ use super::app::{App, Failure};
 use super::reply::{self, NO_STORE};
 use super::seal::Hidden;
 use crate::protocol::authorize::Asked;
-use crate::protocol::interact::Destination;
+use crate::protocol::interact::{Destination, Transaction};
+use crate::protocol::passkey::Party;
 use crate::protocol::{Refusal, authorize::Refused};
 
 /// The one stylesheet.
 pub const STYLE: &str = include_str!("style.css");
+
+/// The one script: passkeys cannot do without.
+pub const SCRIPT: &str = include_str!("passkey.js");
 
 /// A page: its parts between head and foot. `choice.html` ends both pages that ask, with the boxes and the buttons.
 macro_rules! template {
@@ -52,13 +60,15 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Compiles the templates. `prefix` is what our paths begin with.
+    /// Compiles the templates. `prefix` is what our paths begin with, `party` whom passkeys are for, if for anybody.
     ///
     /// # Errors
     /// When a template is wrong: a defect of the build.
-    pub fn new(prefix: &str) -> Result<Self, minijinja::Error> {
+    pub fn new(prefix: &str, party: Option<&Party>) -> Result<Self, minijinja::Error> {
         let mut environment = Environment::new();
         environment.add_global("prefix", prefix);
+        environment.add_global("party", party.map(|party| context! { id => &party.id, origin => &party.origin }));
+        environment.add_global("script", URL_SAFE_NO_PAD.encode(&TokenHash::of(SCRIPT.as_bytes()).as_bytes()[..9]));
         for (name, source) in TEMPLATES {
             environment.add_template(name, source)?;
         }
@@ -66,12 +76,17 @@ impl Pages {
     }
 
     fn render(&self, status: StatusCode, name: &str, values: Value, targets: &str) -> HttpResponse {
+        self.render_with(status, name, values, targets, false)
+    }
+
+    /// The same; `script` says whether the page may run ours.
+    fn render_with(&self, status: StatusCode, name: &str, values: Value, targets: &str, script: bool) -> HttpResponse {
         let page = self.environment.get_template(name).and_then(|template| template.render(values));
         match page {
             Ok(page) => HttpResponse::build(status)
                 .insert_header(NO_STORE)
                 .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
-                .insert_header(("Content-Security-Policy", policy(targets)))
+                .insert_header(("Content-Security-Policy", policy(targets, script)))
                 .insert_header(("X-Frame-Options", "DENY"))
                 .insert_header(("Referrer-Policy", "no-referrer"))
                 .body(page),
@@ -86,14 +101,16 @@ impl Pages {
     pub fn login(
         &self,
         asked: Option<&Asked>,
-        to: Destination,
+        transaction: &Transaction,
         hidden: &Hidden,
         again: Option<(&str, &str)>,
     ) -> HttpResponse {
         let (username, error) = again.unwrap_or_default();
+        let challenge = transaction.challenge.as_deref();
         let values = context! {
             title => "Sign in",
-            device => to == Destination::Device,
+            device => transaction.to == Destination::Device,
+            challenge,
             client => asked.map(|asked| shown_name(asked.client.name.as_deref())),
             transaction => &hidden.transaction,
             csrf => &hidden.csrf,
@@ -102,7 +119,7 @@ impl Pages {
         };
         let status = if again.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
         let target = asked.map(|asked| form_target(asked.reply_to.redirect())).unwrap_or_default();
-        self.render(status, "login.html", values, &target)
+        self.render_with(status, "login.html", values, &target, challenge.is_some())
     }
 
     /// The page behind the one-time link.
@@ -140,6 +157,12 @@ impl Pages {
         self.render(StatusCode::OK, "message.html", context! { title, text }, "")
     }
 
+    /// A page that says one thing, and where to go on: a path of ours, and words.
+    pub fn message_and_link(&self, title: &str, text: &str, path: &str, words: &str) -> HttpResponse {
+        let values = context! { title, text, link => context! { path, text => words } };
+        self.render(StatusCode::OK, "message.html", values, "")
+    }
+
     /// A page that says what went wrong, and what to do. `id` joins it with a line of the log; it may be empty.
     pub fn error(
         &self,
@@ -158,10 +181,11 @@ impl Pages {
 /// What a page may load and where its forms may lead. `form-action` holds for the redirects after a form too
 /// (Chromium, CSP3 section 6.4.2), so a page whose answer goes to a client names that client's origin, and `https:` for
 /// where the client's callback sends the person next.
-fn policy(targets: &str) -> String {
+fn policy(targets: &str, script: bool) -> String {
+    let script = if script { " script-src 'self';" } else { "" };
     let targets = if targets.is_empty() { String::new() } else { format!(" https: {targets}") };
     format!(
-        "default-src 'none'; style-src 'self'; form-action 'self'{targets}; frame-ancestors 'none'; base-uri 'none'"
+        "default-src 'none';{script} style-src 'self'; form-action 'self'{targets}; frame-ancestors 'none'; base-uri 'none'"
     )
 }
 
@@ -274,6 +298,9 @@ fn in_words(refusal: &Refusal) -> (&'static str, &'static str) {
         Refusal::PageAnswered => ("This page was answered already", start_again),
         Refusal::NotLoggedIn => ("You are not signed in any more", "Sign in, or go back to the app and start again."),
         Refusal::NotAdmin => ("This is for administrators", "Sign out, and sign in with an administrator's account."),
+        Refusal::Passkey(_) => ("This passkey was not accepted", "Go back and try again."),
+        Refusal::LoginTooOld => ("Sign in once more", "Open your account page again, and sign in there."),
+        Refusal::Account(_) => ("This cannot be done", "Go back and try again."),
         Refusal::NothingChosen => ("Nothing was ticked", "Go back, and tick what the app may do, or deny."),
         Refusal::Forged => ("This form cannot be accepted", start_again),
         Refusal::SetupLink => (
@@ -314,7 +341,7 @@ mod tests {
 
     #[test]
     fn reg_12_a_hostile_name_is_escaped_and_cannot_turn_the_text_around() {
-        let pages = Pages::new("").unwrap();
+        let pages = Pages::new("", None).unwrap();
         let name = shown_name(Some("<script>\"'&\u{202e}evil\u{0}"));
         let template = pages.environment.get_template("login.html").unwrap();
         let page = template.render(context! { client => name, title => "x" }).unwrap();

@@ -189,6 +189,9 @@ fn made_by(change: &Change) -> Vec<(Option<&'static str>, Record<'_>)> {
         Change::IssuerDeclared(_)
         | Change::KeyRetired { .. }
         | Change::PasswordChanged { .. }
+        | Change::PasskeyAdded { .. }
+        | Change::PasskeyUsed { .. }
+        | Change::PasskeyRemoved(_)
         | Change::UserStageSet { .. }
         | Change::SessionClosed(_)
         | Change::SessionsClosed(_)

@@ -167,6 +167,8 @@ fn ends_of(change: &Change) -> Vec<Change> {
         // A token with so many uses left has one less.
         Change::InitialTokenSpent(_)
         | Change::AssertionUsed { .. }
+        | Change::PasskeyUsed { .. }
+        | Change::PasskeyRemoved(_)
         | Change::PushedSpent(_)
         | Change::DeviceDenied { .. }
         | Change::Expired(_)
@@ -188,6 +190,7 @@ fn ends_of(change: &Change) -> Vec<Change> {
         | Change::SetupOffered(_)
         | Change::OwnerCreated { .. }
         | Change::UserCreated(_)
+        | Change::PasskeyAdded { .. }
         | Change::SessionOpened(_)
         | Change::ClientRegistered(_)
         | Change::ClientUpdated(_)
