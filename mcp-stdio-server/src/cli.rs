@@ -13,11 +13,13 @@ use shared::browser::LOGIN_VARIABLE;
 use shared::scope::Scopes;
 use shared::secret::Secret;
 use shared::store::Store;
+use shared::store::calls::Keep;
 use shared::store::journal::JournalStore;
 use shared::store::place::{DATA_VARIABLE, default_folder};
 use shared::time::{Clock, SystemClock};
 use shared::uri::{Issuer, NotAResource, Resource};
 
+use crate::audit::Trail;
 use crate::credential::VARIABLE;
 use crate::framing::streams;
 use crate::gate::Gate;
@@ -84,6 +86,20 @@ pub struct Arguments {
         global = true
     )]
     login_wait: u64,
+
+    /// Whether calls are written down: who called what, and what was decided (`authz-service audit tail --calls`)
+    #[arg(long, value_name = "WHETHER", default_value = "on", global = true)]
+    audit: Switch,
+
+    /// How many files of calls are kept, of 16 MiB each; of several servers of one store, the smallest number counts
+    #[arg(
+        long,
+        value_name = "FILES",
+        default_value_t = Keep::default().files,
+        value_parser = clap::value_parser!(u64).range(1..=10_000),
+        global = true
+    )]
+    audit_files: u64,
 
     /// The access token of calls that bring none. Only from the environment: a command line is no place for it
     #[arg(skip = std::env::var(VARIABLE).ok().filter(|token| !token.is_empty()).map(Secret::new))]
@@ -220,7 +236,8 @@ fn run(mut arguments: Arguments) -> io::Result<ExitCode> {
 /// Serves our own tools.
 async fn serve(arguments: &Arguments, stop: impl Future<Output = ()>) -> Ending {
     let (store, clock) = followed(arguments);
-    let handler = handler(arguments, &store, &clock);
+    let trail = trail(arguments, &clock);
+    let handler = handler(arguments, &store, &clock, trail.as_ref());
     if arguments.announce == Switch::On {
         let tools = announce::tools(handler.catalog());
         tokio::spawn(announce::announce(store, arguments.name.clone(), tools, clock));
@@ -232,6 +249,12 @@ async fn serve(arguments: &Arguments, stop: impl Future<Output = ()>) -> Ending 
 fn followed(arguments: &Arguments) -> (Arc<JournalStore>, Arc<SystemClock>) {
     let clock = Arc::new(SystemClock);
     (Arc::new(JournalStore::follow(&folder(arguments), clock.clone())), clock)
+}
+
+/// Where calls are written down. To be kept to the end: it waits for the last lines.
+fn trail(arguments: &Arguments, clock: &Arc<SystemClock>) -> Option<Trail> {
+    let keep = Keep { files: arguments.audit_files, ..Keep::default() };
+    (arguments.audit == Switch::On).then(|| Trail::start(folder(arguments), keep, Arc::clone(clock) as Arc<dyn Clock>))
 }
 
 fn folder(arguments: &Arguments) -> PathBuf {
@@ -266,6 +289,7 @@ fn gate(
     clock: &Arc<SystemClock>,
     scopes: Scopes,
     token_argument: Switch,
+    trail: Option<&Trail>,
 ) -> Gate {
     let (resource, issuer) = (arguments.name.clone(), arguments.issuer.clone());
     Gate {
@@ -275,10 +299,16 @@ fn gate(
         environment: arguments.token.as_ref().map(|token| Secret::new(token.expose().to_owned())),
         token_argument: arguments.token_argument.unwrap_or(token_argument) == Switch::On,
         ladder: ladder(arguments, store, clock, scopes),
+        audit: trail.map(Trail::audit).unwrap_or_default(),
     }
 }
 
-fn handler(arguments: &Arguments, store: &Arc<JournalStore>, clock: &Arc<SystemClock>) -> Handler {
+fn handler(
+    arguments: &Arguments,
+    store: &Arc<JournalStore>,
+    clock: &Arc<SystemClock>,
+    trail: Option<&Trail>,
+) -> Handler {
     let mut tools = Catalog::standard(&arguments.name);
     if arguments.samples {
         tools.extend(Catalog::samples(arguments.files_root.clone()));
@@ -289,7 +319,7 @@ fn handler(arguments: &Arguments, store: &Arc<JournalStore>, clock: &Arc<SystemC
         Access::Open => Vec::new(),
     };
     let scopes = catalog.iter().flat_map(needed).collect();
-    Handler::new(Parts { catalog, gate: gate(arguments, store, clock, scopes, Switch::On) })
+    Handler::new(Parts { catalog, gate: gate(arguments, store, clock, scopes, Switch::On, trail) })
 }
 
 /// Resolves when the system or a person asks the process to end.

@@ -10,6 +10,7 @@ use rmcp::service::{Peer, PeerRequestOptions, RequestContext};
 use serde_json::json;
 use tokio::sync::watch;
 
+use crate::audit::Origin;
 use crate::era::Era;
 use crate::login::host::{Action, Asked, Elicits, Host, Question};
 
@@ -38,6 +39,13 @@ pub async fn left(ended: Option<watch::Receiver<bool>>) {
         // Without its sender nothing will be said any more: the server is about to end.
         Some(mut ended) => drop(ended.wait_for(|ended| *ended).await),
         None => std::future::pending().await,
+    }
+}
+
+impl Conversation {
+    /// Where the request comes from.
+    pub fn origin(&self) -> Origin {
+        Origin::of(self.era, Some(&self.meta.0.0))
     }
 }
 

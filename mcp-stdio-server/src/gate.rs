@@ -8,10 +8,12 @@ use serde_json::{Map, Value};
 use shared::scope::Scopes;
 use shared::secret::Secret;
 use shared::state::Grant;
+use shared::store::calls::{Bearer, Decision};
 use shared::time::{Clock, Timestamp};
 use shared::token::TokenError;
 use shared::uri::Resource;
 
+use crate::audit::{self, Audit, Decided, Origin, Underway};
 use crate::credential::{self, BadPlace, Presented};
 use crate::guard::{Access, Caller, Challenge, Shown, admit};
 use crate::login::book::Login;
@@ -39,6 +41,8 @@ pub struct Gate {
     /// How a call without a token asks a person for a login, by which such calls are judged from then on; not at all
     /// without. For hosts on this machine alone: a stranger who comes over a network must not be given its login.
     pub ladder: Option<Ladder>,
+    /// Where every decision is written down.
+    pub audit: Audit,
 }
 
 /// A call that would come in: what it is judged by besides its token, and what its host can do about a refusal.
@@ -58,6 +62,23 @@ pub struct Entry<'a> {
     pub answer: Option<Action>,
     /// Who asks.
     pub host: &'a dyn Host,
+    /// Where it comes from.
+    pub origin: &'a Origin,
+}
+
+/// A call that was let in.
+#[derive(Debug)]
+pub struct Admission {
+    /// Whose it is; nobody's when the tool is open to anybody.
+    pub caller: Option<Caller>,
+    /// To be told how it ended.
+    pub underway: Underway,
+}
+
+/// A judgement, and whose token it was about, where that could be told.
+struct Judged {
+    verdict: Result<Option<Caller>, Refused>,
+    bearer: Option<Bearer>,
 }
 
 /// What a call gets that does not come in.
@@ -83,23 +104,26 @@ pub enum View {
 }
 
 impl Gate {
-    /// Lets a call in, or says what it gets instead. A call without any token climbs the ladder, and may wait for a
-    /// person on the way.
+    /// Lets a call in, or says what it gets instead; either is written down. A call without any token climbs the ladder,
+    /// and may wait for a person on the way.
     ///
     /// # Errors
     /// What to answer.
-    pub async fn enter(&self, entry: &Entry<'_>, now: Timestamp) -> Result<Option<Caller>, Turned> {
-        let Access::Scopes(needed) = entry.access else { return Ok(None) };
+    pub async fn enter(&self, entry: &Entry<'_>, now: Timestamp) -> Result<Admission, Turned> {
+        let Access::Scopes(needed) = entry.access else { return Ok(self.admission(entry, None, None, now)) };
         let asking = Asking { tool: entry.tool, arguments: entry.arguments };
         let bare = matches!(self.presented(entry.presented), Ok(None));
         let ladder = self.ladder.as_ref().filter(|_| bare);
         // A state is given out to calls without a token only: with one, it is somebody else's (ARG-14).
         let round = match entry.state {
             None => None,
-            Some(text) => Some(ladder.and_then(|ladder| ladder.round(text, asking)).ok_or(Turned::BadState)?),
+            Some(text) => {
+                Some(ladder.and_then(|ladder| ladder.round(text, asking)).ok_or_else(|| self.bad_state(entry, now))?)
+            }
         };
-        let refused = match self.judge(entry.tool, entry.access, entry.presented, now).await {
-            Ok(caller) => return Ok(caller),
+        let Judged { verdict, bearer } = self.weigh(entry.tool, entry.access, entry.presented, now).await;
+        let refused = match verdict {
+            Ok(caller) => return Ok(self.admission(entry, caller, bearer, now)),
             Err(refused) => refused,
         };
         let by_token = matches!(refused, Refused::Challenge(Challenge::Unauthorized | Challenge::InvalidToken(_), _));
@@ -107,12 +131,19 @@ impl Gate {
             let Entry { host, answer, .. } = *entry;
             match ladder.climb(&Attempt { asking, needed, host, round: round.as_ref(), answer }).await {
                 Climbed::In => return self.again(entry).await,
-                Climbed::Ask(question) => return Err(Turned::Ask(question)),
-                Climbed::Result(result) => return Err(Turned::Back(result)),
-                Climbed::BadState => return Err(Turned::BadState),
+                Climbed::Ask(question) => {
+                    self.note(entry, Decision::Refused, Some("login-asked-for"), None, now);
+                    return Err(Turned::Ask(question));
+                }
+                Climbed::Result(result) => {
+                    self.note(entry, Decision::Refused, Some(refused.cause()), None, now);
+                    return Err(Turned::Back(result));
+                }
+                Climbed::BadState => return Err(self.bad_state(entry, now)),
                 Climbed::Nobody => {}
             }
         }
+        self.note(entry, Decision::Refused, Some(refused.cause()), bearer, now);
         let mut result = self.refusal(&refused).await;
         if let (true, Refused::Challenge(Challenge::InsufficientScope | Challenge::ToolLeftOut, _)) = (bare, &refused) {
             self.say_how_to_widen(&mut result);
@@ -128,11 +159,45 @@ impl Gate {
     }
 
     /// Judges a call for which a person has just signed in. Whatever is wrong now is not asked about again.
-    async fn again(&self, entry: &Entry<'_>) -> Result<Option<Caller>, Turned> {
-        match self.judge(entry.tool, entry.access, entry.presented, self.clock.now()).await {
-            Ok(caller) => Ok(caller),
-            Err(refused) => Err(Turned::Back(Box::new(self.refusal(&refused).await))),
+    async fn again(&self, entry: &Entry<'_>) -> Result<Admission, Turned> {
+        let now = self.clock.now();
+        let Judged { verdict, bearer } = self.weigh(entry.tool, entry.access, entry.presented, now).await;
+        match verdict {
+            Ok(caller) => Ok(self.admission(entry, caller, bearer, now)),
+            Err(refused) => {
+                self.note(entry, Decision::Refused, Some(refused.cause()), bearer, now);
+                Err(Turned::Back(Box::new(self.refusal(&refused).await)))
+            }
         }
+    }
+
+    fn admission(
+        &self,
+        entry: &Entry<'_>,
+        caller: Option<Caller>,
+        bearer: Option<Bearer>,
+        now: Timestamp,
+    ) -> Admission {
+        let decision = if caller.is_some() { Decision::Admitted } else { Decision::Open };
+        Admission { caller, underway: self.note(entry, decision, None, bearer, now) }
+    }
+
+    fn bad_state(&self, entry: &Entry<'_>, now: Timestamp) -> Turned {
+        self.note(entry, Decision::Refused, Some("request-state-not-ours"), None, now);
+        Turned::BadState
+    }
+
+    /// Writes a decision down.
+    fn note(
+        &self,
+        entry: &Entry<'_>,
+        decision: Decision,
+        cause: Option<&'static str>,
+        bearer: Option<Bearer>,
+        at: Timestamp,
+    ) -> Underway {
+        let Entry { tool, arguments, origin, .. } = *entry;
+        self.audit.decided(Decided { server: &self.resource, tool, arguments, origin, decision, cause, bearer, at })
     }
 
     fn presented<'a>(&'a self, presented: &'a Presented) -> Result<Option<&'a Secret>, BadPlace> {
@@ -150,6 +215,23 @@ impl Gate {
         presented: &Presented,
         now: Timestamp,
     ) -> Result<Option<Caller>, Refused> {
+        self.weigh(tool, access, presented, now).await.verdict
+    }
+
+    async fn weigh(&self, tool: &str, access: &Access, presented: &Presented, now: Timestamp) -> Judged {
+        let mut bearer = None;
+        let verdict = self.weigh_for(&mut bearer, tool, access, presented, now).await;
+        Judged { verdict, bearer }
+    }
+
+    async fn weigh_for(
+        &self,
+        bearer: &mut Option<Bearer>,
+        tool: &str,
+        access: &Access,
+        presented: &Presented,
+        now: Timestamp,
+    ) -> Result<Option<Caller>, Refused> {
         let Access::Scopes(needed) = access else { return Ok(None) };
         let chosen = self.presented(presented).map_err(Refused::Place)?;
         let login = self.login_without(chosen);
@@ -158,6 +240,7 @@ impl Gate {
             Some(token) => match self.verify.check(token, now).await {
                 Ok(checked) => {
                     note_open(login.as_deref(), &checked, now);
+                    *bearer = Some(audit::bearer(&checked.token, &checked.facts));
                     admit(tool, needed, Shown::Token(&checked.token, &checked.facts), now)
                 }
                 Err(Unverified::Token(cause)) => admit(tool, needed, Shown::Bad(cause), now),
@@ -256,6 +339,20 @@ pub enum Refused {
     Place(BadPlace),
     /// There is nothing to check a token against.
     Unavailable(Unavailable),
+}
+
+impl Refused {
+    /// Exactly why, in one word with dashes: for the trail.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::Challenge(challenge, _) => challenge.cause(),
+            Self::Place(BadPlace::Meta | BadPlace::Argument) => "token-is-no-text",
+            Self::Place(BadPlace::ArgumentOff) => "token-argument-is-off",
+            Self::Unavailable(Unavailable::Loading) => "store-loading",
+            Self::Unavailable(Unavailable::Absent) => "store-absent",
+            Self::Unavailable(Unavailable::Unreadable) => "store-unreadable",
+        }
+    }
 }
 
 /// What a person or a model reads when a call is refused: what happened and what to do next. The same words for every

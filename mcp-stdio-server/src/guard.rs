@@ -66,6 +66,16 @@ pub enum Challenge {
 }
 
 impl Challenge {
+    /// Exactly what was wrong, in one word with dashes: for the trail.
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::Unauthorized => "no-token",
+            Self::InvalidToken(cause) => cause.word(),
+            Self::InsufficientScope => "scope-missing",
+            Self::ToolLeftOut => "tool-left-out",
+        }
+    }
+
     /// What the caller may know: expired, revoked, unknown and foreign tokens are one (contract, ARG-02, ARG-04).
     pub fn code(&self) -> &'static str {
         match self {

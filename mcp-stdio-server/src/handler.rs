@@ -16,6 +16,7 @@ use rmcp::model::{
 use rmcp::service::{NotificationContext, RequestContext, Service, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Map, Value, json};
+use shared::store::calls::Outcome;
 use shared::uri::Resource;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -23,7 +24,7 @@ use tokio::task::JoinHandle;
 use crate::conversation::{Conversation, left};
 use crate::credential::{self, Presented};
 use crate::era::{Era, is_of_any};
-use crate::gate::{self, Gate, Turned, View};
+use crate::gate::{self, Admission, Gate, Turned, View};
 use crate::guard::Access;
 use crate::listing::{self, Told};
 use crate::login::QUESTION;
@@ -154,11 +155,14 @@ impl Handler {
             state: request.request_state.as_deref(),
             answer: request.input_responses.as_ref().and_then(answered),
             host,
+            origin: &host.origin(),
         };
-        let caller = gate.enter(&call, gate.clock.now()).await?;
+        let Admission { caller, underway } = gate.enter(&call, gate.clock.now()).await?;
         // A person may have taken minutes to let it in.
         let now = gate.clock.now();
-        Ok(match entry.tool.call(arguments, &Call { caller, now }).await {
+        let answer = entry.tool.call(arguments, &Call { caller, now }).await;
+        underway.ended(if answer.is_ok() { Outcome::Ok } else { Outcome::Error });
+        Ok(match answer {
             Ok(answer) => success(answer),
             Err(error @ ToolError::Argument(_)) => failure("invalid_request", &error.to_string(), Map::new()),
             Err(error @ ToolError::Failed(_)) => failure("server_error", &error.to_string(), Map::new()),

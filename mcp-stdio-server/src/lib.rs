@@ -5,6 +5,7 @@
 //! scopes; a call without a credential climbs [`login`]; then a tool of the [`tools::Catalog`] runs.
 
 pub mod announce;
+pub mod audit;
 pub mod cli;
 pub mod conversation;
 pub mod credential;

@@ -11,6 +11,7 @@ pub mod browser;
 pub mod date;
 pub mod files;
 pub mod id;
+pub mod jcs;
 pub mod list;
 pub mod oauth;
 pub mod scope;

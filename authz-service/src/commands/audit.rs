@@ -1,25 +1,35 @@
-//! `authz-service audit …`: who did what and when, from the journal's chain. Takes no lock; works beside a running
-//! service.
+//! `authz-service audit …`: who did what and when, from the journal's chain, and who called which tool, from that of the
+//! calls. Takes no lock; works beside a running service.
 
 use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::thread;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use shared::date::rfc3339;
-use shared::store::journal::{Audited, Verified, audit};
+use shared::store::StoreError;
+use shared::store::calls::{Reader, Recorded, whole};
+use shared::store::journal::{Audited, History, audit};
 
-use super::lists;
+use super::{calls, lists};
 use crate::cli::StoreArgs;
+
+/// How often a command that follows looks.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What to do with the audit trail.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// Print the last events: commit, time, event, person, client, grant, detail; "-" where there is none.
+    /// Print the last events: commit, time, event, person, client, grant, detail; "-" where there is none. With --calls,
+    /// the last tool calls: line, time, decision, server, tool, person, client, grant, cause, outcome.
     Tail(TailArgs),
-    /// Check the chain from the last compaction to the end: that no line was changed, lost, doubled or moved.
+    /// Check both chains, from the last compaction and from the oldest file of calls to the end: that no line was changed,
+    /// lost, doubled or moved.
     Verify(VerifyArgs),
-    /// Print every event since the last compaction as JSON, one line each, oldest first.
-    Export(StoreArgs),
+    /// Print every event since the last compaction, or every call that is kept, as JSON, one line each, oldest first.
+    Export(ExportArgs),
 }
 
 /// How much of it.
@@ -28,7 +38,13 @@ pub struct TailArgs {
     /// Print at most this many.
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub limit: u16,
-    /// Print JSON: an object with the events, oldest first.
+    /// Print tool calls instead: of each server that runs with this store.
+    #[arg(long)]
+    pub calls: bool,
+    /// Go on printing what comes, until interrupted.
+    #[arg(long, short = 'f')]
+    pub follow: bool,
+    /// Print JSON: an object with the events, oldest first; with --follow, one line each.
     #[arg(long)]
     pub json: bool,
     /// Where the store is.
@@ -47,47 +63,163 @@ pub struct VerifyArgs {
     pub store: StoreArgs,
 }
 
+/// Of which trail.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// Print tool calls instead.
+    #[arg(long)]
+    pub calls: bool,
+    /// Where the store is.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// In words for the person at the terminal; a broken chain with its file and line.
 pub fn run(command: AuditCommand) -> Result<(), String> {
-    match command {
+    let done = match command {
+        AuditCommand::Tail(args) if args.calls => tail_of_calls(&args),
         AuditCommand::Tail(args) => tail(&args),
         AuditCommand::Verify(args) => verify(&args),
-        AuditCommand::Export(store) => export(&store),
+        AuditCommand::Export(args) => export(&args),
+    };
+    match done {
+        // Whoever reads what we print has enough.
+        Err(Stopped::Reader) | Ok(()) => Ok(()),
+        Err(Stopped::Store(error)) => Err(error.to_string()),
+        Err(Stopped::Words(words)) => Err(words),
     }
 }
 
-fn walk(store: &StoreArgs, visit: &mut dyn FnMut(Audited)) -> Result<Verified, String> {
-    audit(&store.folder(), visit).map_err(|error| error.to_string())
+/// Why a command ended early.
+enum Stopped {
+    Reader,
+    Store(StoreError),
+    Words(String),
 }
 
-fn export(store: &StoreArgs) -> Result<(), String> {
-    let print = |audited: &Audited| super::print(&format!("{}\n", lists::escaped_json(&object(audited).to_string())));
-    walk(store, &mut |audited| print(&audited)).map(drop)
+impl From<StoreError> for Stopped {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
-fn tail(args: &TailArgs) -> Result<(), String> {
-    let most = usize::from(args.limit);
+/// One line of either trail: for a person, and for a program.
+pub struct Shown {
+    /// For a person.
+    pub line: String,
+    /// For a program.
+    pub object: Value,
+}
+
+fn put(text: &str) -> Result<(), Stopped> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|_| Stopped::Reader)
+}
+
+fn put_json(object: &Value) -> Result<(), Stopped> {
+    put(&format!("{}\n", lists::escaped_json(&object.to_string())))
+}
+
+/// The last lines of what `walk` hands out.
+fn last_of(
+    most: u16,
+    walk: impl FnOnce(&mut dyn FnMut(Shown)) -> Result<(), StoreError>,
+) -> Result<Vec<Shown>, StoreError> {
+    let most = usize::from(most);
     let mut last = VecDeque::with_capacity(most);
-    walk(&args.store, &mut |audited| {
+    walk(&mut |shown| {
         if last.len() == most {
             last.pop_front();
         }
-        last.push_back(audited);
+        last.push_back(shown);
     })?;
-    if args.json {
-        return lists::print_json(&json!({ "events": last.iter().map(object).collect::<Vec<_>>() }));
-    }
-    super::print(&last.iter().map(line).collect::<String>());
-    Ok(())
+    Ok(last.into())
 }
 
-fn verify(args: &VerifyArgs) -> Result<(), String> {
-    let mut events = 0_u64;
-    let found = walk(&args.store, &mut |_| events += 1)?;
+fn show(args: &TailArgs, shown: &[Shown]) -> Result<(), Stopped> {
+    if args.json && !args.follow {
+        let objects: Vec<_> = shown.iter().map(|shown| &shown.object).collect();
+        return lists::print_json(&json!({ "events": objects })).map_err(Stopped::Words);
+    }
+    shown.iter().try_for_each(|shown| if args.json { put_json(&shown.object) } else { put(&shown.line) })
+}
+
+/// Prints what comes, for as long as somebody reads it.
+fn follow(
+    args: &TailArgs,
+    mut advance: impl FnMut(&mut dyn FnMut(Shown)) -> Result<(), StoreError>,
+) -> Result<(), Stopped> {
+    if !args.follow {
+        return Ok(());
+    }
+    loop {
+        thread::sleep(LOOK);
+        let mut come = Vec::new();
+        advance(&mut |shown| come.push(shown))?;
+        show(args, &come)?;
+        // Nobody tells us that nobody reads any more, unless we write.
+        put("")?;
+    }
+}
+
+fn tail(args: &TailArgs) -> Result<(), Stopped> {
+    let mut history = History::open(&args.store.folder())?;
+    let mut advance = |visit: &mut dyn FnMut(Shown)| history.advance(&mut |audited| visit(event(&audited))).map(drop);
+    show(args, &last_of(args.limit, &mut advance)?)?;
+    follow(args, advance)
+}
+
+fn tail_of_calls(args: &TailArgs) -> Result<(), Stopped> {
+    let folder = args.store.folder();
+    // There may be none yet, and there may be one soon.
+    History::open(&folder)?;
+    let near = u64::from(args.limit) * calls::LONG;
+    let mut reader = Reader::near_the_end(&folder, near)?;
+    let mut advance = |visit: &mut dyn FnMut(Shown)| {
+        if reader.is_none() {
+            reader = Reader::oldest(&folder)?;
+        }
+        let mut visit = |recorded: Recorded| visit(calls::shown(&recorded));
+        reader.as_mut().map_or(Ok(false), |reader| reader.advance(&mut visit)).map(drop)
+    };
+    show(args, &last_of(args.limit, &mut advance)?)?;
+    follow(args, advance)
+}
+
+fn export(args: &ExportArgs) -> Result<(), Stopped> {
+    let folder = args.store.folder();
+    let mut stopped = Ok(());
+    let mut put = |object: &Value| {
+        if stopped.is_ok() {
+            stopped = put_json(object);
+        }
+    };
+    if args.calls {
+        History::open(&folder)?;
+        whole(&folder, &mut |recorded| put(&calls::shown(&recorded).object))?;
+    } else {
+        audit(&folder, &mut |audited| put(&object(&audited)))?;
+    }
+    stopped
+}
+
+fn verify(args: &VerifyArgs) -> Result<(), Stopped> {
+    let (folder, mut events, mut lines) = (args.store.folder(), 0_u64, 0_u64);
+    let found = audit(&folder, &mut |_| events += 1)?;
+    let calls = whole(&folder, &mut |_| lines += 1)?;
     if args.json {
+        let calls = calls.map(|calls| {
+            json!({
+                "first_line": calls.first,
+                "last_line": calls.last,
+                "lines": lines,
+                "files": calls.files,
+                "unfinished": calls.unfinished,
+            })
+        });
         return lists::print_json(&json!({
             "whole": true,
             "store": found.store,
@@ -97,19 +229,29 @@ fn verify(args: &VerifyArgs) -> Result<(), String> {
             "last_at": rfc3339(found.latest),
             "events": events,
             "unfinished": found.unfinished,
-        }));
+            "calls": calls,
+        }))
+        .map_err(Stopped::Words);
     }
     let commits = (found.last + 1).saturating_sub(found.first);
-    super::print(&format!(
+    put(&format!(
         "The chain is whole: {events} events in {commits} commits, {} to {}, the last at {}.\n",
         found.first,
         found.last,
         rfc3339(found.latest),
-    ));
-    if found.unfinished {
-        super::print("A batch that is not whole follows: a commit under way, or what a crash left of one.\n");
+    ))?;
+    if let Some(calls) = calls {
+        let files = if calls.files == 1 { "1 file".to_owned() } else { format!("{} files", calls.files) };
+        put(&format!("So is that of the calls: {lines} lines in {files}, {} to {}.\n", calls.first, calls.last))?;
+    }
+    if found.unfinished || calls.is_some_and(|calls| calls.unfinished) {
+        put("A batch that is not whole follows: a commit under way, or what a crash left of one.\n")?;
     }
     Ok(())
+}
+
+fn event(audited: &Audited) -> Shown {
+    Shown { line: line(audited), object: object(audited) }
 }
 
 /// An event for programs. JSON escapes control characters by itself.

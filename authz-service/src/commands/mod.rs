@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod audit;
+mod calls;
 pub mod client;
 pub mod completions;
 pub mod config;

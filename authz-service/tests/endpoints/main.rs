@@ -6,6 +6,7 @@ mod support;
 mod account;
 mod admin;
 mod authorize;
+mod calls;
 mod cimd;
 mod clients;
 mod clock;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::Subcommand;
 use shared::scope::Scopes;
 
-use super::{Switch, followed, gate};
+use super::{Switch, followed, gate, trail};
 use crate::announce;
 use crate::framing::streams;
 use crate::guard::Access;
@@ -74,7 +74,8 @@ pub(super) async fn serve(
 ) -> io::Result<Ending> {
     let rules = wanted.rules.as_deref().map(read).transpose()?.unwrap_or_default();
     let (store, clock) = followed(arguments);
-    let gate = Arc::new(gate(arguments, &store, &clock, asked_for(&rules), Switch::Off));
+    let trail = trail(arguments, &clock);
+    let gate = Arc::new(gate(arguments, &store, &clock, asked_for(&rules), Switch::Off, trail.as_ref()));
     let (resource, announces) = (arguments.name.clone(), arguments.announce == Switch::On);
     let wrapped = Wrapped {
         gate,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use mcp_stdio_server::audit::Audit;
 use mcp_stdio_server::gate::Gate;
 use mcp_stdio_server::guard::Access;
 use mcp_stdio_server::handler::{Handler, Parts};
@@ -98,6 +99,7 @@ impl Served {
                 resource,
                 environment: None,
                 ladder: None,
+                audit: Audit::default(),
                 token_argument: true,
             },
         });

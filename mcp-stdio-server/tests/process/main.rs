@@ -2,6 +2,7 @@
 //! and faults that they hold.
 
 mod arguments;
+mod audit;
 mod faults;
 mod host;
 mod in_process;

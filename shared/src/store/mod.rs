@@ -1,5 +1,6 @@
 //! Where state lives. Outside this module nobody knows which kind of store it is.
 
+pub mod calls;
 pub mod conformance;
 pub mod journal;
 pub mod memory;

@@ -12,6 +12,7 @@ use jsonwebtoken::{Algorithm, Header};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::arguments::ArgumentsKey;
 use crate::id::KeyId;
 use crate::oauth::device::UserCode;
 use crate::oauth::jwt::{ACCESS_TOKEN_TYPE, AccessClaims};
@@ -239,6 +240,11 @@ impl KeySet {
     /// What the store knows a user code by. Under a key of ours: 34 bits alone could be tried out.
     pub fn user_code(&self, code: &UserCode) -> TokenHash {
         self.seal("user code", &[code.letters().as_bytes()])
+    }
+
+    /// The key for hashes of arguments. It comes from the one that seals pages, and stays for the store's life as that does.
+    pub fn arguments_key(&self) -> ArgumentsKey {
+        ArgumentsKey(hmac::Key::new(hmac::HMAC_SHA256, self.seal("call arguments", &[]).as_bytes()))
     }
 
     /// A seal over `parts` for `purpose`: what proves later that a page's hidden fields are ours and whole.

@@ -1,10 +1,12 @@
 //! Access tokens: keys, minting, verifying (RFC 9068).
 
+mod arguments;
 mod assertion;
 mod keys;
 mod opaque;
 mod verify;
 
+pub use arguments::ArgumentsKey;
 pub use assertion::{ASSERTION_ALGORITHMS, ASSERTION_TYPE, AssertionError, ClientKeys, Proven, Unproven};
 pub use keys::{KeyError, KeySet, SignerInfo};
 pub use opaque::{opaque_id, opaque_token};

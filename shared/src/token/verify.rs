@@ -59,6 +59,23 @@ pub enum TokenError {
     Dead,
 }
 
+impl TokenError {
+    /// In one word with dashes, for programs to match on.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Form => "token-malformed",
+            Self::Type => "token-of-another-type",
+            Self::Key => "token-of-unknown-key",
+            Self::Signature => "token-signature-wrong",
+            Self::Issuer => "token-of-another-issuer",
+            Self::Audience => "token-for-another-server",
+            Self::Expired => "token-expired",
+            Self::Early => "token-not-valid-yet",
+            Self::Dead => "token-revoked-or-unknown",
+        }
+    }
+}
+
 /// Evidence that a token's signature and claims were checked, all of them. Only [`KeyRing::verify`] makes one, and for a
 /// token without a signature [`VerifiedToken::of_record`], from the record that holds its hash.
 ///

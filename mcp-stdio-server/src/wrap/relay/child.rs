@@ -1,6 +1,7 @@
 //! What the server says.
 
 use serde_json::{Map, Value};
+use shared::store::calls::Outcome;
 
 use super::{Pending, Relay};
 use crate::wrap::eras::{legacy_result, modern_error};
@@ -35,6 +36,9 @@ impl Relay {
             return;
         }
         let Some((answer, line)) = self.translated(&id, &pending, answer, line) else { return };
+        if let Some(underway) = &pending.underway {
+            underway.ended(outcome(&answer));
+        }
         match List::of(&pending.method) {
             Some(list) if answer.contains_key("result") => self.filtered(list, pending, answer, line),
             _ => self.host.put(line),
@@ -99,4 +103,10 @@ impl Relay {
         };
         for_host.into_iter().for_each(|line| self.host.put(line));
     }
+}
+
+/// How a call ended, by its answer.
+fn outcome(answer: &Map<String, Value>) -> Outcome {
+    let is_error = answer.get("result").is_none_or(|result| result.get("isError") == Some(&Value::Bool(true)));
+    if is_error { Outcome::Error } else { Outcome::Ok }
 }

@@ -10,7 +10,7 @@ use crate::wrap::message::{self, Id, Message, meta, meta_of, param};
 impl Pending {
     /// A request that nobody had to judge.
     pub(super) fn plain(host_id: Id, method: &str, message: Option<Map<String, Value>>) -> Self {
-        Self { host_id, method: method.to_owned(), is_modern: false, asked: Asked::nobody(), message }
+        Self { host_id, method: method.to_owned(), is_modern: false, asked: Asked::nobody(), message, underway: None }
     }
 }
 

@@ -114,6 +114,7 @@ impl Relay {
         let Some(question) = self.questions.remove(state) else { return true };
         if let Some(waiting) = self.pending.get_mut(&question.call) {
             waiting.host_id = pending.host_id.clone();
+            waiting.underway = pending.underway.clone();
         }
         match param(message, "inputResponses").and_then(|answers| answers.get(KEY)) {
             Some(answer) => self.say(&message::success(&question.id, answer.clone())),
@@ -159,6 +160,7 @@ impl Relay {
                 is_modern: pending.is_modern,
                 asked: pending.asked.clone(),
                 message: pending.message.clone(),
+                underway: pending.underway.clone(),
             },
             missing: asked.keys().cloned().collect(),
             asked,

@@ -12,7 +12,9 @@ use tokio::time::timeout;
 
 use super::person::Person;
 use super::{Done, Pending, Relay};
+use crate::audit::{Origin, Underway};
 use crate::credential::{self, Place, Presented};
+use crate::era::Era;
 use crate::gate::{Entry, Refused, Turned};
 use crate::guard::{Access, Challenge};
 use crate::login::QUESTION;
@@ -116,7 +118,7 @@ pub(super) struct Judged {
     pending: Pending,
     message: Map<String, Value>,
     line: Option<Vec<u8>>,
-    verdict: Result<(), Denied>,
+    verdict: Result<Option<Underway>, Denied>,
 }
 
 /// What a request gets that may not be.
@@ -186,7 +188,14 @@ impl Relay {
         }
         let (presented, was_there) = take(&mut message, self.wrapped.gate.token_argument);
         let asked = Arc::new(Asked { presented });
-        let pending = Pending { host_id: id.clone(), method, is_modern, asked: Arc::clone(&asked), message: None };
+        let pending = Pending {
+            host_id: id.clone(),
+            method,
+            is_modern,
+            asked: Arc::clone(&asked),
+            message: None,
+            underway: None,
+        };
         // What carried a token goes on without it, anything else as it came.
         let line = (!was_there).then_some(line);
         if target == Target::Nothing {
@@ -206,16 +215,18 @@ impl Relay {
                 Target::Tool(_) => listed(listing).await,
                 _ => Arc::default(),
             };
+            let era = if is_modern { Era::Modern } else { Era::Legacy };
             let caller = Caller { presented: &asked.presented, person: &person, back: &back };
-            let verdict = may(&wrapped, &target, &listing, &message, caller).await;
+            let verdict = may(&wrapped, &target, &listing, (&message, era), caller).await;
             Done::Judged(Box::new(Judged { pending, message, line, verdict }))
         };
         self.work.push(Box::pin(async move { Abortable::new(judging, registration).await.unwrap_or(Done::Nothing) }));
     }
 
     pub(super) fn judged(&mut self, judged: Judged) {
-        let Judged { pending, message, line, verdict } = judged;
+        let Judged { mut pending, message, line, verdict } = judged;
         self.judging.remove(&pending.host_id);
+        let verdict = verdict.map(|underway| pending.underway = underway.map(Arc::new));
         match verdict {
             Ok(()) if self.resumed(&pending, &message) => {}
             Ok(()) if self.server_is_modern().is_none() && self.child.is_none() => {
@@ -323,9 +334,9 @@ async fn may(
     wrapped: &Wrapped,
     target: &Target,
     listing: &Listing,
-    message: &Map<String, Value>,
+    (message, era): (&Map<String, Value>, Era),
     caller: Caller<'_>,
-) -> Result<(), Denied> {
+) -> Result<Option<Underway>, Denied> {
     let Caller { presented, person, back } = caller;
     let access = match target.verdict(wrapped, listing) {
         Verdict::Denied => return Err(Denied::Unknown),
@@ -335,14 +346,15 @@ async fn may(
     let now = gate.clock.now();
     if !matches!(target, Target::Tool(_)) {
         return match gate.judge(target.name(), &access, presented, now).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(None),
             // Whoever left tools out said nothing about resources and prompts.
-            Err(Refused::Challenge(Challenge::ToolLeftOut, _)) => Ok(()),
+            Err(Refused::Challenge(Challenge::ToolLeftOut, _)) => Ok(None),
             Err(refused) => Err(Denied::Refused(Box::new(gate.refusal(&refused).await))),
         };
     }
     let none = Map::new();
     let arguments = param(message, "arguments").and_then(Value::as_object).unwrap_or(&none);
+    let origin = Origin::of(era, param(message, "_meta").and_then(Value::as_object));
     let entry = Entry {
         tool: target.name(),
         access: &access,
@@ -351,9 +363,10 @@ async fn may(
         state: back.state.as_deref(),
         answer: back.action,
         host: person,
+        origin: &origin,
     };
     match gate.enter(&entry, now).await {
-        Ok(_) => Ok(()),
+        Ok(admission) => Ok(Some(admission.underway)),
         Err(Turned::Back(result)) => Err(Denied::Refused(result)),
         Err(Turned::Ask(question)) => Err(Denied::Asked(question)),
         Err(Turned::BadState) => Err(Denied::BadState),

@@ -34,6 +34,7 @@ use super::eras::{Host, Server};
 use super::listing::Listing;
 use super::message::{self, Id};
 use super::queue::{Queue, queue};
+use crate::audit::Underway;
 use crate::framing::lines::{Found, Lines, MAX_LINE};
 use crate::framing::streams::Output;
 use crate::server::Ending;
@@ -97,6 +98,8 @@ struct Pending {
     asked: Arc<Asked>,
     /// The request as the server got it, where it may have to be sent again.
     message: Option<Map<String, Value>>,
+    /// To be told how it ended, when it is a call.
+    underway: Option<Arc<Underway>>,
 }
 
 /// Everything between one host and one server.

@@ -1,6 +1,6 @@
 //! The journal as an audit trail: every commit since the last compaction, in words, with its chain checked on the way.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
@@ -43,20 +43,58 @@ pub struct Verified {
 /// # Errors
 /// The file and the line that are damaged; then the chain is broken there.
 pub fn audit(folder: &Path, visit: &mut dyn FnMut(Audited)) -> Result<Verified, StoreError> {
-    let (mut tail, mut state) = open(folder)?;
-    let (store, before) = tail.position();
-    let end = tail.advance(None, &mut |commit, _| {
-        for change in commit.c {
-            visit(Audited { commit: commit.n, at: commit.t, event: state.event(&change) });
-            let applied = state.apply_all(vec![change], commit.t);
-            applied.map_err(|conflict| format!("it contradicts the lines before it: {conflict}"))?;
-        }
-        Ok(())
-    })?;
-    // A journal that was compacted away while we read it was whole all the same.
-    let unfinished = matches!(end, Progress::Read { torn: true });
+    let mut history = History::open(folder)?;
+    let (store, before) = history.tail.position();
+    let unfinished = history.advance(visit)?;
+    let tail = &history.tail;
     let (generation, last) = (tail.generation(), tail.position().1);
     Ok(Verified { store, generation, first: before + 1, last, latest: tail.latest(), unfinished })
+}
+
+/// A reader of the trail that goes on where it was.
+pub struct History {
+    folder: PathBuf,
+    tail: Tail,
+    state: State,
+}
+
+impl History {
+    /// At the beginning of the newest journal.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let (tail, state) = open(folder)?;
+        Ok(Self { folder: folder.to_owned(), tail, state })
+    }
+
+    /// Hands every event that has come to `visit`; true when a batch follows that is not whole yet.
+    ///
+    /// # Errors
+    /// The file and the line that are damaged.
+    pub fn advance(&mut self, visit: &mut dyn FnMut(Audited)) -> Result<bool, StoreError> {
+        loop {
+            let state = &mut self.state;
+            let end = self.tail.advance(None, &mut |commit, _| {
+                for change in commit.c {
+                    visit(Audited { commit: commit.n, at: commit.t, event: state.event(&change) });
+                    let applied = state.apply_all(vec![change], commit.t);
+                    applied.map_err(|conflict| format!("it contradicts the lines before it: {conflict}"))?;
+                }
+                Ok(())
+            })?;
+            let next = match end {
+                Progress::Read { torn } => return Ok(torn),
+                Progress::Sealed(next) => open_generation(&self.folder, next)?,
+                // A journal that was compacted away while we read it was whole all the same.
+                Progress::Lost => None,
+            };
+            match next {
+                Some((tail, state)) => (self.tail, self.state) = (tail, state),
+                None => return Ok(false),
+            }
+        }
+    }
 }
 
 /// The newest journal, at its beginning, and what was before it.

@@ -52,7 +52,7 @@ impl Minor {
 const SEAL_LENGTH: usize = 6 + 43 + 2;
 
 /// The hash of the line before.
-pub(super) type Link = [u8; 32];
+pub(in crate::store) type Link = [u8; 32];
 
 /// A journal's first line.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -186,7 +186,7 @@ pub(super) fn write(
 
 /// The first commit of the batch that a line was written in, by the line's end alone, which may be all that is left of
 /// it. Nothing else is checked. `None` for what is no such end, and for lines from before there was a `b`.
-pub(super) fn batch_of(end: &[u8]) -> Option<u64> {
+pub(in crate::store) fn batch_of(end: &[u8]) -> Option<u64> {
     let body = &end[..end.len().checked_sub(SEAL_LENGTH)?];
     if !end[body.len()..].starts_with(b",\"h\":\"") || !end.ends_with(b"\"}") {
         return None;
@@ -201,7 +201,7 @@ pub(super) fn write_seal(n: u64, t: Timestamp, seal: u64, prev: &Link, out: &mut
     write_chained(&Seal { n, t, seal, b: n + 1 }, prev, out);
 }
 
-pub(super) fn write_chained(body: &impl Serialize, prev: &Link, out: &mut Vec<u8>) -> Link {
+pub(in crate::store) fn write_chained(body: &impl Serialize, prev: &Link, out: &mut Vec<u8>) -> Link {
     let start = out.len();
     // Serialising our own records into memory cannot fail.
     let _ = serde_json::to_writer(&mut *out, body);
@@ -213,18 +213,31 @@ pub(super) fn write_chained(body: &impl Serialize, prev: &Link, out: &mut Vec<u8
     link
 }
 
-/// Reads a line without its newline and checks its seal.
-pub(super) fn read(line: &[u8], prev: &Link) -> Result<(Commit, Link), Unreadable> {
-    let too_short = Unreadable::Broken("it is too short for a commit");
-    let body = line.len().checked_sub(SEAL_LENGTH).map(|end| &line[..end]).ok_or(too_short)?;
+/// Checks that a line without its newline follows the one with the link `prev`, and returns its own link; the error is
+/// a reason for a person.
+pub(in crate::store) fn chained(line: &[u8], prev: &Link) -> Result<Link, &'static str> {
+    let body = line.len().checked_sub(SEAL_LENGTH).map(|end| &line[..end]).ok_or("it is too short for a commit")?;
     let link = chain(prev, body);
     let mut seal = Vec::with_capacity(SEAL_LENGTH);
     seal.extend_from_slice(b",\"h\":");
     let _ = serde_json::to_writer(&mut seal, &hash_of(&link));
     seal.push(b'}');
     if line[body.len()..] != seal {
-        return Err(Unreadable::Broken("its hash does not fit: a byte was changed, or a line before it is missing"));
+        return Err("its hash does not fit: a byte was changed, or a line before it is missing");
     }
+    Ok(link)
+}
+
+/// The link that a line says it has. Nothing is checked.
+pub(in crate::store) fn link_of(line: &[u8]) -> Option<Link> {
+    let seal = &line[line.len().checked_sub(SEAL_LENGTH)?..];
+    let hash: TokenHash = serde_json::from_slice(seal.strip_prefix(b",\"h\":")?.strip_suffix(b"}")?).ok()?;
+    Some(*hash.as_bytes())
+}
+
+/// Reads a line without its newline and checks its seal.
+pub(super) fn read(line: &[u8], prev: &Link) -> Result<(Commit, Link), Unreadable> {
+    let link = chained(line, prev).map_err(Unreadable::Broken)?;
     let commit = serde_json::from_slice(line).map_err(|error| {
         let minor = serde_json::from_slice(line).map_or(Minor::default(), |marked: Marked| marked.v);
         Unreadable::Unknown(unreadable(error), minor)

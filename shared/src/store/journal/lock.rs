@@ -19,23 +19,27 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// `store.lock`: never renamed, never deleted, for a lock on an unlinked file excludes nobody.
 ///
 /// The system frees it when its holder dies (flock(2)), so there is nothing to clean up after a `kill -9`.
-pub(super) struct StoreLock {
+pub(in crate::store) struct StoreLock {
     file: Mutex<File>,
     path: PathBuf,
 }
 
 /// The lock while it is held.
-pub(super) struct Held<'a>(MutexGuard<'a, File>);
+pub(in crate::store) struct Held<'a>(MutexGuard<'a, File>);
 
 impl StoreLock {
     /// Opens the lock file, or makes it. Nothing is locked yet.
     pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
-        let path = folder.join("store.lock");
+        Self::at(folder.join("store.lock"))
+    }
+
+    /// The same for another file, which guards something else.
+    pub(in crate::store) fn at(path: PathBuf) -> Result<Self, StoreError> {
         Ok(Self { file: Mutex::new(open_file(&path)?), path })
     }
 
     /// Waits for the sole right to write.
-    pub(super) fn exclusive(&self) -> Result<Held<'_>, StoreError> {
+    pub(in crate::store) fn exclusive(&self) -> Result<Held<'_>, StoreError> {
         self.wait(fs2::FileExt::try_lock_exclusive)
     }
 

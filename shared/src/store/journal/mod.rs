@@ -12,8 +12,8 @@ mod follow;
 mod foreign;
 pub mod inspect;
 mod keyfile;
-mod line;
-mod lock;
+pub(super) mod line;
+pub(super) mod lock;
 mod recover;
 pub mod repair;
 mod snapshot;
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-pub use self::audit::{Audited, Verified, audit};
+pub use self::audit::{Audited, History, Verified, audit};
 use self::commit::Committer;
 use self::lock::StoreLock;
 use self::tail::{Progress, Tail};
@@ -37,7 +37,7 @@ use crate::files;
 use crate::id::KeyId;
 use crate::state::{Change, ClientCare, Facts, PublicKey, State, Wanted};
 use crate::time::{Clock, Seconds, Timestamp};
-use crate::token::KeySet;
+use crate::token::{ArgumentsKey, KeySet};
 
 /// How often a question makes sure that the journal was not moved away: one more system call.
 const LOOK: Duration = Duration::from_secs(1);
@@ -243,6 +243,12 @@ impl JournalStore {
     fn read_only(&self) -> StoreError {
         StoreError::Unsafe { path: self.core.folder.clone(), reason: "it was opened for reading only".to_owned() }
     }
+}
+
+/// The key for hashes of arguments; `None` when the store in `folder` has no keys that we can read. The private keys are
+/// not kept.
+pub fn read_arguments_key(folder: &Path) -> Option<ArgumentsKey> {
+    Some(keyfile::read(folder).ok()??.arguments_key())
 }
 
 impl Store for JournalStore {
@@ -503,7 +509,7 @@ fn stopped() -> StoreError {
 }
 
 /// Turns an error of the operating system into ours.
-fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+pub(super) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |error| StoreError::Io { what, path: path.to_owned(), reason: error.to_string() }
 }
 
@@ -516,7 +522,7 @@ fn warn_of_network(folder: &Path) {
 }
 
 /// Refuses a folder that is not ours alone to write.
-fn checked_folder(folder: &Path) -> Result<(), StoreError> {
+pub(super) fn checked_folder(folder: &Path) -> Result<(), StoreError> {
     let path = folder.to_owned();
     match files::unsafe_because(folder).map_err(io_error("look at", folder))? {
         Some(reason) => Err(StoreError::Unsafe { path, reason }),
@@ -544,7 +550,7 @@ fn is_ours(path: &Path) -> bool {
 }
 
 /// Refuses a file that is none (opening a FIFO would hang), or that others may write. One that is not there is fine.
-fn checked_file(path: &Path) -> Result<(), StoreError> {
+pub(super) fn checked_file(path: &Path) -> Result<(), StoreError> {
     let unsafe_file = |reason: String| StoreError::Unsafe { path: path.to_owned(), reason };
     match std::fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
