@@ -2,118 +2,28 @@
 // hostile names; nothing overflows, nothing is loaded from elsewhere, axe finds nothing, and every page is photographed.
 
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
-import { createRequire } from "node:module";
-import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
+import { after, test } from "node:test";
+import { HOSTILE, NARROW, WIDE, axe, browserAt, button, devtools, listen, logIn, override, password, reach, shoot, shots, userField } from "./lib/chromium.mjs";
 import { pkce, redeem, register, request } from "./lib/flow.mjs";
 import { form } from "./lib/http.mjs";
-import { runToEnd, tempFolder } from "./lib/programs.mjs";
+import { runToEnd } from "./lib/programs.mjs";
 import { remember } from "./lib/secrets.mjs";
 import { PASSWORD, service } from "./lib/service.mjs";
 import { stdioServer } from "./lib/stdio.mjs";
 import { until } from "./lib/wait.mjs";
 
-const axePath = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
-const shots = process.env.SHOTS ?? tempFolder("shots");
-mkdirSync(shots, { recursive: true });
-const WIDE = { width: 1280, height: 900 };
-const NARROW = { width: 360, height: 740 };
-/** Markup, a right-to-left override, and 128 characters without a space to break at. */
-const HOSTILE = `<img src=x onerror=alert(1)>\u202e${"W".repeat(128 - 29)}`;
-
 const s = await service({ users: [], args: ["--admin-page", "on"] });
 const callback = await listen();
+const visitor = browserAt(s, [new URL(callback.uri).host]);
 remember("password", PASSWORD);
-let browser;
-before(async () => {
-  const args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args });
-});
 after(async () => {
-  await browser?.close();
   callback.close();
   await s.end();
 });
 
-/** A client's callback: remembers where it was called, answers a small page. */
-async function listen() {
-  const calls = [];
-  const server = createServer((incoming, answer) => {
-    if (incoming.url.startsWith("/cb")) calls.push(new URL(incoming.url, "http://127.0.0.1"));
-    answer.setHeader("content-type", "text/html").end("<!doctype html><title>done</title>done");
-  });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const uri = `http://127.0.0.1:${server.address().port}/cb`;
-  return { uri, calls, close: () => server.closeAllConnections() ?? server.close(), next: (state) => until(`the callback of ${state}`, () => calls.find((url) => url.searchParams.get("state") === state)) };
-}
-
-/** A fresh profile, and everything that went wrong in it. */
-async function visitor(viewport = WIDE, more = {}) {
-  const context = await browser.newContext({ viewport, ...more });
-  const page = await context.newPage();
-  const faults = [];
-  page.on("pageerror", (error) => faults.push(`error: ${error.message}`));
-  page.on("console", (message) => {
-    // Chromium says so itself when a page answers 4xx; that is the answer and no fault.
-    if (["error", "warning"].includes(message.type()) && !/Failed to load resource/.test(message.text())) faults.push(`console: ${message.text()}`);
-  });
-  page.on("dialog", (dialog) => (faults.push(`dialog: ${dialog.message()}`), dialog.dismiss()));
-  page.on("request", (one) => {
-    const { host, protocol } = new URL(one.url());
-    if (protocol !== "data:" && ![`localhost:${s.port}`, new URL(callback.uri).host].includes(host)) faults.push(`request to ${host}`);
-  });
-  page.on("response", (answer) => {
-    if (answer.status() >= 400 && /\.(css|js|png|svg|ico|woff2?)$/.test(new URL(answer.url()).pathname) && !/favicon/.test(answer.url())) faults.push(`missing ${answer.url()}`);
-  });
-  return { page, context, faults };
-}
-
-/** Photographs a page in both widths, and holds it to the rules for pages. */
-async function shoot(page, name) {
-  for (const [size, viewport] of Object.entries({ wide: WIDE, narrow: NARROW })) {
-    await page.setViewportSize(viewport);
-    await page.screenshot({ path: join(shots, `${name}-${size}.png`), fullPage: true });
-    const over = await page.evaluate(() => ({ width: document.scrollingElement.scrollWidth, window: innerWidth }));
-    assert.ok(over.width <= over.window, `${name} ${size}: ${over.width} px in ${over.window}`);
-    const found = await axe(page);
-    assert.deepEqual(found, [], `${name} ${size}`);
-  }
-  await page.setViewportSize(WIDE);
-}
-
-/** A page's one session of the DevTools protocol: Chromium takes virtual authenticators away when another one ends. */
-const sessions = new WeakMap();
-async function devtools(page) {
-  if (!sessions.has(page)) sessions.set(page, await page.context().newCDPSession(page));
-  return sessions.get(page);
-}
-
-/** What axe-core finds, in an isolated world that the page's CSP does not reach. */
-async function axe(page) {
-  const session = await devtools(page);
-  const { frameTree } = await session.send("Page.getFrameTree");
-  const { executionContextId } = await session.send("Page.createIsolatedWorld", { frameId: frameTree.frame.id, worldName: "axe" });
-  const expression = `${readFileSync(axePath, "utf8")};axe.run(document, { resultTypes: ["violations"] }).then((r) => r.violations.map((v) => v.id + ": " + v.nodes.map((n) => n.target.join(" ")).join(", ")))`;
-  const { result, exceptionDetails } = await session.send("Runtime.evaluate", { expression, contextId: executionContextId, awaitPromise: true, returnByValue: true });
-  assert.equal(exceptionDetails, undefined, exceptionDetails?.text);
-  return result.value;
-}
-
 const authorizeUrl = (client, proof, more) => `${s.at("/oauth/authorize")}?${form(Object.entries(request(client, proof, { redirect_uri: callback.uri, ...more })))}`;
 const clientNamed = (name) => register(s, { client_name: name, redirect_uris: [callback.uri] });
-const button = (page, words) => page.getByRole("button", { name: words });
-const password = (page) => page.locator('input[type="password"]');
-const userField = (page) => page.locator('input:not([type="hidden"]):not([type="password"]):not([type="checkbox"])').first();
-
-async function logIn(page, words = PASSWORD, user = "owner") {
-  await userField(page).fill(user);
-  await password(page).first().fill(words);
-  await button(page, /log ?in|sign ?in|continue/i).click();
-  await page.waitForLoadState();
-}
 
 test("first start: the printed link makes the owner, and the link is spent", async () => {
   const link = await until("the set-up link", () => s.logs().match(/https?:\/\/\S*setup\S*/i)?.[0]);
@@ -205,22 +115,6 @@ test("keyboard only, from login to the callback, with focus to be seen at every 
   assert.deepEqual(faults, []);
 });
 
-/** Presses Tab until the focus is on what was looked for; at most twenty times. */
-async function reach(page, selector) {
-  for (let i = 0; i < 20; i += 1) {
-    const here = await page.evaluate((wanted) => {
-      const at = document.activeElement;
-      const visible = at && at !== document.body && (getComputedStyle(at).outlineStyle !== "none" || getComputedStyle(at).boxShadow !== "none");
-      const fits = at?.matches?.(wanted.replace(/:has-text\('.*'\)/, "")) && (!wanted.includes("has-text") || at.textContent.includes(wanted.match(/'(.*)'/)[1]));
-      return { on: at?.outerHTML?.slice(0, 80), fits, visible, body: at === document.body };
-    }, selector);
-    if (!here.body) assert.ok(here.visible, `focus can be seen on ${here.on}`);
-    if (here.fits) return;
-    await page.keyboard.press("Tab");
-  }
-  assert.fail(`Tab does not reach ${selector}`);
-}
-
 test("Enter on the consent page does not allow by itself", async () => {
   const { page } = await visitor();
   await page.goto(authorizeUrl(await clientNamed("Enter"), pkce(), { state: "enter" }));
@@ -237,19 +131,7 @@ test("a hostile name: no overflow, nothing runs, it is text", async () => {
   await shoot(page, "consent-hostile");
   assert.equal(await page.locator("img[src=x]").count(), 0);
   assert.ok((await page.locator("body").innerText()).includes("<img src=x onerror=alert(1)>"));
-  const order = await page.evaluate(() => {
-    // The override inside the name must not turn the words around it.
-    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-      if (!node.data.includes("\u202e")) continue;
-      for (let at = node.parentElement; at && at !== document.body; at = at.parentElement) {
-        if (at.tagName === "BDI" || /isolate|plaintext/.test(getComputedStyle(at).unicodeBidi)) return "isolated";
-      }
-      return "free";
-    }
-    return "removed";
-  });
-  assert.notEqual(order, "free", "a right-to-left override reaches the words around the name");
+  assert.notEqual(await override(page), "free", "a right-to-left override reaches the words around the name");
   assert.deepEqual(faults, []);
 });
 test("one long redirect host and resource: no overflow either", async () => {
@@ -274,12 +156,14 @@ test("a consent page after a redirect to an allowed app is not stopped by form-a
   await callback.next("second");
   assert.deepEqual(faults, []);
 });
-test("error pages, the index, a page that does not exist", async () => {
+test("error pages, the index, the documentation, a page that does not exist", async () => {
   const { page, faults } = await visitor();
   await page.goto(s.at("/oauth/authorize?client_id=nobody"));
   await shoot(page, "error");
   await page.goto(s.at("/"));
   await shoot(page, "index");
+  await page.goto(s.at("/docs"));
+  await shoot(page, "docs");
   await page.goto(s.at("/nope"));
   await page.screenshot({ path: join(shots, "not-found-wide.png") });
   assert.deepEqual(faults, []);
@@ -306,6 +190,7 @@ test("the administrator's page: every part, wide and narrow; by keyboard; the ch
   for (const part of ["", "/clients", "/users", "/grants", "/audit"]) {
     await page.goto(s.at(`/admin${part}`));
     await shoot(page, `admin${part.replace("/", "-")}`);
+    assert.notEqual(await override(page), "free", `a hostile name at /admin${part}`);
   }
   assert.match(await page.locator("body").innerText(), /The chain is whole/);
   await page.goto(s.at("/admin/clients"));
@@ -333,6 +218,8 @@ test("connected apps: seen, revoked one by one and all, by keyboard; the passwor
   }
   await page.goto(s.at("/account"));
   await shoot(page, "account");
+  assert.notEqual(await override(page), "free");
+  assert.equal(await page.locator("img[src=x]").count(), 0);
   const cards = () => page.locator(".cards > li").count();
   const before = await cards();
   await reach(page, "button:has-text('Revoke')");
