@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use shared::id::{GrantId, UserName};
 use shared::scope::Scopes;
 use shared::secret::{Secret, TokenHash};
-use shared::state::{Change, Facts, Session, UserStage, Wanted};
+use shared::state::{Answered, Change, Facts, Session, UserStage, Wanted};
 use shared::time::Timestamp;
 use shared::uri::Resource;
 
@@ -182,7 +182,9 @@ impl ConsentAnswer {
 
     /// The records to decide on.
     pub fn wants(&self, session: TokenHash, policy: &Policy) -> Wanted {
-        Wanted { grant: Some(self.shown.grant), user: None, ..self.request.wants(Some(session), policy) }
+        let grant = self.shown.grant;
+        let said_no = Some(Answered::name(grant));
+        Wanted { grant: Some(grant), assertion: said_no, user: None, ..self.request.wants(Some(session), policy) }
     }
 }
 
@@ -210,10 +212,14 @@ pub fn decide(
             }
             Err(refusal) => Verdict::unchanged(Err(Refused::Page(refusal))),
         },
-        Decision::Deny => Verdict {
-            changes: asked.spent().into_iter().chain([Change::Denied { user, client: asked.client.id }]).collect(),
-            reply: Err(Refused::Client(reply_to, Refusal::Denied)),
-        },
+        Decision::Deny => {
+            let page = Answered { grant: answer.shown.grant, until: answer.transaction.issued + policy.lifetimes.page };
+            let denied = Change::Denied { user, client: asked.client.id.clone(), page: Some(page) };
+            Verdict {
+                changes: asked.spent().into_iter().chain([denied]).collect(),
+                reply: Err(Refused::Client(reply_to, Refusal::Denied)),
+            }
+        }
     }
 }
 
@@ -225,7 +231,7 @@ fn consented<'a>(
 ) -> Result<(Asked, &'a Session), Refused> {
     let session = authorize::live_session(facts, now).ok_or(Refused::Page(Refusal::NotLoggedIn))?;
     answer.transaction.in_time(policy, now).map_err(Refused::Page)?;
-    if facts.grant.is_some() {
+    if facts.grant.is_some() || facts.assertion_used {
         return Err(Refused::Page(Refusal::PageAnswered));
     }
     // The whole request is checked again: the client may have changed since the page was made.
@@ -313,6 +319,8 @@ mod tests {
         check(Allow, |_, _| {}, Timestamp(NOW.0 + 601), Err(Refusal::PageExpired), 0);
         check(Allow, |_, facts| facts.grant = Some(grant()), NOW, Err(Refusal::PageAnswered), 0);
         check(Deny, |_, facts| facts.grant = Some(grant()), NOW, Err(Refusal::PageAnswered), 0);
+        check(Allow, |_, facts| facts.assertion_used = true, NOW, Err(Refusal::PageAnswered), 0);
+        check(Deny, |_, facts| facts.assertion_used = true, NOW, Err(Refusal::PageAnswered), 0);
         check(Allow, |_, facts| facts.session = None, NOW, Err(Refusal::NotLoggedIn), 0);
         check(
             Allow,

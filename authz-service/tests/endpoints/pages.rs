@@ -191,6 +191,24 @@ fn ui_11_reg_12_the_consent_page_tells_everything_and_escapes_it() {
 }
 
 #[test]
+fn ui_10_a_page_that_was_answered_with_no_takes_no_yes() {
+    let service = Service::start();
+    let client = service.public_client();
+    let mut ada = service.signed_in();
+    let page = ada.get(&authorize_url(&client, &[]));
+    let press = |ada: &mut Person<'_>, word: &str| ada.submit(&Form::first(&page).with("decision", word));
+    assert_eq!(press(&mut ada, "deny").redirected("error").as_deref(), Some("access_denied"));
+    for word in ["allow", "deny"] {
+        let answer = press(&mut ada, word);
+        answer.is_page(400);
+        assert!(answer.text().contains("answered"), "{}", answer.text());
+    }
+    assert_eq!((service.count("codes"), service.count("grants")), (0, 0));
+    // Another page is another question.
+    assert!(ada.consent(&authorize_url(&client, &[]), "allow").redirected("code").is_some());
+}
+
+#[test]
 fn ui_13_an_old_page_is_refused() {
     let service = Service::start();
     let client = service.public_client();

@@ -8,8 +8,8 @@ use super::entries::{
     ClientEntry, CredentialEntry, Entries, GrantEntry, Grants, RefreshEntry, UsedAssertion, UserCodeEntry,
 };
 use super::record::{
-    Access, Client, Code, CodeStage, Device, DeviceStage, Family, FamilyStage, Grant, GrantStage, InitialToken,
-    PublicKey, Pushed, Rotated, Session, SetupLink, User, UserStage,
+    Access, Answered, Client, Code, CodeStage, Device, DeviceStage, Family, FamilyStage, Grant, GrantStage,
+    InitialToken, PublicKey, Pushed, Rotated, Session, SetupLink, User, UserStage,
 };
 use super::table::Table;
 use super::tools::Announcement;
@@ -175,11 +175,13 @@ impl State {
             Change::ClientDescribed(client) => self.describe_client(client, undo),
             Change::ClientRemoved(id) => self.remove_client(&id, undo),
             Change::Approved { grant, code, session } => self.approve(grant, code, session, undo),
-            Change::Denied { .. } | Change::StoreRepaired { .. } => Ok(()),
+            Change::Denied { page: None, .. } | Change::StoreRepaired { .. } => Ok(()),
+            Change::Denied { page: Some(page), .. } => {
+                vacant(&self.grants, &page.grant, "the grant")?;
+                self.use_once(Answered::name(page.grant), page.until, "the answer", undo)
+            }
             Change::AssertionUsed { name, expires } => {
-                vacant(&self.assertions, &name, "the use of the client assertion")?;
-                set(&mut self.assertions, name, Some(UsedAssertion { name, expires }), undo, Replaced::Assertion);
-                Ok(())
+                self.use_once(name, expires, "the use of the client assertion", undo)
             }
             Change::RequestPushed(pushed) => {
                 vacant(&self.pushed, &pushed.hash, "the pushed request")?;
@@ -337,6 +339,19 @@ impl State {
         self.grants.of_client(id).into_iter().try_for_each(|grant| self.revoke(grant, undo))
     }
 
+    /// Notes that something that is good once was used; until `expires` it is not good again.
+    fn use_once(
+        &mut self,
+        name: TokenHash,
+        expires: Timestamp,
+        what: &'static str,
+        undo: &mut Undo,
+    ) -> Result<(), Conflict> {
+        vacant(&self.assertions, &name, what)?;
+        set(&mut self.assertions, name, Some(UsedAssertion { name, expires }), undo, Replaced::Assertion);
+        Ok(())
+    }
+
     fn approve(
         &mut self,
         grant: Grant,
@@ -358,6 +373,7 @@ impl State {
         undo: &mut Undo,
     ) -> Result<(), Conflict> {
         vacant(&self.grants, &grant.id, "the grant")?;
+        vacant(&self.assertions, &Answered::name(grant.id), "the answer")?;
         let mut client = known(&self.clients, &grant.client, "the client")?.client().clone();
         let user = grant.user.as_ref().ok_or(Conflict::Missing("the account"))?;
         if known(&self.users, user, "the account")?.stage != UserStage::Enabled {

@@ -110,7 +110,7 @@ impl State {
             Change::ClientGranted { grant, .. } => {
                 Event::new("granted-to-client").of(grant).detail(may(grant.resource.as_str(), &grant.scopes))
             }
-            Change::Denied { user, client } => Event::new("denied").user(user).client(client),
+            Change::Denied { user, client, .. } => Event::new("denied").user(user).client(client),
             Change::CodeRedeemed { access, .. } => self.token("code-redeemed", access),
             Change::RefreshRotated { access, .. } => self.token("token-refreshed", access),
             // The successor was given already; its answer was lost, or two processes asked at once.

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::passkey::{AnsweredChallenge, Passkey};
 use super::record::{
-    Access, Client, Code, Device, Family, Grant, InitialToken, PublicKey, Pushed, Session, SetupLink, User, UserStage,
+    Access, Answered, Client, Code, Device, Family, Grant, InitialToken, PublicKey, Pushed, Session, SetupLink, User,
+    UserStage,
 };
 use super::tools::Tool;
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
@@ -141,12 +142,16 @@ pub enum Change {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         family: Option<Family>,
     },
-    /// A person said no. Nothing is stored; the line is for the audit trail.
+    /// A person said no. The page is answered with that, and nothing else is stored.
     Denied {
         /// Who.
         user: UserName,
         /// To whom.
         client: ClientId,
+        /// Which page, and until when it could be answered; none in lines of before this was kept, and none for a request
+        /// that is spent by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        page: Option<Answered>,
     },
     /// A client proved who it is by a signed assertion, which is good once (RFC 7523 section 3, `jti`).
     AssertionUsed {

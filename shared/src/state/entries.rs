@@ -238,7 +238,7 @@ impl Keyed for PublicKey {
     }
 }
 
-/// A client assertion that was used.
+/// Something that is good once and was used: a client assertion, a page that was answered with no.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct UsedAssertion {
     pub(super) name: TokenHash,

@@ -42,7 +42,8 @@ pub struct Wanted {
     pub user_code: Option<TokenHash>,
     /// The person whose passkey it is, by the hash of its credential id.
     pub passkey: Option<TokenHash>,
-    /// Whether a client assertion was used, by its name, or a passkey's challenge answered, by its hash.
+    /// Whether something that is good once was used, by its name: a client assertion, a passkey's challenge, a page that was
+    /// answered with no.
     pub assertion: Option<TokenHash>,
     /// The tools of the server with this name; of a pushed request's own, when one is wanted too, and of a device's own,
     /// when it is a person who wants it.
@@ -80,7 +81,7 @@ pub struct Facts {
     pub device: Option<Device>,
     /// The person whose passkey was wanted.
     pub passkey_user: Option<User>,
-    /// Whether the client assertion was used before, or the challenge answered.
+    /// Whether the client assertion was used before, the challenge or the page answered.
     pub assertion_used: bool,
     /// The tools that were wanted.
     pub tools: Option<Announcement>,

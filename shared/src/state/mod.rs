@@ -22,8 +22,8 @@ pub use facts::{Facts, Wanted};
 pub use passkey::{AnsweredChallenge, CredentialId, NotACredentialId, Passkey, PasskeyAlgorithm};
 pub use people::LiveGrant;
 pub use record::{
-    Access, Client, ClientOrigin, ClientSecret, Code, CodeStage, Device, DeviceStage, Family, FamilyStage, Grant,
-    GrantStage, InitialToken, Program, PublicKey, Pushed, Rotated, Session, SetupLink, Terms, User, UserStage,
+    Access, Answered, Client, ClientOrigin, ClientSecret, Code, CodeStage, Device, DeviceStage, Family, FamilyStage,
+    Grant, GrantStage, InitialToken, Program, PublicKey, Pushed, Rotated, Session, SetupLink, Terms, User, UserStage,
 };
 pub use records::{OwnedRecord, Record, Restoring};
 pub use sweep::ClientCare;

@@ -73,7 +73,7 @@ impl State {
 mod tests {
     use super::*;
     use crate::secret::TokenHash;
-    use crate::state::{Change, RevocationCause, UserStage, Wanted};
+    use crate::state::{Answered, Change, Conflict, RevocationCause, UserStage, Wanted};
     use crate::store::conformance::Sample;
     use crate::time::Seconds;
 
@@ -117,6 +117,27 @@ mod tests {
             }
             state.revert(&mut undo);
             assert_eq!(state, before);
+        }
+    }
+
+    #[test]
+    fn ui_10_a_page_has_one_answer_for_as_long_as_it_could_be_given() {
+        let sample = Sample::new(NOW);
+        let until = NOW + Seconds(600);
+        let page = Some(Answered { grant: sample.grant.id, until });
+        let no = vec![Change::Denied { user: sample.user.name.clone(), client: sample.client.id.clone(), page }];
+        for (first, second) in [(&no, &sample.approved()), (&no, &no), (&sample.approved(), &no)] {
+            let mut state = State::default();
+            state.apply_all(sample.known(), NOW).unwrap();
+            state.apply_all(first.clone(), NOW).unwrap();
+            assert!(matches!(state.apply_all(second.clone(), NOW), Err(Conflict::Exists(_))), "{first:?}");
+        }
+        let mut state = State::default();
+        state.apply_all([sample.known(), no].concat(), NOW).unwrap();
+        let wanted = Wanted { assertion: Some(Answered::name(sample.grant.id)), ..Wanted::default() };
+        for (before, said) in [(until, true), (until + Seconds(1), false)] {
+            state.apply_all(vec![Change::Swept { before, unused_clients: Timestamp(0) }], before).unwrap();
+            assert_eq!(state.facts(&wanted).assertion_used, said);
         }
     }
 

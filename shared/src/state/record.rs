@@ -413,6 +413,22 @@ pub enum FamilyStage {
     Dead,
 }
 
+/// A page that was answered with no.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Answered {
+    /// The grant that a yes would have made.
+    pub grant: GrantId,
+    /// When the page could not be answered any more anyway.
+    pub until: Timestamp,
+}
+
+impl Answered {
+    /// The name of a page among all that is good once.
+    pub fn name(grant: GrantId) -> TokenHash {
+        TokenHash::of(format!("page {grant}").as_bytes())
+    }
+}
+
 /// An access token that is out.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Access {

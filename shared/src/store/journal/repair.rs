@@ -171,6 +171,7 @@ fn ends_of(change: &Change) -> Vec<Change> {
         | Change::PasskeyRemoved(_)
         | Change::PushedSpent(_)
         | Change::DeviceDenied { .. }
+        | Change::Denied { page: Some(_), .. }
         | Change::Expired(_)
         | Change::SessionClosed(_)
         | Change::SessionsClosed(_)
@@ -203,7 +204,7 @@ fn ends_of(change: &Change) -> Vec<Change> {
         | Change::DeviceApproved { .. }
         | Change::ClientGranted { .. }
         | Change::Approved { .. }
-        | Change::Denied { .. }
+        | Change::Denied { page: None, .. }
         | Change::StoreRepaired { .. }
         | Change::Swept { .. } => vec![],
     }
