@@ -78,9 +78,11 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Whether a text is a port that can be connected to: 1 to 65535, digits only.
+/// Whether a text is a port that can be connected to: 1 to 65535, digits only, and no `0` before them, which URL parsers
+/// take away.
 pub(crate) fn is_port(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
+    let plain = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
+    plain && text.parse::<u16>().is_ok()
 }
 
 /// Characters that RFC 3986 leaves out of URIs, and with which parsers are played against each other.
@@ -471,6 +473,7 @@ mod tests {
             ("https://u@as.example", Err(NotAnIssuer::Part)),
             ("https://", Err(NotAnIssuer::Form)),
             ("https://as.example:0", Err(NotAnIssuer::Form)),
+            ("https://as.example:0443", Err(NotAnIssuer::Form)),
             ("as.example", Err(NotAnIssuer::Form)),
             ("https://as.example/ x", Err(NotAnIssuer::Form)),
         ] {
@@ -546,6 +549,8 @@ mod tests {
             "https://:443/cb",
             "https:a.example",
             "http://localhost:0/cb",
+            "http://localhost:05/cb",
+            "https://a.example:0443/cb",
             "http://localhost:99999/cb",
             "http://localhost:x/cb",
         ] {

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::lists;
 use crate::cli::ConfigCommand;
 use crate::config::Config;
 use crate::settings::{Loaded, Setting, Source};
@@ -20,10 +21,10 @@ pub fn run(command: &ConfigCommand, loaded: &Loaded) -> Result<(), String> {
             let set = loaded.settings.iter().filter(|setting| setting.source != Source::Default).count();
             let text = format!("The configuration is well: {set} of {} settings are set.\n", loaded.settings.len());
             let json = json!({ "valid": true, "set": set, "settings": loaded.settings.len() });
-            super::print(&if show.json { format!("{json}\n") } else { text });
+            super::print(&if show.json { lists::json_text(&json)? } else { text });
         }
         ConfigCommand::Show(show) => {
-            super::print(&if show.json { as_json(&loaded.settings) } else { as_toml(&loaded.settings) });
+            super::print(&if show.json { as_json(&loaded.settings)? } else { as_toml(&loaded.settings) });
         }
     }
     Ok(())
@@ -60,7 +61,10 @@ fn quoted(text: &str) -> String {
 }
 
 /// The settings as one JSON object.
-pub(crate) fn as_json(settings: &[Setting]) -> String {
+///
+/// # Errors
+/// Never.
+pub(crate) fn as_json(settings: &[Setting]) -> Result<String, String> {
     let one = |setting: &Setting| {
         let values = if setting.secret {
             setting.values.iter().map(|_| "(secret)").collect()
@@ -79,5 +83,5 @@ pub(crate) fn as_json(settings: &[Setting]) -> String {
         }
         object
     };
-    format!("{}\n", json!({ "settings": settings.iter().map(one).collect::<Vec<_>>() }))
+    lists::json_text(&json!({ "settings": settings.iter().map(one).collect::<Vec<_>>() }))
 }

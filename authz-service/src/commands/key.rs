@@ -11,7 +11,8 @@ use shared::store::{Store, StoreError};
 use shared::time::{Clock, Seconds, SystemClock, Timestamp};
 use shared::token::SignerInfo;
 
-use crate::cli::{KeyCommand, ListKeys};
+use super::lists;
+use crate::cli::KeyCommand;
 use crate::http::app::App;
 use crate::protocol::policy::KEY_AHEAD;
 
@@ -38,7 +39,30 @@ pub fn run(command: &KeyCommand) -> Result<(), String> {
     let signing = made.map_err(|error| error.to_string())?.signing();
     let mut public = Vec::new();
     store.read(&mut |state| public = state.keys()).map_err(|error| error.to_string())?;
-    super::print(&listed(list, public, &signing, SystemClock.now()));
+    let now = SystemClock.now();
+    let from = |key: &PublicKey| {
+        let known = signing.iter().find(|one| one.kid == key.id);
+        known.map(|one| one.signs_from.max(one.created))
+    };
+    public.sort_by_key(|key| (key.published, from(key)));
+    if list.json {
+        let row = |key: &PublicKey| {
+            json!({
+                "kid": key.id.0, "alg": key.alg, "stage": stage(key, &signing, now),
+                "published": key.published.rfc3339(), "signs_from": from(key).map(Timestamp::rfc3339),
+                "retires": key.retires.map(Timestamp::rfc3339),
+            })
+        };
+        return lists::print_json(&json!({ "keys": public.iter().map(row).collect::<Vec<_>>() }));
+    }
+    let row = |key: &PublicKey| {
+        let until = key.retires.map_or(String::new(), |at| format!(", forgotten {}", at.rfc3339()));
+        let from =
+            from(key).filter(|at| *at > now).map_or(String::new(), |at| format!(", signs from {}", at.rfc3339()));
+        let published = key.published.rfc3339();
+        format!("{}\t{}\t{}\tpublished {published}{from}{until}\n", key.id.0, key.alg, stage(key, &signing, now))
+    };
+    super::print(&public.iter().map(row).collect::<String>());
     Ok(())
 }
 
@@ -50,31 +74,6 @@ fn stage(key: &PublicKey, signing: &[SignerInfo], now: Timestamp) -> &'static st
         Some(one) if one.signs_from > now => "waits",
         _ => "verifies",
     }
-}
-
-fn listed(list: &ListKeys, mut public: Vec<PublicKey>, signing: &[SignerInfo], now: Timestamp) -> String {
-    let from = |key: &PublicKey| {
-        let known = signing.iter().find(|one| one.kid == key.id);
-        known.map(|one| one.signs_from.max(one.created))
-    };
-    public.sort_by_key(|key| (key.published, from(key)));
-    if list.json {
-        let row = |key: &PublicKey| {
-            json!({
-                "kid": key.id.0, "alg": key.alg, "stage": stage(key, signing, now), "published": key.published,
-                "signs_from": from(key), "retires": key.retires,
-            })
-        };
-        return format!("{}\n", json!({ "keys": public.iter().map(row).collect::<Vec<_>>() }));
-    }
-    let row = |key: &PublicKey| {
-        let until = key.retires.map_or(String::new(), |at| format!(", forgotten {}", at.rfc3339()));
-        let from =
-            from(key).filter(|at| *at > now).map_or(String::new(), |at| format!(", signs from {}", at.rfc3339()));
-        let published = key.published.rfc3339();
-        format!("{}\t{}\t{}\tpublished {published}{from}{until}\n", key.id.0, key.alg, stage(key, signing, now))
-    };
-    public.iter().map(row).collect()
 }
 
 /// Keeps a running service's keys those of the store, and makes a new one when the newest is old enough.

@@ -94,9 +94,17 @@ pub fn visible(text: &str, most: usize) -> String {
 /// # Errors
 /// Never for what the commands print.
 pub fn print_json(value: &impl Serialize) -> Result<(), String> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
-    super::print(&format!("{}\n", escaped_json(&text)));
+    super::print(&json_text(value)?);
     Ok(())
+}
+
+/// How every command writes JSON: indented, and nothing in it that moves a terminal.
+///
+/// # Errors
+/// Never for what the commands print.
+pub fn json_text(value: &impl Serialize) -> Result<String, String> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
+    Ok(format!("{}\n", escaped_json(&text)))
 }
 
 /// JSON with what cannot be seen escaped too, which JSON leaves to the writer: such characters stand in strings only.

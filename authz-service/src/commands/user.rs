@@ -50,6 +50,9 @@ pub struct AddUser {
     /// The account may administrate.
     #[arg(long)]
     pub admin: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     /// Where the store is.
     #[command(flatten)]
     pub store: StoreArgs,
@@ -60,6 +63,9 @@ pub struct AddUser {
 pub struct NamedUser {
     /// The login name.
     pub name: UserName,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     /// Where the store is.
     #[command(flatten)]
     pub store: StoreArgs,
@@ -73,6 +79,9 @@ pub struct NewPassword {
     /// Read the password from standard input, one line. Required: a password has no place in a command line.
     #[arg(long, required = true)]
     pub password_stdin: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     /// Where the store is.
     #[command(flatten)]
     pub store: StoreArgs,
@@ -140,10 +149,7 @@ fn add_user(add: AddUser) -> Result<(), String> {
         passkeys: Vec::new(),
     };
     match store.commit_blocking(vec![Change::UserCreated(user)]) {
-        Ok(()) => {
-            super::print(&format!("Added {}.\n", add.name));
-            Ok(())
-        }
+        Ok(()) => told(add.json, &add.name, UserStage::Enabled, &format!("Added {}.\n", add.name)),
         Err(CommitError::Conflict(_)) => {
             Err(format!("there is or was an account called {}; a name is never given to somebody else", add.name))
         }
@@ -196,24 +202,32 @@ fn set_stage(user: &NamedUser, new: UserStage) -> Result<(), String> {
     let store = lists::open(&user.store.folder())?;
     known(&store, &user.name)?;
     lists::commit(&store, vec![Change::UserStageSet { user: user.name.clone(), stage: new }])?;
-    super::print(&format!("{} is {}.\n", user.name, stage(new)));
+    told(user.json, &user.name, new, &format!("{} is {}.\n", user.name, stage(new)))
+}
+
+/// What became of an account, for a program or for a person.
+fn told(as_json: bool, name: &UserName, new: UserStage, text: &str) -> Result<(), String> {
+    if as_json {
+        return lists::print_json(&json!({ "name": name, "stage": new }));
+    }
+    super::print(text);
     Ok(())
 }
 
 fn set_password(args: &NewPassword) -> Result<(), String> {
     let store = lists::open(&args.store.folder())?;
-    known(&store, &args.name)?;
+    let stage = known(&store, &args.name)?;
     let password = hashed_password(&args.name)?;
     lists::commit(&store, vec![Change::PasswordChanged { user: args.name.clone(), password }])?;
-    super::print(&format!("{} has a new password; every session and token from before is dead.\n", args.name));
-    Ok(())
+    let text = format!("{} has a new password; every session and token from before is dead.\n", args.name);
+    told(args.json, &args.name, stage, &text)
 }
 
-/// An account that is not removed.
-fn known(store: &JournalStore, name: &UserName) -> Result<(), String> {
-    let is_theirs = |user: &&User| user.name == *name && user.stage != UserStage::Removed;
-    let is_known = |state: &State| state.users().iter().any(is_theirs);
-    if lists::read(store, is_known)? { Ok(()) } else { Err(format!("there is no account called {name}")) }
+/// The stage of an account that is not removed.
+fn known(store: &JournalStore, name: &UserName) -> Result<UserStage, String> {
+    let is_theirs = |user: &&&User| user.name == *name && user.stage != UserStage::Removed;
+    let found = |state: &State| state.users().iter().find(is_theirs).map(|user| user.stage);
+    lists::read(store, found)?.ok_or_else(|| format!("there is no account called {name}"))
 }
 
 fn sessions(args: &Sessions) -> Result<(), String> {

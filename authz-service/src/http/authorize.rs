@@ -84,5 +84,5 @@ fn consent_page(app: &App, jar: Jar, asked: &Asked, user: &str, grant: GrantId, 
     let hidden = seal::close(&app.keys, Purpose::Consent, &session, &transaction);
     let back = Transaction::login(query.to_owned(), app.now());
     let logout = seal::close(&app.keys, Purpose::Logout, &session, &back);
-    app.pages.consent(asked, &app.policy.catalogue, user, &hidden, &logout)
+    app.pages.consent(asked, &app.policy, user, &hidden, &logout)
 }

@@ -21,8 +21,10 @@ use crate::protocol::token::{self, BodyForm};
 pub enum NoBody {
     /// More than so many bytes.
     TooLarge(usize),
-    /// Not in time, or the connection broke.
-    Incomplete,
+    /// Not in time.
+    Late,
+    /// It ends too early, or its chunks are none (RFC 9112 sections 7.1 and 8).
+    Broken,
     /// It holds more than it may.
     Bounds(Refusal),
 }
@@ -41,12 +43,12 @@ pub async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Bytes,
 /// # Errors
 /// As [`read`].
 pub async fn read_at_most(request: &HttpRequest, payload: &mut Payload, most: usize) -> Result<Bytes, NoBody> {
-    let Some(app) = request.app_data::<Data<App>>() else { return Err(NoBody::Incomplete) };
+    let Some(app) = request.app_data::<Data<App>>() else { return Err(NoBody::Late) };
     if announced(request).is_some_and(|length| length > most as u64) {
         return Err(NoBody::TooLarge(most));
     }
     let body = collect(payload, most, tunnelled(request));
-    let body = timeout(app.times.body, body).await.unwrap_or(Err(NoBody::Incomplete))?;
+    let body = timeout(app.times.body, body).await.unwrap_or(Err(NoBody::Late))?;
     app.policy.bounds.check(form(request), &body).map_err(NoBody::Bounds)?;
     Ok(body)
 }
@@ -69,7 +71,7 @@ async fn collect(payload: &mut Payload, most: usize, length: Option<usize>) -> R
     while length.is_none_or(|length| body.len() < length)
         && let Some(chunk) = payload.next().await
     {
-        let chunk = chunk.map_err(|_| NoBody::Incomplete)?;
+        let chunk = chunk.map_err(|_| NoBody::Broken)?;
         if body.len() + chunk.len() > most {
             return Err(NoBody::TooLarge(most));
         }
@@ -92,7 +94,8 @@ impl NoBody {
             Self::TooLarge(most) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {} KiB", most.div_ceil(1024)))
             }
-            Self::Incomplete => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive".to_owned()),
+            Self::Late => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive".to_owned()),
+            Self::Broken => (StatusCode::BAD_REQUEST, "the body is cut off, or not in well-formed chunks".to_owned()),
             Self::Bounds(refusal) => (StatusCode::BAD_REQUEST, refusal.description()),
         }
     }

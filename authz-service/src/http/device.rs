@@ -123,7 +123,7 @@ async fn look_up(app: &App, http: &HttpRequest, cookie: &Secret, form: &Paramete
 fn ask(app: &App, cookie: &Secret, asked: &Asked<'_>, code: &UserCode) -> HttpResponse {
     let shown = Shown::of(asked, GrantId(random_uuid()), app.now());
     let hidden = seal::close(&app.keys, Purpose::DeviceConsent, cookie, &shown);
-    app.pages.device_consent(asked, &app.policy.catalogue, &code.shown(), &hidden, &logout(app, cookie))
+    app.pages.device_consent(asked, &app.policy, &code.shown(), &hidden, &logout(app, cookie))
 }
 
 /// The person's yes or no.

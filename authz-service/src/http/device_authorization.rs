@@ -44,7 +44,9 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
     match start(&app, &request, source).await {
         Ok(started) => reply::json(StatusCode::OK, &started),
         Err(failure) => {
-            note_failure(&app, &http, &request.client, &failure);
+            if let Err(wait) = note_failure(&app, &http, &request.client, &failure) {
+                return reply::too_many(wait);
+            }
             reply::failed(&app, ENDPOINT, &failure)
         }
     }

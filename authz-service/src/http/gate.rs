@@ -147,6 +147,17 @@ fn check(app: &App, request: &ServiceRequest) -> Result<(), (StatusCode, &'stati
     if request.query_string().len() > 1 && bounds.check_form(request.query_string().as_bytes()).is_err() {
         return Err((StatusCode::BAD_REQUEST, "the query has too many parameters, or one that is too long"));
     }
+    check_host(request, app.hosts.as_deref())
+}
+
+/// Checks the one Host header, and that it names us: by one of `allowed`, if not any name will do.
+///
+/// # Errors
+/// What to answer instead.
+pub(super) fn check_host(
+    request: &ServiceRequest,
+    allowed: Option<&[String]>,
+) -> Result<(), (StatusCode, &'static str)> {
     let mut hosts = request.headers().get_all(HOST);
     let (host, second) = (hosts.next(), hosts.next());
     if second.is_some() || (host.is_none() && request.version() > Version::HTTP_10) {
@@ -156,7 +167,7 @@ fn check(app: &App, request: &ServiceRequest) -> Result<(), (StatusCode, &'stati
         return Err((StatusCode::BAD_REQUEST, "the Host header is no host and port"));
     }
     let named = [host.and_then(|host| host.to_str().ok()), request.uri().authority().map(|a| a.as_str())];
-    match &app.hosts {
+    match allowed {
         Some(allowed) if !named.into_iter().flatten().all(|name| is_allowed(allowed, name)) => {
             Err((StatusCode::MISDIRECTED_REQUEST, "this service is not known by that host name"))
         }
@@ -215,7 +226,7 @@ fn name(headers: &mut HeaderMap, id: &str) {
 }
 
 /// An answer that pages of other origins may read: of all, or of those that the operator allows.
-struct Open<'a> {
+pub(super) struct Open<'a> {
     allowed: Option<&'a [String]>,
     origin: Option<HeaderValue>,
 }
@@ -236,7 +247,7 @@ impl Open<'_> {
 }
 
 /// Headers that every answer has (contract C2). Whoever wants to be kept says so itself.
-fn finish(headers: &mut HeaderMap, open: Option<Open<'_>>) {
+pub(super) fn finish(headers: &mut HeaderMap, open: Option<Open<'_>>) {
     let put = |headers: &mut HeaderMap, name: &'static str, value: &'static str| {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     };

@@ -32,7 +32,9 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
     match answer(&app, &question).await {
         Ok(introspected) => reply::json(StatusCode::OK, &introspected),
         Err(failure) => {
-            note_failure(&app, &http, &question.client, &failure);
+            if let Err(wait) = note_failure(&app, &http, &question.client, &failure) {
+                return reply::too_many(wait);
+            }
             reply::failed(&app, ENDPOINT, &failure)
         }
     }

@@ -151,11 +151,8 @@ impl Limits {
     /// # Errors
     /// The seconds to wait.
     pub fn try_user_code(&self, source: IpAddr, user: &str, now: Timestamp) -> Result<(), u64> {
-        self.codes.check(source, user, now)?;
-        self.all_codes.check(source, "", now)?;
-        self.codes.count(source, user, now);
-        self.all_codes.count(source, "", now);
-        Ok(())
+        self.codes.count(source, user, now)?;
+        self.all_codes.count(source, "", now).inspect_err(|_| self.codes.take_back(source, user))
     }
 
     /// Takes back what [`try_user_code`](Self::try_user_code) counted.
@@ -170,11 +167,8 @@ impl Limits {
     /// # Errors
     /// The seconds to wait.
     pub fn log_in(&self, source: IpAddr, account: &str, now: Timestamp) -> Result<(), u64> {
-        self.logins.check(source, account, now)?;
-        self.all_logins.check(source, "", now)?;
-        self.logins.count(source, account, now);
-        self.all_logins.count(source, "", now);
-        Ok(())
+        self.logins.count(source, account, now)?;
+        self.all_logins.count(source, "", now).inspect_err(|_| self.logins.take_back(source, account))
     }
 
     /// Takes back what [`log_in`](Self::log_in) counted.
@@ -232,8 +226,8 @@ impl Polls {
     }
 }
 
-/// Counts failures per minute. Unlike a permit, which is spent by asking, a failure is known only afterwards: so one
-/// looks first, and counts later.
+/// Counts failures per minute. Whoever may have failed counts first and takes it back when it went well; or looks first and
+/// counts afterwards, where many at the same time are usual and go well: then the one too many is refused for that.
 pub struct Failures {
     /// 0 for as many as one likes.
     most: AtomicU32,
@@ -273,11 +267,13 @@ impl Failures {
         }
     }
 
-    /// Counts a failure.
-    pub fn count(&self, source: IpAddr, name: &str, now: Timestamp) {
-        if self.most().is_none() {
-            return;
-        }
+    /// Counts a failure, unless it is one too many in this minute: of many at the same time, no more than the limit are told
+    /// anything else.
+    ///
+    /// # Errors
+    /// The seconds to wait.
+    pub fn count(&self, source: IpAddr, name: &str, now: Timestamp) -> Result<(), u64> {
+        let Some(most) = self.most() else { return Ok(()) };
         let minute = now.0 / 60;
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= MOST_KEYS {
@@ -290,7 +286,11 @@ impl Failures {
         if count.minute != minute {
             *count = Count { minute, failures: 0 };
         }
+        if count.failures >= most.get() {
+            return Err(60 - now.0 % 60);
+        }
         count.failures += 1;
+        Ok(())
     }
 
     /// Takes a failure back that was none.
@@ -337,9 +337,10 @@ mod tests {
         let failures = Failures::new(NonZeroU32::new(2));
         let (here, there) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
         let now = Timestamp(600);
-        failures.count(here, "a", now);
+        assert_eq!(failures.count(here, "a", now), Ok(()));
         assert_eq!(failures.check(here, "a", now), Ok(()));
-        failures.count(here, "a", now);
+        assert_eq!(failures.count(here, "a", now), Ok(()));
+        assert_eq!(failures.count(here, "a", now), Err(60));
         assert_eq!(failures.check(here, "a", Timestamp(610)), Err(50));
         assert_eq!(failures.check(there, "a", now), Ok(()));
         assert_eq!(failures.check(here, "b", now), Ok(()));
@@ -381,7 +382,7 @@ mod tests {
         let failures = Failures::new(NonZeroU32::new(2));
         let here = IpAddr::from([127, 0, 0, 1]);
         for n in 0..MOST_KEYS + 10 {
-            failures.count(here, &n.to_string(), Timestamp(600));
+            failures.count(here, &n.to_string(), Timestamp(600)).unwrap();
         }
         assert!(failures.counts.lock().unwrap().len() <= MOST_KEYS);
     }
@@ -406,7 +407,7 @@ mod tests {
         limits.set(Some(&Rates { registrations: one, failed_clients: one, ..Rates::default() }));
         assert_eq!(limits.register(here), Ok(()));
         assert!(limits.register(here).is_err());
-        limits.clients.count(here, "a", now);
+        limits.clients.count(here, "a", now).unwrap();
         assert!(limits.clients.check(here, "a", now).is_err());
         limits.set(None);
         assert_eq!((limits.register(here), limits.clients.check(here, "a", now)), (Ok(()), Ok(())));

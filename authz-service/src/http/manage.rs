@@ -60,8 +60,10 @@ async fn answer(app: &App, http: &HttpRequest, wish: Wish) -> HttpResponse {
             HttpResponse::NoContent().insert_header(NO_STORE).finish()
         }
         (Err(failure), _) => {
-            if matches!(failure, Failure::Refused(Refusal::RegistrationToken)) {
-                app.limits.clients.count(source, &request.client, app.now());
+            if matches!(failure, Failure::Refused(Refusal::RegistrationToken))
+                && let Err(wait) = app.limits.clients.count(source, &request.client, app.now())
+            {
+                return reply::too_many(wait);
             }
             reply::failed(app, ENDPOINT, &failure)
         }

@@ -5,19 +5,24 @@ use std::net::TcpListener;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
 use actix_web::http::header::CONTENT_TYPE;
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data};
-use actix_web::{App as Actix, HttpResponse, HttpServer};
+use actix_web::{App as Actix, Error, HttpResponse, HttpServer};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use shared::oauth::error::ErrorCode;
 use shared::state::State;
 
 use super::app::App;
+use super::{gate, reply, routes};
 use crate::protocol::Refusal;
 
 /// Upper ends of the times that are told apart, in seconds.
@@ -164,15 +169,30 @@ fn cause(refusal: &Refusal) -> String {
     text.chars().take_while(char::is_ascii_alphanumeric).collect()
 }
 
-async fn get(app: Data<App>) -> HttpResponse {
+/// The figures.
+pub(super) async fn get(app: Data<App>) -> HttpResponse {
     match &app.metrics {
         Some(metrics) => HttpResponse::Ok()
             .insert_header((CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"))
-            .insert_header(super::reply::NO_STORE)
-            .insert_header(("X-Content-Type-Options", "nosniff"))
+            .insert_header(reply::NO_STORE)
             .body(metrics.text(&app)),
         None => HttpResponse::NotFound().finish(),
     }
+}
+
+async fn by_our_name(
+    allowed: Option<Vec<String>>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let mut response = match gate::check_host(&request, allowed.as_deref()) {
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Err((status, text)) => request.into_response(reply::error(status, ErrorCode::InvalidRequest, text)),
+    };
+    gate::finish(response.headers_mut(), None);
+    // One question a connection: nothing of an unread body is taken for the next.
+    response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    Ok(response)
 }
 
 /// Serves `GET /metrics` on a listener of its own.
@@ -180,7 +200,18 @@ async fn get(app: Data<App>) -> HttpResponse {
 /// # Errors
 /// When the listener cannot be used.
 pub fn start(app: Data<App>, listener: TcpListener) -> std::io::Result<Server> {
-    let factory = move || Actix::new().app_data(app.clone()).route("/metrics", web::get().to(get));
+    // What listens on this machine only is asked by its names only: no page that rebinds a name of its own reads the figures.
+    let is_here = listener.local_addr()?.ip().is_loopback();
+    let names = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned);
+    let allowed = is_here.then(|| names.into_iter().chain(app.hosts.iter().flatten().cloned()).collect::<Vec<_>>());
+    let factory = move || {
+        let allowed = allowed.clone();
+        Actix::new()
+            .app_data(app.clone())
+            .wrap(from_fn(move |request, next| by_our_name(allowed.clone(), request, next)))
+            .service(routes::figures())
+            .default_service(web::route().to(routes::not_found))
+    };
     let server = HttpServer::new(factory).workers(1).disable_signals().shutdown_timeout(1);
     Ok(server.listen(listener)?.run())
 }

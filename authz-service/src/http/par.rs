@@ -47,7 +47,9 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
             reply::json(StatusCode::CREATED, &answer)
         }
         Err(failure) => {
-            note_failure(&app, &http, &request.client, &failure);
+            if let Err(wait) = note_failure(&app, &http, &request.client, &failure) {
+                return reply::too_many(wait);
+            }
             reply::failed(&app, ENDPOINT, &failure)
         }
     }

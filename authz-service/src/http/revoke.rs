@@ -46,7 +46,9 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
             HttpResponse::Ok().insert_header(NO_STORE).finish()
         }
         Err(failure) => {
-            note_failure(&app, &http, &question.client, &failure);
+            if let Err(wait) = note_failure(&app, &http, &question.client, &failure) {
+                return reply::too_many(wait);
+            }
             reply::failed(&app, ENDPOINT, &failure)
         }
     }

@@ -9,7 +9,7 @@ use shared::oauth::error::ErrorCode;
 use super::app::App;
 use super::{
     account, admin, assets, authorize, body, consent, device, device_authorization, health, index, introspect, login,
-    logout, manage, metadata, openapi, par, passkey, published, register, reply, revoke, setup, token,
+    logout, manage, metadata, metrics, openapi, par, passkey, published, register, reply, revoke, setup, token,
 };
 
 /// One endpoint.
@@ -107,6 +107,14 @@ static INSERTED: [(&str, Row); 2] = [
 
 /// Resources on our origin, each described under its own path (RFC 9728 section 3.1).
 static RESOURCE: Row = Row { paths: &[metadata::RESOURCE], routes: get!(metadata::resource), cors: true };
+
+/// The figures, on a listener of their own.
+static FIGURES: Row = Row { paths: &["/metrics"], routes: get!(metrics::get), cors: false };
+
+/// See [`FIGURES`].
+pub(super) fn figures() -> Resource {
+    resource(FIGURES.paths[0], &FIGURES)
+}
 
 /// Every endpoint: its paths, the main one first, below the issuer or below the host, and its methods.
 pub fn listed() -> impl Iterator<Item = Listed> {

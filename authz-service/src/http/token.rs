@@ -33,7 +33,9 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
     match exchange(&app, &request).await {
         Ok(tokens) => reply::json(StatusCode::OK, &tokens),
         Err(failure) => {
-            note_failure(&app, &http, &request.client, &failure);
+            if let Err(wait) = note_failure(&app, &http, &request.client, &failure) {
+                return reply::too_many(wait);
+            }
             let failure = pace(&app, &request, failure);
             reply::failed(&app, ENDPOINT, &failure)
         }
@@ -65,10 +67,17 @@ pub fn may_try(app: &App, http: &HttpRequest, client: &Presented) -> Result<(), 
     app.limits.clients.check(limit::source(http), client.name(), app.now())
 }
 
-/// Counts a failed client authentication.
-pub fn note_failure(app: &App, http: &HttpRequest, client: &Presented, failure: &Failure) {
-    if let Failure::Refused(Refusal::Client { .. }) = failure {
-        app.limits.clients.count(limit::source(http), client.name(), app.now());
+/// Counts a failed client authentication. Requests of one client come many at a time and are good: so a failure is counted
+/// when it has happened, and one that came beside too many others is not told that it was one.
+///
+/// # Errors
+/// The seconds to wait.
+pub fn note_failure(app: &App, http: &HttpRequest, client: &Presented, failure: &Failure) -> Result<(), u64> {
+    match failure {
+        Failure::Refused(Refusal::Client { .. }) => {
+            app.limits.clients.count(limit::source(http), client.name(), app.now())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -314,6 +314,10 @@ fn what_is_asked(
     if rest.get("response_mode").is_some_and(|mode| mode != "query") {
         return Err(Refusal::Malformed("response_mode"));
     }
+    // Not to ask anybody, and to ask (OpenID Connect Core section 3.1.2.1).
+    if rest.get("prompt").is_some_and(|words| words.split(' ').any(|word| word == "none") && words.trim() != "none") {
+        return Err(Refusal::Malformed("prompt"));
+    }
     let challenge = Challenge::from_request(rest.get("code_challenge"), rest.get("code_challenge_method"))
         .map_err(Refusal::Challenge)?;
     let resource = policy.resource(request.resources.iter().map(String::as_str))?;
@@ -612,6 +616,9 @@ mod tests {
         check(&[("prompt", Some("consent"))], "login", ALL);
         check(&[("prompt", Some("select_account"))], "login", ALL);
         check(&[("prompt", Some("none"))], "page login_required", &format!("{ERROR}consent_required"));
+        for words in ["none login", "consent none", "none none", "none unknown"] {
+            check(&[("prompt", Some(words))], "page invalid_request", &format!("{ERROR}invalid_request"));
+        }
         let mut operator = facts();
         operator.client.as_mut().unwrap().origin = ClientOrigin::Operator;
         let found = outcome(&query(&[("prompt", Some("none"))]), &operator, &policy());

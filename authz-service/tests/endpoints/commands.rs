@@ -249,3 +249,43 @@ fn a_grant_is_listed_with_the_tools_that_it_opens() {
     assert_eq!((&grant["opens"], &grant["tools"]), (&json!(["look"]), &json!(null)), "{grant}");
     assert!(run(data.path(), &["grant", "list"]).ends_with("\tlook\n"));
 }
+
+#[test]
+fn every_command_writes_json_in_one_way() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().join("store");
+    let added = {
+        let mut child = command(&folder)
+            .args(["user", "add", "ada", "--password-stdin", "--json"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"correct horse\n").unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(serde_json::from_str::<Value>(&added).unwrap(), json!({ "name": "ada", "stage": "enabled" }));
+    for args in [
+        &["user", "disable", "ada"][..],
+        &["user", "enable", "ada"],
+        &["user", "list"],
+        &["user", "sessions", "ada"],
+        &["client", "list"],
+        &["grant", "list"],
+        &["grant", "revoke", "--all"],
+        &["key", "list"],
+        &["key", "rotate"],
+        &["audit", "tail"],
+        &["audit", "verify"],
+        &["store", "check"],
+        &["store", "stats"],
+        &["config", "check"],
+        &["config", "show"],
+    ] {
+        let text = run(&folder, &[args, &["--json"]].concat());
+        let value: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{args:?}: {text}"));
+        assert_eq!(text, format!("{}\n", serde_json::to_string_pretty(&value).unwrap()), "{args:?}");
+    }
+    let keys = run_json(&folder, &["key", "list", "--json"]);
+    assert!(keys["keys"][0]["published"].as_str().unwrap().ends_with('Z'), "{keys}");
+}

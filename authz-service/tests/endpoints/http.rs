@@ -74,6 +74,17 @@ fn htp_05_old_chunked_expecting_and_pipelined_requests_are_answered() {
 }
 
 #[test]
+fn htp_05_chunks_that_are_none_are_a_bad_request() {
+    let service = Service::start();
+    let head = "POST /oauth/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for chunks in ["zz\r\na=b\r\n0\r\n\r\n", "3\r\na=bX\r\n0\r\n\r\n", "-1\r\n\r\n", "ffffffffffffffffff\r\na"] {
+        let answer = service.connect().raw(format!("{head}{chunks}").as_bytes(), false);
+        assert_eq!(answer.status, 400, "{chunks:?}: {}", answer.text());
+    }
+    assert_eq!(service.get("/health").status, 200);
+}
+
+#[test]
 fn htp_04_who_wants_a_tunnel_or_another_protocol_is_answered_at_once() {
     let service = Service::start();
     let begun = std::time::Instant::now();

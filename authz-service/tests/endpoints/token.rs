@@ -180,6 +180,28 @@ fn tok_19_a_guesser_waits_and_is_told_how_long() {
 }
 
 #[test]
+fn tok_19_of_many_guesses_at_once_no_more_than_the_limit_are_told_anything() {
+    let service = Service::with(&Options { limits: true, ..Options::default() });
+    let (client, secret) = confidential(&service, json!("client_secret_post"));
+    let ask = |secret: &str| {
+        let form = [("client_id", client.as_str()), ("client_secret", secret), ("grant_type", "refresh_token")];
+        service.post("/oauth/token", &[&form[..], &[("refresh_token", "x")]].concat()).status
+    };
+    let at_once = |secret: &str, times: usize| -> Vec<u16> {
+        std::thread::scope(|scope| {
+            let runs: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| (0..times).map(|_| ask(secret)).collect::<Vec<_>>())).collect();
+            runs.into_iter().flat_map(|run| run.join().unwrap()).collect()
+        })
+    };
+    // What goes well is not counted, however much of it there is.
+    assert_eq!(at_once(&secret, 10), [400; 80]);
+    let told = at_once("wrong", 10);
+    assert_eq!(told.iter().filter(|status| **status == 401).count(), 60, "{told:?}");
+    assert_eq!(told.iter().filter(|status| **status == 429).count(), 20, "{told:?}");
+}
+
+#[test]
 fn tok_20_24_the_answer_and_the_token() {
     let service = Service::start();
     let client = service.public_client();

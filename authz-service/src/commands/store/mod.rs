@@ -19,7 +19,7 @@ use shared::time::Timestamp;
 
 use crate::cli::Cli;
 use crate::cli::store::StoreCommand;
-use crate::commands::lists::escaped_json;
+use crate::commands::lists::{escaped_json, json_text};
 
 /// What a command has to say.
 struct Answer {
@@ -59,28 +59,31 @@ pub fn run(command: &StoreCommand) -> Result<(), String> {
     match answer {
         Ok(answer) => {
             // What is in a store was written by strangers: text too must not move a terminal.
-            let text = if command.json() { as_json(answer.failure.is_none(), answer.json) } else { answer.text };
+            let text = match command.json() {
+                true => as_json(answer.failure.is_none(), answer.json)?,
+                false => escaped_json(&answer.text),
+            };
             if answer.aside {
                 // Nobody is left to tell when it is closed.
-                let _ = std::io::stderr().write_all(escaped_json(&text).as_bytes());
+                let _ = std::io::stderr().write_all(text.as_bytes());
             } else {
-                super::print(&escaped_json(&text));
+                super::print(&text);
             }
             answer.failure.map_or(Ok(()), Err)
         }
         Err(reason) => {
             if command.json() {
                 let error = Value::String(reason.clone());
-                super::print(&escaped_json(&as_json(false, Map::from_iter([("error".to_owned(), error)]))));
+                super::print(&as_json(false, Map::from_iter([("error".to_owned(), error)]))?);
             }
             Err(escaped_json(&reason))
         }
     }
 }
 
-fn as_json(ok: bool, mut members: Map<String, Value>) -> String {
+fn as_json(ok: bool, mut members: Map<String, Value>) -> Result<String, String> {
     members.insert("ok".to_owned(), ok.into());
-    Value::Object(members).to_string() + "\n"
+    json_text(&members)
 }
 
 /// Ends the program as clap does when the command line is wrong.

@@ -8,8 +8,9 @@ use shared::scope::{Catalogue, Entry, OFFLINE_ACCESS};
 use shared::state::{Effect, Tool};
 use shared::uri::{Parts, RedirectUri};
 
-use super::{Pages, document_host, form_target, plain, shown_name};
+use super::{Pages, document_host, form_target, how_long, plain, shown_name};
 use crate::http::seal::Hidden;
+use crate::protocol::Policy;
 use crate::protocol::authorize::Asked;
 use crate::protocol::choice::{Offer, SCOPE_FIELD, TOOL_FIELD};
 
@@ -21,7 +22,7 @@ impl Pages {
     pub fn consent(
         &self,
         asked: &Asked,
-        catalogue: &Catalogue,
+        policy: &Policy,
         user: &str,
         hidden: &Hidden,
         logout: &Hidden,
@@ -37,7 +38,9 @@ impl Pages {
             loopback => redirect.is_loopback(),
             resource => asked.resource.as_str(),
             home => asked.client.client_uri.as_deref().and_then(|uri| Parts::of(uri)?.host()),
-            scopes => offered(asked.offer(), catalogue),
+            scopes => offered(asked.offer(), &policy.catalogue),
+            kept => how_long(policy.lifetimes.refresh_absolute),
+            access_time => how_long(policy.lifetimes.access),
             lasting => asked.client.grant_types.contains(&GrantType::RefreshToken),
             user,
             transaction => &hidden.transaction,

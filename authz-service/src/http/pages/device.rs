@@ -4,12 +4,12 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use minijinja::context;
 use shared::oauth::register::GrantType;
-use shared::scope::Catalogue;
 use shared::state::ClientOrigin;
 use shared::uri::Parts;
 
 use super::consent::offered;
-use super::{Hidden, Pages, plain, shown_name};
+use super::{Hidden, Pages, how_long, plain, shown_name};
+use crate::protocol::Policy;
 use crate::protocol::device::Asked;
 
 impl Pages {
@@ -41,7 +41,7 @@ impl Pages {
     pub fn device_consent(
         &self,
         asked: &Asked<'_>,
-        catalogue: &Catalogue,
+        policy: &Policy,
         code: &str,
         hidden: &Hidden,
         logout: &Hidden,
@@ -54,7 +54,9 @@ impl Pages {
             home => asked.client.client_uri.as_deref().and_then(|uri| Parts::of(uri)?.host()),
             user_code => code,
             resource => asked.device.resource.as_str(),
-            scopes => offered(asked.offer(), catalogue),
+            scopes => offered(asked.offer(), &policy.catalogue),
+            kept => how_long(policy.lifetimes.refresh_absolute),
+            access_time => how_long(policy.lifetimes.access),
             lasting => asked.client.program.is_some() || asked.client.grant_types.contains(&GrantType::RefreshToken),
             user => asked.user().as_str(),
             transaction => &hidden.transaction,

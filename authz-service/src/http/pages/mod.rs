@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use minijinja::{Environment, Value, context};
 use shared::secret::TokenHash;
 use shared::state::{Client, ClientOrigin};
+use shared::time::Seconds;
 use shared::uri::{ExactRedirect, Parts};
 
 use super::app::{App, Failure};
@@ -319,6 +320,15 @@ pub fn sentence(text: &str) -> String {
     first.into_iter().chain(characters).chain(stop).collect()
 }
 
+/// A time in the largest unit in which it is whole: `90 days`.
+fn how_long(time: Seconds) -> String {
+    const UNITS: [(u64, &str); 3] = [(86_400, "day"), (3600, "hour"), (60, "minute")];
+    let fits = |(unit, _): &&(u64, &str)| time.0 >= *unit && time.0.is_multiple_of(*unit);
+    let (unit, name) = UNITS.iter().find(fits).copied().unwrap_or((1, "second"));
+    let count = time.0 / unit;
+    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use shared::uri::RedirectUri;
@@ -336,6 +346,15 @@ mod tests {
         ] {
             let uri = RedirectUri::register(uri, &[]).unwrap();
             assert_eq!(form_target(&ExactRedirect::find(&[uri], None).unwrap()), target);
+        }
+    }
+
+    #[test]
+    fn a_time_is_told_in_its_largest_whole_unit() {
+        for (seconds, words) in
+            [(7_776_000, "90 days"), (86_400, "1 day"), (3600, "1 hour"), (5400, "90 minutes"), (61, "61 seconds")]
+        {
+            assert_eq!(how_long(Seconds(seconds)), words);
         }
     }
 
