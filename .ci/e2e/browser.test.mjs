@@ -301,13 +301,28 @@ test("passkeys: added, used without a name, refused, removed; by keyboard, wide 
   assert.ok((await callback.next("passkey")).searchParams.get("code"));
   await page.goto(s.at("/account"));
   assert.match(await page.locator(".passkeys").innerText(), /Last used/);
+  // A copy of it that has signed less often: refused, and the operator reads why.
+  const signOut = async () => {
+    await button(page, "Sign out").first().click();
+    await page.waitForLoadState();
+    await page.goto(s.at("/account"));
+  };
+  const [now] = (await ask("getCredentials")).credentials;
+  await ask("removeCredential", { credentialId: now.credentialId });
+  await ask("addCredential", { credential: { ...now, signCount: 0 } });
+  await signOut();
+  await button(page, "Use a passkey").click();
+  await page.getByText("This passkey was not accepted.").waitFor();
+  await until("the line about the clone", () => s.logs().includes("it may have been cloned"));
+  await ask("removeCredential", { credentialId: now.credentialId });
+  await ask("addCredential", { credential: { ...now, signCount: now.signCount + 1 } });
+  await button(page, "Use a passkey").click();
+  await page.getByText("Your account").waitFor();
   // What is removed here is refused, though the device still has it.
   await reach(page, "button:has-text('Remove')");
   await page.keyboard.press("Enter");
   await page.getByText("The passkey was removed").waitFor();
-  await button(page, "Sign out").first().click();
-  await page.waitForLoadState();
-  await page.goto(s.at("/account"));
+  await signOut();
   await button(page, "Use a passkey").click();
   await page.getByText("This passkey was not accepted.").waitFor();
   await shoot(page, "login-passkey-refused");

@@ -47,7 +47,9 @@
   });
 
   const send = (fields) => {
-    for (const [name, value] of Object.entries(fields)) form.querySelector(`[name="${name}"]`).value = value;
+    for (const [name, value] of Object.entries(fields)) {
+      form.append(Object.assign(document.createElement("input"), { type: "hidden", name, value }));
+    }
     form.submit();
   };
 
