@@ -17,6 +17,7 @@ mod service;
 mod stats;
 mod stdio;
 mod store;
+mod wrap;
 
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
@@ -107,9 +108,14 @@ enum What {
         /// Its folder.
         store: PathBuf,
     },
+    /// A wrapped server beside the same server bare: what is added to a call, to the start, in memory
+    Wrap,
     /// The baseline of `stdio`: sends every line back.
     #[command(hide = true)]
     LineEcho,
+    /// The baseline of `wrap`: a server with one tool.
+    #[command(hide = true)]
+    McpEcho,
 }
 
 fn main() -> io::Result<()> {
@@ -145,9 +151,12 @@ fn main() -> io::Result<()> {
             logins::run(cli.seconds.max(5.0))?;
             growth::run(&[100_000], cli.seconds)?;
             stdio::run(cli.seconds)?;
+            wrap::run(cli.seconds)?;
             revocation::run(200)
         }
+        What::Wrap => wrap::run(cli.seconds),
         What::LineEcho => line_echo(),
+        What::McpEcho => wrap::serve(),
     }
 }
 

@@ -16,7 +16,8 @@ use crate::population::{self, Contents, Layout};
 use crate::process::{Guarded, command, resident_mb};
 use crate::stats::{Samples, figure, heading};
 
-const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
+/// The first line of a host of the earlier era.
+pub const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
 const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 const MODERN: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"}"#;
 
@@ -83,14 +84,15 @@ pub fn run(seconds: f64) -> io::Result<()> {
     Ok(())
 }
 
-fn call(meta: &str) -> String {
+/// A call of `echo` with this in its `_meta`.
+pub fn call(meta: &str) -> String {
     format!(
         r#"{{"jsonrpc":"2.0","id":ID,"method":"tools/call","params":{{"name":"echo","arguments":{{"message":"hello"}},"_meta":{{{meta}}}}}}}"#
     )
 }
 
 /// A store with one live grant, and its access token.
-fn token(folder: &Path) -> io::Result<String> {
+pub fn token(folder: &Path) -> io::Result<String> {
     let now = SystemClock.now();
     let store = JournalStore::open(folder, Arc::new(SystemClock)).map_err(io::Error::other)?;
     let keys = store.keys().map_err(io::Error::other)?;
@@ -141,6 +143,11 @@ impl Peer {
         Ok(Self { child, input, output: BufReader::new(output), line: String::new(), id: 0 })
     }
 
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.child.0.id()
+    }
+
     /// Sends a line; `ID` in it becomes a number that no request in flight has.
     pub fn send(&mut self, line: &str) -> io::Result<()> {
         self.id += 1;
@@ -184,7 +191,8 @@ fn check(peer: &mut Peer, line: &str) -> io::Result<()> {
     }
 }
 
-fn sequential(peer: &mut Peer, line: &str, seconds: f64) -> io::Result<Samples> {
+/// Round trips, one after the other.
+pub fn sequential(peer: &mut Peer, line: &str, seconds: f64) -> io::Result<Samples> {
     let mut samples = Samples::default();
     let begun = Instant::now();
     while begun.elapsed().as_secs_f64() < seconds {
@@ -197,7 +205,7 @@ fn sequential(peer: &mut Peer, line: &str, seconds: f64) -> io::Result<Samples> 
 }
 
 /// Calls per second with 64 in flight.
-fn deep(peer: &mut Peer, line: &str, seconds: f64) -> io::Result<f64> {
+pub fn deep(peer: &mut Peer, line: &str, seconds: f64) -> io::Result<f64> {
     let window = Duration::from_secs_f64(seconds);
     let begun = Instant::now();
     let mut count = 0.0;
@@ -215,7 +223,8 @@ fn deep(peer: &mut Peer, line: &str, seconds: f64) -> io::Result<f64> {
     Ok(count / begun.elapsed().as_secs_f64())
 }
 
-fn starts(name: &str, arguments: &[&str], first: &str) -> io::Result<Samples> {
+/// From the start of a process to its first answer, twenty times.
+pub fn starts(name: &str, arguments: &[&str], first: &str) -> io::Result<Samples> {
     let mut samples = Samples::default();
     for _ in 0..20 {
         let begun = Instant::now();
