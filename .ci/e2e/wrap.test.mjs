@@ -372,3 +372,17 @@ for (const era of ["initialize", "2026-07-28"]) {
     assert.equal(await one.end(), 0);
   });
 }
+
+test("a host that leaves while a wrapped call waits for a person gets the link, and is not waited for", async () => {
+  const one = host(wrap(s.data, fixture, "--name", "leaving", "--login", "link"));
+  await one.initialize();
+  const call = { name: "look", arguments: { n: 1 }, _meta: { progressToken: 1 } };
+  const code = (answer) => answer.result.structuredContent.user_code;
+  const first = code(await one.ask("tools/call", call));
+  assert.match(first, /^[A-Z]{4}-[A-Z]{4}$/);
+  const id = one.send("tools/call", call);
+  await until("the call waits", () => one.messages().some((message) => message.method === "notifications/progress" && message.params.message.includes(first)));
+  assert.equal(await one.end(), 0);
+  const answer = one.messages().find((message) => message.id === id && message.method === undefined);
+  assert.equal(code(answer), first);
+});

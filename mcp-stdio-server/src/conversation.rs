@@ -15,7 +15,7 @@ use crate::era::Era;
 use crate::login::host::{Action, Asked, Elicits, Host, Question};
 
 /// The notification by which a host of the earlier era learns that a URL is done with (MCP 2025-11-25, elicitation).
-const COMPLETE: &str = "notifications/elicitation/complete";
+pub const COMPLETE: &str = "notifications/elicitation/complete";
 
 /// A request's host.
 pub struct Conversation {

@@ -294,6 +294,7 @@ impl Relay {
             progress: message::meta_of(message, "progressToken").cloned(),
             host: self.host.clone(),
             waiting: self.waiting.clone(),
+            left: self.left.subscribe(),
         }
     }
 

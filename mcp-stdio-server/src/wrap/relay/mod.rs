@@ -134,6 +134,8 @@ struct Relay {
     names: Names,
     /// Questions of a login.
     waiting: Waiting,
+    /// True when the host has left: then nobody waits for a person.
+    left: watch::Sender<bool>,
     /// Who watches for changes of what a list shows.
     watching: HashMap<Option<Id>, Watching>,
     restart_at: Option<Instant>,
@@ -238,7 +240,10 @@ where
                 let words = format!("Invalid Request: a message is at most {MAX_LINE} bytes long");
                 relay.tell(&message::failure(None, -32600, &words, None));
             }
-            Event::Host(Found::End) => leaving = Some(Instant::now() + LAST_CALLS),
+            Event::Host(Found::End) => {
+                leaving = Some(Instant::now() + LAST_CALLS);
+                relay.left.send_replace(true);
+            }
         }
         if leaving.is_some() && relay.is_idle() {
             break Ending::InputClosed;
@@ -273,6 +278,7 @@ impl Relay {
             work: FuturesUnordered::new(),
             names: Names::new(),
             waiting: Waiting::default(),
+            left: watch::Sender::new(false),
             watching: HashMap::new(),
             restart_at: None,
             failures: 0,

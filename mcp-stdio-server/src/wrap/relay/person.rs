@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
 use shared::secret::random_bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use crate::conversation::{self, COMPLETE};
 use crate::login::host::{Action, Asked, Elicits, Host, Question};
 use crate::wrap::message::{self, Id};
 use crate::wrap::queue::Queue;
@@ -42,6 +43,8 @@ pub(super) struct Person {
     pub host: Queue,
     /// Who waits for answers.
     pub waiting: Waiting,
+    /// True when the host has left.
+    pub left: watch::Receiver<bool>,
 }
 
 impl Host for Person {
@@ -71,8 +74,16 @@ impl Host for Person {
         })
     }
 
+    fn is_patient(&self) -> bool {
+        self.progress.is_some()
+    }
+
+    fn left(&self) -> Asked<'_, ()> {
+        Box::pin(conversation::left(Some(self.left.clone())))
+    }
+
     fn settled<'a>(&'a self, id: &'a str) -> Asked<'a, ()> {
-        let told = message::notification("notifications/elicitation/complete", json!({ "elicitationId": id }));
+        let told = message::notification(COMPLETE, json!({ "elicitationId": id }));
         self.host.put(message::line(&told));
         Box::pin(std::future::ready(()))
     }
