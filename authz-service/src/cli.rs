@@ -203,7 +203,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub client_days: u32,
 
-    /// Whether apps may name themselves by the URL of a metadata document, which is then fetched [default: on].
+    /// Whether apps may name themselves by the URL of a metadata document, which is then fetched; and whether the keys of
+    /// apps that you did not register may lie behind a jwks_uri [default: on].
     #[arg(long, value_name = "on|off", default_value = "on", hide_default_value = true)]
     pub cimd: Switch,
 

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
 use shared::secret::random_bytes;
-use shared::state::{Change, Facts, PublicKey, State, Wanted};
+use shared::state::{Change, Client, Facts, PublicKey, State, Wanted};
 use shared::store::{CommitError, Store, StoreError};
 use shared::time::{Clock, Timestamp};
-use shared::token::{KeyError, KeyRing, KeySet};
+use shared::token::{ClientKeys, KeyError, KeyRing, KeySet};
 use shared::uri::Parts;
 
-use super::cimd;
+use super::library::Library;
 use tokio::sync::Semaphore;
 
 use super::limit::Limits;
@@ -83,7 +83,9 @@ pub struct App {
     /// Whom passkeys are for; `None` when the issuer's host is an address.
     pub party: Option<Party>,
     /// Metadata documents of clients.
-    pub cimd: cimd::Documents,
+    pub(super) cimd: Library<Client>,
+    /// Keys that clients keep behind their `jwks_uri`.
+    pub(super) key_sets: Library<ClientKeys>,
     /// Hashing of passwords.
     pub passwords: Passwords,
     /// How our cookies are called.
@@ -181,7 +183,8 @@ impl App {
             limits,
             pages,
             party,
-            cimd: cimd::Documents::new(),
+            cimd: Library::default(),
+            key_sets: Library::default(),
             passwords: Passwords::start().map_err(|error| error.to_string())?,
             cookies,
             documents,

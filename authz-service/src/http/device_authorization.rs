@@ -34,14 +34,14 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         tracing::warn!(endpoint = ENDPOINT, %source, "too many device requests");
         return reply::too_many(wait);
     }
-    let request = match read(&http, &body) {
+    let mut request = match read(&http, &body) {
         Ok(request) => request,
         Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
     };
     if let Err(wait) = may_try(&app, &http, &request.client) {
         return reply::too_many(wait);
     }
-    match start(&app, &request, source).await {
+    match start(&app, &mut request, source).await {
         Ok(started) => reply::json(StatusCode::OK, &started),
         Err(failure) => {
             if let Err(wait) = note_failure(&app, &http, &request.client, &failure) {
@@ -56,8 +56,10 @@ fn read(http: &HttpRequest, body: &Bytes) -> Result<DeviceRequest, Refusal> {
     DeviceRequest::parse(authorization(http)?, parameters(body::form(http), body)?)
 }
 
-async fn start(app: &Data<App>, request: &DeviceRequest, source: IpAddr) -> Result<DeviceAuthorization, Failure> {
+async fn start(app: &Data<App>, request: &mut DeviceRequest, source: IpAddr) -> Result<DeviceAuthorization, Failure> {
     let document = cimd::described(app, request.client.name(), source).await?;
+    cimd::fetch_keys(app, &mut request.client, document.as_deref(), source).await?;
+    let request = &*request;
     let user_code = std::iter::repeat_with(|| UserCode::draw(&random_bytes::<32>())).flatten().next();
     let user_code = user_code.ok_or_else(|| Failure::Internal("no user code".to_owned()))?;
     let hash = app.keys.user_code(&user_code);

@@ -12,7 +12,7 @@ use shared::address::is_public;
 use shared::oauth::cimd::DocumentUrl;
 
 use crate::protocol::cimd::{DocumentFault, Fetched};
-use crate::protocol::policy::{FETCH_TIME, MAX_DOCUMENT};
+use crate::protocol::policy::FETCH_TIME;
 
 /// What fetches: one client that reaches public addresses only, and one for development, which reaches all. Which is
 /// used is asked anew for each fetch, since the operator may change it while the service runs.
@@ -23,14 +23,14 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// Fetches a JSON document, whatever its status; at most [`MAX_DOCUMENT`] bytes of it. With `local`, from other
+    /// Fetches a JSON document, whatever its status; one of more than `longest` bytes is none. With `local`, from other
     /// addresses than public ones too.
     ///
     /// The time is the caller's to bound, with what waits before it; see [`time`].
     ///
     /// # Errors
     /// When there is no such answer.
-    pub async fn get(&self, url: &DocumentUrl, local: bool) -> Result<Fetched, DocumentFault> {
+    pub async fn get(&self, url: &DocumentUrl, longest: usize, local: bool) -> Result<Fetched, DocumentFault> {
         let request = self.client(local)?.get(url.as_str()).header(ACCEPT, "application/json");
         let mut response = request.send().await.map_err(|error| fault(&error))?;
         let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();
@@ -44,7 +44,7 @@ impl Fetcher {
         };
         // What is not taken anyway is not read.
         if fetched.status == 200 {
-            fetched.body = body(&mut response).await?;
+            fetched.body = body(&mut response, longest).await?;
         }
         Ok(fetched)
     }
@@ -74,14 +74,14 @@ pub const fn time() -> Duration {
     Duration::from_secs(FETCH_TIME.0)
 }
 
-/// Reads up to [`MAX_DOCUMENT`] bytes; more are an error, whatever `Content-Length` says.
-async fn body(response: &mut Response) -> Result<Vec<u8>, DocumentFault> {
-    if response.content_length().is_some_and(|length| length > MAX_DOCUMENT as u64) {
+/// Reads up to `longest` bytes; more are an error, whatever `Content-Length` says.
+async fn body(response: &mut Response, longest: usize) -> Result<Vec<u8>, DocumentFault> {
+    if response.content_length().is_some_and(|length| length > longest as u64) {
         return Err(DocumentFault::TooLong);
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| fault(&error))? {
-        if body.len() + chunk.len() > MAX_DOCUMENT {
+        if body.len() + chunk.len() > longest {
             return Err(DocumentFault::TooLong);
         }
         body.extend_from_slice(&chunk);

@@ -1,5 +1,7 @@
 //! `POST /oauth/introspect`: whether a token is alive (RFC 7662).
 
+use std::net::IpAddr;
+
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -10,7 +12,7 @@ use shared::token::VerifiedToken;
 use super::app::{App, Failure};
 use super::revoke::{claimed_id, read, verified};
 use super::token::{may_try, note_failure};
-use super::{body, reply};
+use super::{body, cimd, limit, reply};
 use crate::protocol::introspect::{self, Introspected};
 use crate::protocol::revoke::TokenQuestion;
 
@@ -22,14 +24,14 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         Ok(body) => body,
         Err(why) => return body::refused(ErrorCode::InvalidRequest, why),
     };
-    let question = match read(&http, &body) {
+    let mut question = match read(&http, &body) {
         Ok(question) => question,
         Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
     };
     if let Err(wait) = may_try(&app, &http, &question.client) {
         return reply::too_many(wait);
     }
-    match answer(&app, &question).await {
+    match answer(&app, &mut question, limit::source(&http)).await {
         Ok(introspected) => reply::json(StatusCode::OK, &introspected),
         Err(failure) => {
             if let Err(wait) = note_failure(&app, &http, &question.client, &failure) {
@@ -40,7 +42,9 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
     }
 }
 
-async fn answer(app: &App, question: &TokenQuestion) -> Result<Introspected, Failure> {
+async fn answer(app: &Data<App>, question: &mut TokenQuestion, source: IpAddr) -> Result<Introspected, Failure> {
+    cimd::fetch_keys(app, &mut question.client, None, source).await?;
+    let question = &*question;
     let token = verified(app, question.token())?;
     if let (None, Some(id)) = (&token, claimed_id(question.token())) {
         // Its claims say that it has ended, or it is none. Only a record that has ended is noted.

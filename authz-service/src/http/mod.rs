@@ -16,6 +16,7 @@ pub mod gate;
 pub mod health;
 pub mod index;
 pub mod introspect;
+mod library;
 pub mod limit;
 pub mod live;
 pub mod login;

@@ -32,7 +32,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         tracing::warn!(endpoint = ENDPOINT, %source, "too many pushed requests");
         return reply::too_many(wait);
     }
-    let request = match read(&http, &body) {
+    let mut request = match read(&http, &body) {
         Ok(request) => request,
         Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
     };
@@ -40,7 +40,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         return reply::too_many(wait);
     }
     let handle = Secret::random();
-    match keep(&app, &request, &handle, source).await {
+    match keep(&app, &mut request, &handle, source).await {
         Ok(client) => {
             tracing::info!(endpoint = ENDPOINT, %client, "pushed");
             let answer = json!({ "request_uri": pushed::request_uri(&handle), "expires_in": PUSHED_LIFETIME.0 });
@@ -55,8 +55,15 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
     }
 }
 
-async fn keep(app: &Data<App>, request: &PushRequest, handle: &Secret, source: IpAddr) -> Result<ClientId, Failure> {
+async fn keep(
+    app: &Data<App>,
+    request: &mut PushRequest,
+    handle: &Secret,
+    source: IpAddr,
+) -> Result<ClientId, Failure> {
     let document = cimd::described(app, request.client.name(), source).await?;
+    cimd::fetch_keys(app, &mut request.client, document.as_deref(), source).await?;
+    let request = &*request;
     let decide = |facts: &Facts, now| {
         pushed::decide(request, &with_document(facts, document.as_deref()), &app.policy, handle, now)
     };

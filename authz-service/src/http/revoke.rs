@@ -1,5 +1,7 @@
 //! `POST /oauth/revoke`: a client gives a token back (RFC 7009).
 
+use std::net::IpAddr;
+
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine;
@@ -12,10 +14,10 @@ use shared::store::StoreError;
 use shared::token::{Expected, VerifiedToken};
 use shared::uri::Resource;
 
-use super::app::App;
+use super::app::{App, Failure};
 use super::reply::NO_STORE;
 use super::token::{authorization, may_try, note_failure};
-use super::{body, reply};
+use super::{body, cimd, limit, reply};
 use crate::protocol::Refusal;
 use crate::protocol::revoke::{self, TokenQuestion};
 use crate::protocol::token::parameters;
@@ -28,19 +30,14 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         Ok(body) => body,
         Err(why) => return body::refused(ErrorCode::InvalidRequest, why),
     };
-    let question = match read(&http, &body) {
+    let mut question = match read(&http, &body) {
         Ok(question) => question,
         Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
     };
     if let Err(wait) = may_try(&app, &http, &question.client) {
         return reply::too_many(wait);
     }
-    let token = match verified(&app, question.token()) {
-        Ok(token) => token,
-        Err(error) => return reply::failed(&app, ENDPOINT, &error.into()),
-    };
-    let wanted = question.wants(token.as_ref().map(VerifiedToken::claims));
-    match app.settle(&wanted, |facts, now| revoke::decide(&question, facts, &app.policy.issuer, now)).await {
+    match give_back(&app, &mut question, limit::source(&http)).await {
         Ok(()) => {
             tracing::info!(endpoint = ENDPOINT, client = %reply::escaped(question.client.name(), 64), "revoked");
             HttpResponse::Ok().insert_header(NO_STORE).finish()
@@ -52,6 +49,14 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
             reply::failed(&app, ENDPOINT, &failure)
         }
     }
+}
+
+async fn give_back(app: &Data<App>, question: &mut TokenQuestion, source: IpAddr) -> Result<(), Failure> {
+    cimd::fetch_keys(app, &mut question.client, None, source).await?;
+    let question = &*question;
+    let token = verified(app, question.token())?;
+    let wanted = question.wants(token.as_ref().map(VerifiedToken::claims));
+    app.settle(&wanted, |facts, now| revoke::decide(question, facts, &app.policy.issuer, now)).await
 }
 
 /// Reads what is asked, here and at introspection.

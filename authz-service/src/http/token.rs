@@ -1,5 +1,7 @@
 //! `POST /oauth/token`: a code, refresh token, device code or client in, tokens out (RFC 6749 section 3.2).
 
+use std::net::IpAddr;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::{Bytes, Data, Payload};
@@ -10,7 +12,7 @@ use shared::oauth::token::TokenResponse;
 use shared::secret::{Secret, random_uuid};
 
 use super::app::{App, Failure};
-use super::{body, limit, reply};
+use super::{body, cimd, limit, reply};
 use crate::protocol::Refusal;
 use crate::protocol::client_auth::Presented;
 use crate::protocol::token::{self, FreshTokens, Granted, TokenRequest};
@@ -23,14 +25,14 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         Ok(body) => body,
         Err(why) => return body::refused(ErrorCode::InvalidRequest, why),
     };
-    let request = match read(&http, &body) {
+    let mut request = match read(&http, &body) {
         Ok(request) => request,
         Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
     };
     if let Err(wait) = may_try(&app, &http, &request.client) {
         return reply::too_many(wait);
     }
-    match exchange(&app, &request).await {
+    match exchange(&app, &mut request, limit::source(&http)).await {
         Ok(tokens) => reply::json(StatusCode::OK, &tokens),
         Err(failure) => {
             if let Err(wait) = note_failure(&app, &http, &request.client, &failure) {
@@ -91,7 +93,9 @@ fn pace(app: &App, request: &TokenRequest, failure: Failure) -> Failure {
     }
 }
 
-async fn exchange(app: &App, request: &TokenRequest) -> Result<TokenResponse, Failure> {
+async fn exchange(app: &Data<App>, request: &mut TokenRequest, source: IpAddr) -> Result<TokenResponse, Failure> {
+    cimd::fetch_keys(app, &mut request.client, None, source).await?;
+    let request = &*request;
     let refresh = request.presented_refresh().map_or_else(Secret::random, |presented| app.keys.successor(presented));
     let fresh = FreshTokens { token: TokenId(random_uuid()), grant: GrantId(random_uuid()), refresh };
     let decide = |facts: &_, now| token::decide(request, facts, &app.policy, &fresh, now);

@@ -46,8 +46,11 @@ pub enum DocumentFault {
     /// Not JSON by its Content-Type (CIM-05).
     #[error("the document's Content-Type is not application/json")]
     ContentType,
-    /// Longer than [`MAX_DOCUMENT`](super::policy::MAX_DOCUMENT) (CIM-06).
-    #[error("the document is longer than 5 KiB")]
+    /// A place for keys that nobody else may reach, or that parsers read in different ways.
+    #[error("jwks_uri is an https URL with a path, to a host on the public internet")]
+    KeysUrl,
+    /// Longer than [`MAX_DOCUMENT`](super::policy::MAX_DOCUMENT) (CIM-06), or than a key set may be.
+    #[error("the document is too long: a client's has 5 KiB at most, a key set 32")]
     TooLong,
     /// What it says (CIM-01, CIM-08, CIM-09).
     #[error("the document cannot be used: {0}")]
@@ -88,11 +91,16 @@ pub fn url(client_id: &str, policy: &Policy) -> Result<Option<DocumentUrl>, Docu
         return Ok(None);
     }
     let url = DocumentUrl::parse(client_id, policy.cimd.local).map_err(DocumentFault::Url)?;
+    admitted(url, policy).map(Some)
+}
+
+/// A URL that somebody names whom nobody vouches for: not one of ours, and of a domain that the operator trusts.
+pub(super) fn admitted(url: DocumentUrl, policy: &Policy) -> Result<DocumentUrl, DocumentFault> {
     if url.is_at(policy.issuer.as_str()) {
         return Err(DocumentFault::Own);
     }
     let trusted = policy.cimd.trusted.is_empty() || policy.cimd.trusted.iter().any(|domain| url.is_within(domain));
-    if trusted { Ok(Some(url)) } else { Err(DocumentFault::Untrusted) }
+    if trusted { Ok(url) } else { Err(DocumentFault::Untrusted) }
 }
 
 /// Whether a client id asks for a document, were it a good one.
@@ -111,14 +119,20 @@ pub fn read(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<(Client, Timestamp), DocumentFault> {
+    let until = usable(fetched, now)?;
+    let client = client(url, &fetched.body, policy, now).map_err(|why| DocumentFault::Content(why.to_string()))?;
+    Ok((client, until))
+}
+
+/// Whether an answer can be used at all: until when.
+pub(super) fn usable(fetched: &Fetched, now: Timestamp) -> Result<Timestamp, DocumentFault> {
     if fetched.status != 200 {
         return Err(DocumentFault::Status(fetched.status));
     }
     if !fetched.content_type.as_deref().is_some_and(is_json) {
         return Err(DocumentFault::ContentType);
     }
-    let client = client(url, &fetched.body, policy, now).map_err(|why| DocumentFault::Content(why.to_string()))?;
-    Ok((client, now + lifetime(fetched)))
+    Ok(now + lifetime(fetched))
 }
 
 /// `application/json`, or a kind of it: `application/x+json` (section 4.1 of the draft).

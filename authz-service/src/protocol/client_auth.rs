@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde_json::Value;
 use shared::id::ClientId;
 use shared::oauth::form::{self, Parameters};
 use shared::oauth::register::AuthMethod;
@@ -12,6 +13,7 @@ use shared::time::Timestamp;
 use shared::token::{ASSERTION_TYPE, AssertionError, ClientKeys, Proven, Unproven};
 use shared::uri::Issuer;
 
+use super::client_keys::FetchedKeys;
 use super::policy::MAX_TOKEN;
 use super::refusal::Refusal;
 
@@ -51,6 +53,9 @@ pub enum ClientFault {
     /// The client assertion proves nothing.
     #[error("{0}")]
     Assertion(AssertionError),
+    /// The client's keys could not be fetched; the log has said why.
+    #[error("the client's keys cannot be fetched")]
+    Keys,
     /// The client assertion was used before.
     #[error("the client assertion was used before")]
     Replayed,
@@ -61,6 +66,8 @@ pub enum ClientFault {
 pub struct Presented {
     id: String,
     proof: Proof,
+    /// Keys that a shell has fetched for it.
+    keys: Option<FetchedKeys>,
 }
 
 #[derive(Debug)]
@@ -95,12 +102,12 @@ impl Presented {
                 let (name, secret) = basic(header).ok_or(fail(ClientFault::Header))?;
                 match id {
                     Some(id) if id != name => Err(fail(ClientFault::TwoMethods)),
-                    _ => Ok(Self { id: name, proof: Proof::Header(secret) }),
+                    _ => Ok(Self { id: name, proof: Proof::Header(secret), keys: None }),
                 }
             }
             (None, secret) => {
                 let id = id.ok_or(fail(ClientFault::Nameless))?;
-                Ok(Self { id, proof: secret.map_or(Proof::Nothing, Proof::Body) })
+                Ok(Self { id, proof: secret.map_or(Proof::Nothing, Proof::Body), keys: None })
             }
         }
     }
@@ -113,7 +120,7 @@ impl Presented {
         };
         match id {
             Some(id) if id != said.client => fail(ClientFault::Assertion(AssertionError::Client)),
-            _ => Ok(Self { id: said.client.clone(), proof: Proof::Assertion(assertion, said) }),
+            _ => Ok(Self { id: said.client.clone(), proof: Proof::Assertion(assertion, said), keys: None }),
         }
     }
 
@@ -129,6 +136,19 @@ impl Presented {
     /// The name as it was sent: a key for counting failures.
     pub fn name(&self) -> &str {
         &self.id
+    }
+
+    /// The assertion, if one is presented.
+    pub fn assertion(&self) -> Option<&str> {
+        match &self.proof {
+            Proof::Assertion(assertion, _) => Some(assertion.expose()),
+            _ => None,
+        }
+    }
+
+    /// Hands over the keys that lie behind the client's `jwks_uri`.
+    pub fn set_keys(&mut self, keys: FetchedKeys) {
+        self.keys = Some(keys);
     }
 
     /// Whether nothing is presented that could prove anything.
@@ -149,7 +169,7 @@ impl Presented {
         let named = facts.client.as_ref().filter(|client| client.id.as_str() == self.id);
         let client = named.ok_or_else(|| self.fault(ClientFault::Unknown))?;
         if let (Some(AuthMethod::PrivateKeyJwt), Proof::Assertion(assertion, _)) = (client.auth_method, &self.proof) {
-            let proven = prove(client, assertion, facts, issuer, now).map_err(|fault| self.fault(fault))?;
+            let proven = self.prove(client, assertion, facts, issuer, now).map_err(|fault| self.fault(fault))?;
             return Ok(AuthenticatedClient { client: client.clone(), assertion: Some(proven) });
         }
         let secret = match (client.auth_method, &self.proof) {
@@ -171,19 +191,28 @@ impl Presented {
         }
         Ok(AuthenticatedClient { client: client.clone(), assertion: None })
     }
-}
 
-/// Checks an assertion, whose first use it must be.
-fn prove(
-    client: &Client,
-    assertion: &Secret,
-    facts: &Facts,
-    issuer: &Issuer,
-    now: Timestamp,
-) -> Result<Proven, ClientFault> {
-    let keys = ClientKeys::read(client.other.get("jwks").unwrap_or(&serde_json::Value::Null));
-    let proven = keys.verify(assertion.expose(), &client.id, issuer, now).map_err(ClientFault::Assertion)?;
-    if facts.assertion_used { Err(ClientFault::Replayed) } else { Ok(proven) }
+    /// Checks an assertion, whose first use it must be: with the keys that the client registered, else with those that
+    /// were fetched from the very place that it registered.
+    fn prove(
+        &self,
+        client: &Client,
+        assertion: &Secret,
+        facts: &Facts,
+        issuer: &Issuer,
+        now: Timestamp,
+    ) -> Result<Proven, ClientFault> {
+        let check = |keys: &ClientKeys| keys.verify(assertion.expose(), &client.id, issuer, now);
+        let proven = match (client.other.get("jwks"), client.other.get("jwks_uri").and_then(Value::as_str)) {
+            (None, Some(uri)) => {
+                let fetched = self.keys.as_ref().filter(|fetched| fetched.url.as_str() == uri);
+                check(&fetched.ok_or(ClientFault::Keys)?.keys)
+            }
+            (jwks, _) => check(&ClientKeys::read(jwks.unwrap_or(&Value::Null))),
+        };
+        let proven = proven.map_err(ClientFault::Assertion)?;
+        if facts.assertion_used { Err(ClientFault::Replayed) } else { Ok(proven) }
+    }
 }
 
 /// Reads `Basic base64(form(id):form(secret))`, the scheme in any case (RFC 6749 section 2.3.1, RFC 9110 11.1).

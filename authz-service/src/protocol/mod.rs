@@ -10,6 +10,7 @@ pub mod bounds;
 pub mod choice;
 pub mod cimd;
 pub mod client_auth;
+pub mod client_keys;
 pub mod device;
 pub mod interact;
 pub mod introspect;

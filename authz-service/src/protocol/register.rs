@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::Verdict;
 use super::bounds::Bounds;
+use super::client_keys;
 use super::policy::{MAX_CONTACTS, Policy, Registration};
 use super::refusal::Refusal;
 
@@ -179,7 +180,7 @@ pub fn client(
     check_texts(sent, &policy.bounds)?;
     check_keys(sent)?;
     if auth_method == Some(AuthMethod::PrivateKeyJwt) {
-        check_can_sign(sent)?;
+        check_can_sign(sent, origin, policy)?;
     }
     Ok(Client {
         id,
@@ -308,6 +309,11 @@ fn check_keys(sent: &ClientMetadata) -> Result<(), Refusal> {
     if jwks.to_string().len() > MAX_JWKS {
         return Err(metadata("jwks is longer than 5 KiB"));
     }
+    check_key_set(jwks)
+}
+
+/// A key set holds public keys: a private one is nobody's secret any more (REG-14).
+pub(super) fn check_key_set(jwks: &Value) -> Result<(), Refusal> {
     let keys = jwks.get("keys").and_then(Value::as_array).ok_or_else(|| metadata("jwks must hold a list of keys"))?;
     let public = |key: &Value| {
         key.as_object().is_some_and(|key| {
@@ -317,16 +323,19 @@ fn check_keys(sent: &ClientMetadata) -> Result<(), Refusal> {
     if keys.iter().all(public) { Ok(()) } else { Err(metadata("jwks must hold public keys only")) }
 }
 
-/// A client that signs needs a key that can verify it. Keys behind a `jwks_uri` would have to be fetched.
-fn check_can_sign(sent: &ClientMetadata) -> Result<(), Refusal> {
-    match &sent.jwks {
-        Some(jwks) if !ClientKeys::read(jwks).is_empty() => Ok(()),
-        Some(_) => Err(metadata("private_key_jwt needs a key for ES256, EdDSA, RS256 or PS256 in jwks")),
-        None => Err(metadata("private_key_jwt needs the public keys by value, in jwks")),
+/// A client that signs needs a key that can verify it, or a place where we would fetch one.
+fn check_can_sign(sent: &ClientMetadata, origin: ClientOrigin, policy: &Policy) -> Result<(), Refusal> {
+    match (&sent.jwks, &sent.jwks_uri) {
+        (Some(jwks), _) if !ClientKeys::read(jwks).is_empty() => Ok(()),
+        (Some(_), _) => Err(metadata("private_key_jwt needs a key for ES256, EdDSA, RS256 or PS256 in jwks")),
+        (None, Some(uri)) => {
+            client_keys::may_be_fetched(uri, origin, policy).map(drop).map_err(|why| metadata(&why.to_string()))
+        }
+        (None, None) => Err(metadata("private_key_jwt needs the public keys, in jwks or behind jwks_uri")),
     }
 }
 
-/// What we keep for the echo; of it only `jwks` is used.
+/// What we keep for the echo; of it only `jwks` and `jwks_uri` are used.
 fn other(sent: &ClientMetadata) -> Map<String, Value> {
     let text = |value: &Option<String>| value.clone().map(Value::String);
     [

@@ -8,6 +8,7 @@ mod admin;
 mod authorize;
 mod calls;
 mod cimd;
+mod client_keys;
 mod clients;
 mod clock;
 mod commands;

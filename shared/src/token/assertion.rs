@@ -151,6 +151,12 @@ struct ClientKey {
     key: DecodingKey,
 }
 
+impl std::fmt::Debug for ClientKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ClientKeys({})", self.0.len())
+    }
+}
+
 impl ClientKeys {
     /// Reads a JWK Set (RFC 7517 section 5). Keys that can verify no assertion are left out.
     pub fn read(jwks: &Value) -> Self {
@@ -161,6 +167,12 @@ impl ClientKeys {
     /// Whether no key of the set can verify anything.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether a key of the set is the one that an assertion names, as far as it names one.
+    pub fn may_verify(&self, assertion: &str) -> bool {
+        let header = (assertion.len() <= MAX_ASSERTION).then(|| jsonwebtoken::decode_header(assertion).ok()).flatten();
+        header.is_some_and(|header| self.0.iter().any(|key| key.fits(&header)))
     }
 
     /// Checks an assertion of `client` for the server called `issuer`: signature, type and every claim. Whether it
@@ -185,12 +197,11 @@ impl ClientKeys {
         }
         // RFC 8725 section 3.11: an access token of ours, or an ID token of anybody's, is no assertion.
         let types = ["jwt", "client-authentication+jwt", "application/client-authentication+jwt"];
-        if header.typ.is_some_and(|typ| !types.iter().any(|one| typ.eq_ignore_ascii_case(one))) {
+        if header.typ.as_ref().is_some_and(|typ| !types.iter().any(|one| typ.eq_ignore_ascii_case(one))) {
             return Err(AssertionError::Type);
         }
-        let fits = |key: &&ClientKey| key.algorithm == header.alg && (header.kid.is_none() || key.id == header.kid);
         let mut why = AssertionError::Key;
-        for key in self.0.iter().filter(fits) {
+        for key in self.0.iter().filter(|key| key.fits(&header)) {
             match jsonwebtoken::decode::<Claims>(assertion, &key.key, &signature_only(key.algorithm)) {
                 Ok(read) => return check(&read.claims, client, issuer, now),
                 Err(error) => why = fault(&error),
@@ -208,6 +219,10 @@ fn fault(error: &jsonwebtoken::errors::Error) -> AssertionError {
 }
 
 impl ClientKey {
+    fn fits(&self, header: &jsonwebtoken::Header) -> bool {
+        self.algorithm == header.alg && (header.kid.is_none() || self.id == header.kid)
+    }
+
     fn read(jwk: &Map<String, Value>) -> Option<Self> {
         let part = |name: &str| jwk.get(name)?.as_str();
         let (algorithm, key) = match (part("kty")?, part("crv")) {
