@@ -33,7 +33,7 @@ impl Said {
         assert_eq!(self.code, code, "{} {}", self.out, self.err);
         let value: Value = serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out));
         assert_eq!(value["ok"], code == 0, "{value}");
-        assert_eq!(self.out.matches('\n').count(), 1, "one line");
+        assert_eq!(self.out, format!("{}\n", serde_json::to_string_pretty(&value).unwrap()), "as every command");
         value
     }
 }
