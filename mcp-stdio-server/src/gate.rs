@@ -144,18 +144,19 @@ impl Gate {
             }
         }
         self.note(entry, Decision::Refused, Some(refused.cause()), bearer, now);
-        let mut result = self.refusal(&refused).await;
-        if let (true, Refused::Challenge(Challenge::InsufficientScope | Challenge::ToolLeftOut, _)) = (bare, &refused) {
-            self.say_how_to_widen(&mut result);
-        }
-        Err(Turned::Back(Box::new(result)))
+        Err(self.back(&refused, bare).await)
     }
 
-    /// A login is widened by beginning anew: the person said what it may do.
-    fn say_how_to_widen(&self, result: &mut CallToolResult) {
-        if let Some(login) = self.ladder.as_ref().and_then(Ladder::login) {
-            *result = words::too_narrow(result, &login.issuer);
+    /// What a refused call gets. A login that does not reach far enough is widened by beginning anew: the person said what
+    /// it may do.
+    async fn back(&self, refused: &Refused, bare: bool) -> Turned {
+        let mut result = self.refusal(refused).await;
+        let is_narrow =
+            matches!(refused, Refused::Challenge(Challenge::InsufficientScope | Challenge::ToolLeftOut, _)) && bare;
+        if let Some(login) = self.ladder.as_ref().filter(|_| is_narrow).and_then(Ladder::login) {
+            result = words::too_narrow(&result, &login.issuer);
         }
+        Turned::Back(Box::new(result))
     }
 
     /// Judges a call for which a person has just signed in. Whatever is wrong now is not asked about again.
@@ -166,7 +167,7 @@ impl Gate {
             Ok(caller) => Ok(self.admission(entry, caller, bearer, now)),
             Err(refused) => {
                 self.note(entry, Decision::Refused, Some(refused.cause()), bearer, now);
-                Err(Turned::Back(Box::new(self.refusal(&refused).await)))
+                Err(self.back(&refused, true).await)
             }
         }
     }

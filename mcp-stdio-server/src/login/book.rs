@@ -315,10 +315,11 @@ mod tests {
         assert_eq!((found("a"), found("b"), found("c")), (Some(second.hash()), Some(other.hash()), None));
         let program = ClientId::generated(uuid::Uuid::from_u128(2));
         assert!(Book::peek(folder.path(), &Key { program, ..key("a") }).unwrap().is_none());
-        for _ in 0..MOST + 3 {
-            Book::lock(folder.path()).unwrap().write(&key("n"), &login()).unwrap();
-        }
-        assert_eq!(found("a"), Some(second.hash()), "only one of each is kept");
+        let mut book = Book::lock(folder.path()).unwrap();
+        book.entries.extend((0..MOST).map(|n| Entry::new(&key(&format!("n{n}")), &login())));
+        book.write(&key("last"), &login()).unwrap();
+        assert_eq!(book.entries.len(), MOST, "the oldest make room");
+        assert_eq!((found("a"), found("n0"), found("last").is_some()), (None, None, true));
     }
 
     #[cfg(unix)]
