@@ -1,6 +1,7 @@
 //! The program that started this server, as the operating system names it (N6).
 
 use shared::state::Program;
+#[cfg(unix)]
 use shared::text::Text;
 
 /// Shells and launchers that start servers for somebody else: whoever started them counts.
@@ -8,12 +9,14 @@ const LAUNCHERS: [&str; 12] =
     ["sh", "bash", "dash", "zsh", "fish", "ksh", "busybox", "env", "timeout", "nice", "setsid", "stdbuf"];
 
 /// Interpreters: what they run says more than what they are.
+#[cfg(target_os = "linux")]
 const INTERPRETERS: [&str; 8] = ["node", "bun", "deno", "python", "python3", "ruby", "java", "electron"];
 
 /// At most so many launchers are looked behind.
 const DEPTH: usize = 8;
 
 /// The longest text that is kept, in characters.
+#[cfg(unix)]
 const LONGEST: usize = 512;
 
 /// The program that started this server. Unknown where the system does not say.
@@ -37,11 +40,13 @@ fn unknown() -> Program {
 }
 
 /// A text as it is kept: bounded, and without what steers a terminal.
+#[cfg(unix)]
 fn kept(text: &str) -> Text {
     let kept: String = text.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
     kept.as_str().into()
 }
 
+#[cfg(target_os = "linux")]
 fn is_interpreter(name: &str) -> bool {
     let bare = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     INTERPRETERS.contains(&name) || INTERPRETERS.contains(&bare)
@@ -110,7 +115,7 @@ fn look(_pid: u32) -> Option<(Program, Option<u32>)> {
     None
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
@@ -136,7 +141,6 @@ mod tests {
     }
 
     /// The tests' parent is cargo, or a shell behind which something is.
-    #[cfg(target_os = "linux")]
     #[test]
     fn n6_the_parent_is_found_and_no_shell() {
         let program = parent();
