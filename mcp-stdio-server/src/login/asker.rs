@@ -35,7 +35,7 @@ pub struct Asker {
     pub resource: Resource,
     /// What its tools need, as far as the store has not been told.
     pub scopes: Scopes,
-    /// The service that people are sent to; else the one that the store knew first.
+    /// The service that people are sent to; else the first one that the store knew and that answers.
     pub issuer: Option<Issuer>,
     /// The program that started this server.
     pub program: OnceLock<Program>,
@@ -189,10 +189,11 @@ impl Asker {
         opened: Option<Timestamp>,
         quiet: bool,
     ) -> Result<Login, Trouble> {
-        let (issuer, scopes) = self.whom_and_what(needed)?;
-        if !serves(&issuer) {
-            return Err(Trouble::NotServing(issuer));
-        }
+        let (issuers, scopes) = self.whom_and_what(needed)?;
+        // A service may have gone by another name before.
+        let Some(issuer) = issuers.iter().find(|issuer| serves(issuer)).cloned() else {
+            return Err(issuers.into_iter().next().map_or(Trouble::NoIssuer, Trouble::NotServing));
+        };
         let keys = self.store.read_keys()?.ok_or(Trouble::NoKeys)?;
         let now = self.clock.now();
         let login = Login::draw(issuer, now, opened, quiet).ok_or(Trouble::NoKeys)?;
@@ -214,16 +215,16 @@ impl Asker {
         Ok(login)
     }
 
-    /// The service, and every scope that the server's tools need: a person is asked once, and unticks what is too much.
-    fn whom_and_what(&self, needed: &Scopes) -> Result<(Issuer, Scopes), Trouble> {
-        let mut found = None;
+    /// The services that may be asked, the first choice first, and every scope that the server's tools need: a person is asked once, and unticks what is too much.
+    fn whom_and_what(&self, needed: &Scopes) -> Result<(Vec<Issuer>, Scopes), Trouble> {
+        let mut issuers = Vec::new();
         let mut scopes: Vec<_> = needed.iter().chain(self.scopes.iter()).cloned().collect();
         self.store.read(&mut |state| {
-            found = self.issuer.clone().or_else(|| state.first_issuer().cloned());
+            issuers = self.issuer.clone().map_or_else(|| state.issuers_by_age(), |only| vec![only]);
             let announced = state.announcement(&self.resource).into_iter().flat_map(|known| &known.tools);
             scopes.extend(announced.flat_map(|(tool, _)| tool.scopes.iter().cloned()));
         })?;
-        Ok((found.ok_or(Trouble::NoIssuer)?, scopes.into_iter().collect()))
+        Ok((issuers, scopes.into_iter().collect()))
     }
 
     fn client(&self, key: &Key, now: Timestamp) -> Client {

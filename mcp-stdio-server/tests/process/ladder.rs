@@ -446,6 +446,12 @@ fn r27_a_service_that_does_not_run_is_asked_to_be_started() {
     let words = result["content"][0]["text"].as_str().unwrap();
     assert!(words.contains("http://127.0.0.1:9") && words.contains("authz-service"), "{words}");
     assert!(!fixture.path().join("logins.json").exists(), "nobody was asked");
+    // A service that went by another name before is asked by the one that answers.
+    let world = World::new();
+    let moved = Fixture::of_issuer(tempfile::tempdir().unwrap(), "store", "http://127.0.0.1:9");
+    moved.commit(vec![Change::IssuerDeclared(world.issuer.parse().unwrap())]);
+    let mut host = Host::legacy(&moved.path(), &["--login", "browser"]);
+    check_link(&world, &call(&mut host));
     // Nor is anybody where there is no store.
     let mut host = Host::legacy(&fixture.around().join("nowhere"), &["--login", "browser"]);
     check_refused(&call(&mut host), "unauthorized");

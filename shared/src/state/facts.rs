@@ -230,9 +230,11 @@ impl State {
         issuers
     }
 
-    /// The issuer that was declared first: whom a person is sent to when nobody says otherwise.
-    pub fn first_issuer(&self) -> Option<&Issuer> {
-        self.issuers.iter().min_by_key(|(issuer, at)| (**at, *issuer)).map(|(issuer, _)| issuer)
+    /// The same, the one that was declared first before the others.
+    pub fn issuers_by_age(&self) -> Vec<Issuer> {
+        let mut issuers: Vec<_> = self.issuers.iter().collect();
+        issuers.sort_by_key(|(issuer, at)| (**at, *issuer));
+        issuers.into_iter().map(|(issuer, _)| issuer.clone()).collect()
     }
 
     /// How many records of each kind there are, by name.
