@@ -10,7 +10,7 @@ use shared::secret::Secret;
 use shared::state::Grant;
 use shared::store::calls::{Bearer, Decision};
 use shared::time::{Clock, Timestamp};
-use shared::token::TokenError;
+use shared::token::{TokenError, VerifiedToken};
 use shared::uri::Resource;
 
 use crate::audit::{self, Audit, Decided, Origin, Underway};
@@ -281,6 +281,20 @@ impl Gate {
             Err(Unverified::Token(_)) => Some(View::Whole),
             Err(Unverified::Unavailable(_)) => None,
         }
+    }
+
+    /// What a list may show now to the holder of a token that was checked before; `None` while the store has no answer.
+    pub async fn view_again(&self, token: &VerifiedToken) -> Option<View> {
+        let facts = self.verify.again(token).await?;
+        let checked = Checked { token: token.clone(), facts };
+        Some(view_of(&checked, true, self.clock.now()))
+    }
+
+    /// What the token says that came with a request, when it is one of ours. The token itself is not kept.
+    pub async fn holder(&self, presented: &Presented) -> Option<VerifiedToken> {
+        let token = self.presented(presented).ok().flatten()?;
+        let check = tokio::time::timeout(LIST_PATIENCE, self.verify.check(token, self.clock.now()));
+        check.await.ok()?.ok().map(|checked| checked.token)
     }
 
     /// The live grant behind the token that came with a request for a list. `None` without a good token.

@@ -26,7 +26,7 @@ use crate::credential::{self, Presented};
 use crate::era::{Era, is_of_any};
 use crate::gate::{self, Admission, Gate, Turned, View};
 use crate::guard::Access;
-use crate::listing::{self, Told};
+use crate::listing::{self, Last, Told};
 use crate::login::QUESTION;
 use crate::login::host::Action;
 use crate::results::{failure, shown, success};
@@ -49,6 +49,8 @@ pub struct Handler {
     gate: Arc<Gate>,
     /// True when the host has left.
     ended: Option<watch::Receiver<bool>>,
+    /// Whose list a host of the earlier era saw last.
+    last: Last,
     /// Tells a host of the earlier era that its list has changed.
     watching: Mutex<Option<Watching>>,
     config: ServerConfig,
@@ -69,7 +71,16 @@ impl Handler {
         config.server_info = server;
         config.protocol_version = ProtocolVersion::LATEST_WITH_INITIALIZE;
         let Parts { catalog, gate } = parts;
-        Self { catalog, gate: Arc::new(gate), ended: None, watching: Mutex::default(), config, listing, identity }
+        Self {
+            catalog,
+            gate: Arc::new(gate),
+            ended: None,
+            last: Last::default(),
+            watching: Mutex::default(),
+            config,
+            listing,
+            identity,
+        }
     }
 
     /// The same, which knows when its host has left: what waits for a person or for a change then ends.
@@ -86,10 +97,9 @@ impl Handler {
     /// The tools as `tools/list` shows them to whoever asks: without those that the person behind the token left out, and
     /// without any that need a grant when that was taken back. Without a token it is the whole list, so that a person can
     /// be asked for it.
-    async fn listing_for(&self, presented: &Presented) -> Vec<rmcp::model::Tool> {
-        let view = self.gate.view(presented).await;
+    fn listing_for(&self, view: &View) -> Vec<rmcp::model::Tool> {
         let is_open = |name: &str| self.catalog.get(name).is_some_and(|entry| entry.definition.access == Access::Open);
-        let shows = |name: &str| match &view {
+        let shows = |name: &str| match view {
             View::Whole => true,
             View::Granted(grant) => grant.allows(name) || is_open(name),
             View::Closed => is_open(name),
@@ -241,9 +251,9 @@ impl ServerHandler for Handler {
         // What was agreed on, not what was asked for, rules the requests that follow.
         request.protocol_version = result.protocol_version.clone();
         context.peer.set_peer_info(request);
-        // With the process's own credentials: what comes with a request is not kept.
         let told = Told::Peer(context.peer.clone());
-        let watching = tokio::spawn(listing::watch(Arc::clone(&self.gate), Presented::default(), told));
+        let watched = listing::watch_for(Arc::clone(&self.gate), Presented::default(), self.last.subscribe(), told);
+        let watching = tokio::spawn(watched);
         *self.watching.lock().unwrap_or_else(PoisonError::into_inner) = Some(Watching(watching));
         Ok(result)
     }
@@ -282,7 +292,11 @@ impl ServerHandler for Handler {
         let era = Era::of(&context)?;
         let presented = presented(&mut context, None);
         // Private: what a host sees depends on its grant.
-        let mut result = ListToolsResult::with_all_items(self.listing_for(&presented).await);
+        let view = self.gate.view(&presented).await;
+        let mut result = ListToolsResult::with_all_items(self.listing_for(&view));
+        if era == Era::Legacy {
+            self.last.send_replace(self.gate.holder(&presented).await.map(|token| (token, view)));
+        }
         if let Some(identity) = self.identity(era) {
             result = result.with_ttl_ms(0).with_cache_scope(rmcp::model::CacheScope::Private);
             result.meta = Some(identity);

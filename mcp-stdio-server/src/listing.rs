@@ -6,6 +6,9 @@ use rmcp::RoleServer;
 use rmcp::model::{ServerNotification, ToolListChangedNotification};
 use rmcp::service::{Peer, SubscriptionSink};
 
+use shared::token::VerifiedToken;
+use tokio::sync::watch;
+
 use crate::credential::Presented;
 use crate::gate::{Gate, View};
 use crate::wrap::queue::Queue;
@@ -40,20 +43,43 @@ impl Told {
 /// Watches what the credentials in `presented`, else this process's own, let a list show, and tells of every change.
 /// Returns when nobody listens, or nothing can be watched.
 pub async fn watch(gate: Arc<Gate>, presented: Presented, told: Told) {
+    watch_for(gate, presented, Last::default().subscribe(), told).await;
+}
+
+/// The same for a host that sends a token with each request: `last` is whose list it saw last, by what its token said.
+/// The token itself is not kept.
+pub async fn watch_for(gate: Arc<Gate>, presented: Presented, mut last: watch::Receiver<Holder>, told: Told) {
     let Some(mut changed) = gate.verify.changed() else { return };
-    let mut shown: Option<View> = None;
+    let (mut shown, mut is_new) = (None::<View>, false);
     loop {
         // Before the look: a change after it is then not missed.
         changed.mark_unchanged();
+        is_new |= last.has_changed().unwrap_or(false);
+        let holder = last.borrow_and_update().clone();
+        let view = match &holder {
+            Some((token, _)) => gate.view_again(token).await,
+            None => gate.sure_view(&presented).await,
+        };
+        if std::mem::take(&mut is_new) {
+            shown = holder.map(|(_, listed)| listed);
+        }
         // A store that is still being read, or gone for a moment, shows nothing new.
-        if let Some(view) = gate.sure_view(&presented).await {
+        if let Some(view) = view {
             if shown.as_ref().is_some_and(|before| *before != view) && !told.tell().await {
                 return;
             }
             shown = Some(view);
         }
-        if changed.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = changed.changed() => if changed.is_err() { return },
+            // Without anybody who could list there is nobody else to come.
+            Ok(()) = last.changed() => is_new = true,
         }
     }
 }
+
+/// Whose token a list was shown for, and what it showed.
+pub type Holder = Option<(VerifiedToken, View)>;
+
+/// Where it is noted whose list a host saw last.
+pub type Last = watch::Sender<Holder>;

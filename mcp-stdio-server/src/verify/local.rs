@@ -201,6 +201,10 @@ impl Verify for Local {
         })
     }
 
+    fn again<'a>(&'a self, token: &'a VerifiedToken) -> Answer<'a, Option<Facts>> {
+        Box::pin(async move { self.load(Some(token.claims().jti)).await.ok() })
+    }
+
     fn changed(&self) -> Option<watch::Receiver<u64>> {
         Some(self.changed.clone())
     }

@@ -15,6 +15,11 @@ pub trait Verify: Send + Sync {
     /// Checks one token. Asks anew at every call; the answer to "is it revoked?" is never older than the question.
     fn check<'a>(&'a self, token: &'a Secret, now: Timestamp) -> Answer<'a, Result<Checked, Unverified>>;
 
+    /// What is known now about a token that was checked before; `None` while nothing is.
+    fn again<'a>(&'a self, _token: &'a VerifiedToken) -> Answer<'a, Option<Facts>> {
+        Box::pin(std::future::ready(None))
+    }
+
     /// Counts up when an answer may have changed; `None` where nothing tells.
     fn changed(&self) -> Option<watch::Receiver<u64>> {
         None

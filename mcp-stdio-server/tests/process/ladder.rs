@@ -543,6 +543,27 @@ fn std_12_a_host_that_leaves_is_not_waited_for_by_a_call_or_a_subscription() {
 }
 
 #[test]
+fn n3_a_host_that_sends_a_token_with_each_request_learns_that_it_was_taken_back() {
+    let world = World::new();
+    let mut host = world.legacy(&["--login", "off"], false);
+    let list = |host: &mut Host, token: &str| {
+        let id = host.send_request("tools/list", json!({ "_meta": { "authz/access_token": token } }));
+        answer(host, id)["tools"].as_array().unwrap().len()
+    };
+    let (first, second) = (world.fixture.issue("mcp:tools:execute"), world.fixture.issue("mcp:tools:execute"));
+    assert_eq!(list(&mut host, &first.token), 4);
+    assert_eq!(list(&mut host, &second.token), 4);
+    // Whose list was seen last counts, and nobody else's.
+    world.revoke(first.grant);
+    world.revoke(second.grant);
+    next(&mut host, "notifications/tools/list_changed");
+    assert_eq!(list(&mut host, &second.token), 1);
+    assert_eq!(list(&mut host, &world.fixture.issue("mcp:tools:execute").token), 4);
+    let (stdout, _) = host.finish();
+    assert_eq!(stdout.matches("list_changed").count(), 1, "{stdout}");
+}
+
+#[test]
 fn a_file_of_logins_that_is_not_ours_is_left_alone_and_not_shown() {
     let world = World::new();
     let path = world.fixture.path().join("logins.json");

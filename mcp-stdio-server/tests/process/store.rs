@@ -26,6 +26,7 @@ pub struct Fixture {
     pub store: JournalStore,
     pub keys: KeySet,
     pub client: ClientId,
+    issuer: String,
 }
 
 /// A token and its names in the store.
@@ -53,7 +54,7 @@ impl Fixture {
         let store = JournalStore::open(&folder.path().join(name), Arc::new(SystemClock)).unwrap();
         let keys = store.keys().unwrap();
         let client = ClientId::generated(random_uuid());
-        let fixture = Self { folder, store, keys, client };
+        let fixture = Self { folder, store, keys, client, issuer: issuer.to_owned() };
         fixture.commit(vec![
             Change::IssuerDeclared(issuer.parse().unwrap()),
             Change::UserCreated(User {
@@ -109,7 +110,7 @@ impl Fixture {
     /// What a token for the default server says.
     pub fn claims(&self, scope: &str) -> AccessClaims {
         AccessClaims {
-            iss: ISSUER.parse().unwrap(),
+            iss: self.issuer.parse().unwrap(),
             sub: "ada".to_owned(),
             aud: Audience::One(Resource::stdio("default").unwrap()),
             client_id: self.client.clone(),
