@@ -124,7 +124,12 @@ impl Bench {
                 return Err(io::Error::other("the tools were not shown, or the host not told, or they are not hidden"));
             }
         }
-        figure("revoked → the host is told (list_changed), p50", told.quantile(0.5), "µs", "");
+        figure(
+            "revoked → the host is told (list_changed), p50",
+            told.quantile(0.5),
+            "µs",
+            "often before the commit is answered",
+        );
         figure("  p99", told.quantile(0.99), "µs", "");
         figure("revoked → the tools are gone from the list, p50", hidden.quantile(0.5), "µs", "");
         figure("  p99", hidden.quantile(0.99), "µs", "the aim is below 100 ms");

@@ -564,6 +564,29 @@ fn n3_a_host_that_sends_a_token_with_each_request_learns_that_it_was_taken_back(
 }
 
 #[test]
+fn n3_a_host_is_told_once_of_what_the_environments_token_no_longer_opens_and_of_nothing_else() {
+    let world = World::new();
+    let issued = world.fixture.issue("mcp:tools:execute");
+    let mut host = Host::start_with(&world.fixture.path(), &["--login", "off"], |command| {
+        command.env("MCP_ACCESS_TOKEN", &issued.token);
+    });
+    host.initialize("2025-11-25");
+    let list = |host: &mut Host| {
+        let id = host.send_request("tools/list", json!({}));
+        answer(host, id)["tools"].as_array().unwrap().len()
+    };
+    assert_eq!(list(&mut host), 4);
+    // What happens to others is no news.
+    world.revoke(world.fixture.issue("mcp:tools:execute").grant);
+    assert_eq!(list(&mut host), 4);
+    world.revoke(issued.grant);
+    next(&mut host, "notifications/tools/list_changed");
+    assert_eq!(list(&mut host), 1);
+    let (stdout, _) = host.finish();
+    assert_eq!(stdout.matches("list_changed").count(), 1, "{stdout}");
+}
+
+#[test]
 fn a_file_of_logins_that_is_not_ours_is_left_alone_and_not_shown() {
     let world = World::new();
     let path = world.fixture.path().join("logins.json");
