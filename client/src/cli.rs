@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{call, completions, demo, list, login, logout, refresh, register, status, tools};
+use crate::commands::{call, completions, demo, list, login, logout, one_shot, refresh, register, status, tools};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::net::http::Http;
@@ -59,6 +59,7 @@ enum Command {
     Refresh(refresh::Refresh),
     Tools(tools::Tools),
     Call(call::Call),
+    OneShot(one_shot::OneShot),
     Status(status::Status),
     List(list::List),
     Completions(completions::Completions),
@@ -154,6 +155,7 @@ impl Cli {
             Command::Refresh(command) => command.run(&ctx).await,
             Command::Tools(command) => command.run(&ctx).await,
             Command::Call(command) => command.run(&ctx).await,
+            Command::OneShot(command) => command.run(&ctx).await,
             Command::Status(command) => command.run(&ctx).await,
             Command::List(command) => command.run(&ctx).await,
             Command::Completions(command) => Ok(command.run()),

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::elicit::Elicit;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::flow::discover::{self, Hints};
+use crate::flow::exchange::OneCall;
 use crate::flow::scopes;
 use crate::login::{self, LoginArgs};
 use crate::net::streamable::ServerClient;
@@ -84,6 +85,7 @@ pub struct Connection<'a> {
     route: Route,
     credential: Credential,
     generation: Option<u64>,
+    one_call: Option<OneCall>,
     tried_refresh: bool,
     tried_login: bool,
 }
@@ -127,12 +129,35 @@ impl<'a> Connection<'a> {
             (false, None, Some(key)) => Credential::Kept(key),
             (false, None, None) => Credential::Nothing,
         };
-        Ok(Self { ctx, args, named, route, credential, generation: None, tried_refresh: false, tried_login: false })
+        Ok(Self {
+            ctx,
+            args,
+            named,
+            route,
+            credential,
+            generation: None,
+            one_call: None,
+            tried_refresh: false,
+            tried_login: false,
+        })
+    }
+
+    /// Comes with tokens that are good for this call and no other.
+    ///
+    /// # Errors
+    /// When there is no login that such tokens could come from.
+    pub fn for_one_call(&mut self, call: OneCall) -> Outcome<()> {
+        if let Credential::Given(_) = self.credential {
+            let what = "--one-shot needs a login, and there is a token in MCP_ACCESS_TOKEN";
+            return Err(Failure::usage(what, "unset MCP_ACCESS_TOKEN, or leave out --one-shot"));
+        }
+        self.one_call = Some(call);
+        Ok(())
     }
 
     /// Whether the token travels as an argument.
     pub fn token_argument(&self) -> bool {
-        self.args.token_argument
+        self.args.token_argument || self.one_call.is_some()
     }
 
     /// Connects, works, and says good-bye. What the server asks for by HTTP 401 and 403 is fetched: one refresh and one
@@ -191,7 +216,15 @@ impl<'a> Connection<'a> {
             Credential::Nothing => Ok(None),
             Credential::Given(token) => Ok(Some(crate::vault::copy(token))),
             Credential::Kept(key) => {
-                let (token, generation) = match tokens::access(self.ctx, key, &self.login_command()).await {
+                let login = self.login_command();
+                let got = match &self.one_call {
+                    None => tokens::access(self.ctx, key, &login).await,
+                    Some(call) => {
+                        let got = tokens::one_shot(self.ctx, key, call, &login).await;
+                        got.map(|one_shot| (one_shot.token, one_shot.generation))
+                    }
+                };
+                let (token, generation) = match got {
                     // Tools that are open stay open when a login has ended.
                     Err(failure) if failure.exit == Exit::Login && failure.code == "login_required" => {
                         self.ctx.out.note(&format!("Note: {}; going on without a token.", failure.what));

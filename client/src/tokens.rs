@@ -1,11 +1,13 @@
 //! Tokens that are kept, fresh when they are needed.
 
+use shared::oauth::error::ErrorCode;
 use shared::secret::Secret;
 use shared::time::Timestamp;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::flow::client::Client;
+use crate::flow::exchange::{self, OneCall};
 use crate::flow::revoke::{self, Kind};
 use crate::flow::token::{self, TokenError};
 use crate::net::http::NoReply;
@@ -102,7 +104,7 @@ pub async fn refresh(ctx: &Context, key: &Key, when: When, login: &str) -> Outco
     if entry.generation != generation {
         return Ok(Refreshed::ByAnother);
     }
-    match exchange(ctx, &book, entry, login).await {
+    match renew(ctx, &book, entry, login).await {
         Ok(()) => Ok(Refreshed::Now),
         // A server that cannot be reached says nothing about the token that we have.
         Err(failure)
@@ -134,7 +136,7 @@ fn without_refresh(entry: &Entry, when: When, now: Timestamp, login: &str) -> Ou
     }
 }
 
-async fn exchange(ctx: &Context, book: &Book, entry: &Entry, login: &str) -> Outcome<()> {
+async fn renew(ctx: &Context, book: &Book, entry: &Entry, login: &str) -> Outcome<()> {
     let Some(refresh) = &entry.refresh_token else { return Ok(()) };
     let issuer = issuer_metadata(ctx, &entry.issuer).await?;
     let client = client(book, entry);
@@ -175,6 +177,42 @@ pub async fn access(ctx: &Context, key: &Key, login: &str) -> Outcome<(Secret, u
     let book = ctx.vault.read().await?;
     let entry = entry(&book, key, login)?;
     Ok((crate::vault::copy(&entry.access_token), entry.generation))
+}
+
+/// A token for one call.
+#[derive(Debug)]
+pub struct OneShot {
+    /// The token.
+    pub token: Secret,
+    /// When it dies unused.
+    pub expires: Option<Timestamp>,
+    /// The generation of the tokens that it came from.
+    pub generation: u64,
+}
+
+/// Exchanges the access token for `key` for one that is good for `call`.
+///
+/// # Errors
+/// As [`refresh`]; and when the server has no such tokens, or none for this client.
+pub async fn one_shot(ctx: &Context, key: &Key, call: &OneCall, login: &str) -> Outcome<OneShot> {
+    let (subject, generation) = access(ctx, key, login).await?;
+    let book = ctx.vault.read().await?;
+    let entry = entry(&book, key, login)?;
+    let issuer = issuer_metadata(ctx, &entry.issuer).await?;
+    if !issuer.exchanges_tokens {
+        let what = format!("{} gives out no tokens for one call", issuer.issuer);
+        return Err(Failure::new(Exit::Refused, "not_offered", what, "call without --one-shot"));
+    }
+    let form = exchange::request(&issuer.token_endpoint, &client(&book, entry), &subject, &entry.resource, call);
+    let reply = ctx.http.post_form(&form).await?;
+    match token::accept(reply.status, &reply.body, &entry.scope, ctx.now()) {
+        Ok(tokens) => Ok(OneShot { token: tokens.access, expires: tokens.expires, generation }),
+        Err(TokenError::Refused(named)) if named.error == ErrorCode::UnauthorizedClient.as_str() => {
+            let what = "this client registered before the server gave out tokens for one call";
+            Err(Failure::new(Exit::Refused, "unauthorized_client", what, format!("run: {login} --register-again")))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What became of a revocation.

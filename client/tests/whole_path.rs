@@ -104,6 +104,24 @@ fn a_person_logs_in_calls_refreshes_and_logs_out() {
 }
 
 #[test]
+fn n8_a_call_can_be_made_with_a_token_that_is_worth_nothing_afterwards() {
+    let (service, home) = (Service::start(&["--auto-approve=ada"]), Home::new());
+    let data = service.data.to_str().unwrap();
+    home.logged_in(&service.url());
+    let ran = home.run(&["--json", "call", "echo", "--one-shot", "--args", "{\"message\":\"hi\"}", "--data", data]);
+    assert_eq!((ran.code, &ran.json()["structuredContent"]["authorized"]), (0, &json!(true)), "{ran:?}");
+    let ran = home.run(&["--json", "one-shot", "echo", "--args", "{\"message\":\"hi\"}"]);
+    let token = ran.json()["access_token"].as_str().unwrap().to_owned();
+    assert!(token.starts_with("mcpat_") && ran.json()["expires_in"].as_u64().is_some_and(|left| left <= 60), "{ran:?}");
+    let call = |message: &str| {
+        let arguments = json!({ "message": message, "access_token": token }).to_string();
+        let ran = home.run(&["--json", "call", "echo", "--anonymous", "--args", &arguments, "--data", data]);
+        ran.json()["structuredContent"]["authorized"] == json!(true)
+    };
+    assert_eq!([call("ho"), call("hi"), call("hi")], [false, true, false]);
+}
+
+#[test]
 fn crd_05_programs_that_refresh_together_keep_one_login_alive() {
     let (service, home) = (Service::start(&["--auto-approve=ada"]), Home::new());
     let data = service.data.to_str().unwrap();

@@ -15,7 +15,7 @@ use shared::uri::Resource;
 
 use crate::audit::{self, Audit, Decided, Origin, Underway};
 use crate::credential::{self, BadPlace, Presented};
-use crate::guard::{Access, Caller, Challenge, Shown, admit};
+use crate::guard::{Access, Caller, Challenge, Shown, Wish, admit};
 use crate::login::book::Login;
 use crate::login::host::{Action, Host};
 use crate::login::round::Asking;
@@ -64,6 +64,12 @@ pub struct Entry<'a> {
     pub host: &'a dyn Host,
     /// Where it comes from.
     pub origin: &'a Origin,
+}
+
+impl Entry<'_> {
+    fn wish(&self) -> Wish<'_> {
+        Wish { tool: self.tool, arguments: Some(self.arguments) }
+    }
 }
 
 /// A call that was let in.
@@ -121,7 +127,7 @@ impl Gate {
                 Some(ladder.and_then(|ladder| ladder.round(text, asking)).ok_or_else(|| self.bad_state(entry, now))?)
             }
         };
-        let Judged { verdict, bearer } = self.weigh(entry.tool, entry.access, entry.presented, now).await;
+        let Judged { verdict, bearer } = self.weigh(entry.wish(), entry.access, entry.presented, now).await;
         let refused = match verdict {
             Ok(caller) => return Ok(self.admission(entry, caller, bearer, now)),
             Err(refused) => refused,
@@ -162,7 +168,7 @@ impl Gate {
     /// Judges a call for which a person has just signed in. Whatever is wrong now is not asked about again.
     async fn again(&self, entry: &Entry<'_>) -> Result<Admission, Turned> {
         let now = self.clock.now();
-        let Judged { verdict, bearer } = self.weigh(entry.tool, entry.access, entry.presented, now).await;
+        let Judged { verdict, bearer } = self.weigh(entry.wish(), entry.access, entry.presented, now).await;
         match verdict {
             Ok(caller) => Ok(self.admission(entry, caller, bearer, now)),
             Err(refused) => {
@@ -205,7 +211,8 @@ impl Gate {
         credential::choose(presented, self.environment.as_ref(), self.token_argument)
     }
 
-    /// Judges a call by its own token, else by the login of this program. Nothing of an earlier call counts.
+    /// Judges what is no call of a tool by its own token, else by the login of this program. Nothing of an earlier request
+    /// counts, and a token for one call opens nothing here.
     ///
     /// # Errors
     /// Why the tool is not run.
@@ -216,19 +223,19 @@ impl Gate {
         presented: &Presented,
         now: Timestamp,
     ) -> Result<Option<Caller>, Refused> {
-        self.weigh(tool, access, presented, now).await.verdict
+        self.weigh(Wish { tool, arguments: None }, access, presented, now).await.verdict
     }
 
-    async fn weigh(&self, tool: &str, access: &Access, presented: &Presented, now: Timestamp) -> Judged {
+    async fn weigh(&self, wish: Wish<'_>, access: &Access, presented: &Presented, now: Timestamp) -> Judged {
         let mut bearer = None;
-        let verdict = self.weigh_for(&mut bearer, tool, access, presented, now).await;
+        let verdict = self.weigh_for(&mut bearer, wish, access, presented, now).await;
         Judged { verdict, bearer }
     }
 
     async fn weigh_for(
         &self,
         bearer: &mut Option<Bearer>,
-        tool: &str,
+        wish: Wish<'_>,
         access: &Access,
         presented: &Presented,
         now: Timestamp,
@@ -237,21 +244,34 @@ impl Gate {
         let chosen = self.presented(presented).map_err(Refused::Place)?;
         let login = self.login_without(chosen);
         let admitted = match chosen.or_else(|| login.as_deref().map(Login::token)) {
-            None => admit(tool, needed, Shown::Nothing, now),
+            None => admit(wish, needed, Shown::Nothing, now),
             Some(token) => match self.verify.check(token, now).await {
                 Ok(checked) => {
                     note_open(login.as_deref(), &checked, now);
                     *bearer = Some(audit::bearer(&checked.token, &checked.facts));
-                    admit(tool, needed, Shown::Token(&checked.token, &checked.facts), now)
+                    admit(wish, needed, Shown::Token(&checked.token, &checked.facts), now)
                 }
-                Err(Unverified::Token(cause)) => admit(tool, needed, Shown::Bad(cause), now),
+                Err(Unverified::Token(cause)) => admit(wish, needed, Shown::Bad(cause), now),
                 Err(Unverified::Unavailable(why)) => return Err(Refused::Unavailable(why)),
             },
         };
+        let admitted = match admitted {
+            Ok(caller) if caller.is_once() => self.spend(caller).await?,
+            admitted => admitted,
+        };
         admitted.map(Some).map_err(|challenge| {
-            tracing::info!(tool = %tool, ?challenge, "call refused");
+            tracing::info!(tool = %wish.tool, ?challenge, "call refused");
             Refused::Challenge(challenge, needed.clone())
         })
+    }
+
+    /// Uses a token for one call up, before the call is made: of two that use it, one comes in.
+    async fn spend(&self, caller: Caller) -> Result<Result<Caller, Challenge>, Refused> {
+        match self.verify.spend(caller.claims().jti).await {
+            Ok(()) => Ok(Ok(caller)),
+            Err(Unverified::Token(cause)) => Ok(Err(Challenge::InvalidToken(cause))),
+            Err(Unverified::Unavailable(why)) => Err(Refused::Unavailable(why)),
+        }
     }
 
     /// The login of this program, for a call that brings no token.
@@ -375,7 +395,7 @@ impl Refused {
 fn words(challenge: &Challenge, needed: &Scopes, resource: &Resource, issuers: &[String], argument: bool) -> String {
     let what = match challenge {
         Challenge::Unauthorized => "Authorization is needed to use this tool: no access token came with the call.",
-        Challenge::InvalidToken(_) => {
+        Challenge::InvalidToken(_) | Challenge::AnotherCall => {
             "The access token was refused: it is expired, revoked, unknown, or not for this server."
         }
         Challenge::InsufficientScope => "The access token is good, but does not have the scope that this tool needs.",

@@ -1,9 +1,11 @@
 //! The decision: a tool's scopes × a credential × what the store knows × the time → a caller, or a challenge.
 
+use serde_json::{Map, Value};
+use shared::jcs;
 use shared::oauth::error::ErrorCode;
 use shared::oauth::jwt::AccessClaims;
 use shared::scope::{Scopes, expand};
-use shared::state::{Facts, User};
+use shared::state::{Facts, OneCall, User};
 use shared::time::Timestamp;
 use shared::token::{TokenError, VerifiedToken};
 
@@ -33,6 +35,7 @@ pub struct Caller {
     token: VerifiedToken,
     client_name: Option<String>,
     user: Option<User>,
+    is_once: bool,
 }
 
 impl Caller {
@@ -44,6 +47,11 @@ impl Caller {
     /// What the client calls itself: self-declared, not to be trusted.
     pub fn client_name(&self) -> Option<&str> {
         self.client_name.as_deref()
+    }
+
+    /// Whether its token is good for this one call, and is to be spent before it is made.
+    pub fn is_once(&self) -> bool {
+        self.is_once
     }
 
     /// The person who consented; nobody when the client acts for itself.
@@ -63,6 +71,17 @@ pub enum Challenge {
     InsufficientScope,
     /// The scopes would do, but the person left this tool out.
     ToolLeftOut,
+    /// The token is good for one call, and this is another: another tool, or other arguments.
+    AnotherCall,
+}
+
+/// What somebody wants to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// The tool, or something else that is guarded.
+    pub tool: &'a str,
+    /// What is passed to the tool; `None` when it is no call.
+    pub arguments: Option<&'a Map<String, Value>>,
 }
 
 impl Challenge {
@@ -73,6 +92,7 @@ impl Challenge {
             Self::InvalidToken(cause) => cause.word(),
             Self::InsufficientScope => "scope-missing",
             Self::ToolLeftOut => "tool-left-out",
+            Self::AnotherCall => "token-for-another-call",
         }
     }
 
@@ -81,18 +101,18 @@ impl Challenge {
         match self {
             // RFC 6750 section 3.1: without a credential there is no error to name; MCP hosts need a word.
             Self::Unauthorized => "unauthorized",
-            Self::InvalidToken(_) => ErrorCode::InvalidToken.as_str(),
+            Self::InvalidToken(_) | Self::AnotherCall => ErrorCode::InvalidToken.as_str(),
             Self::InsufficientScope | Self::ToolLeftOut => ErrorCode::InsufficientScope.as_str(),
         }
     }
 }
 
-/// Decides whether a call may run `tool`, which needs `needed`. Pure: the same token, facts and second give the same
+/// Decides whether somebody may do what needs `needed`. Pure: the same token, facts and second give the same
 /// answer.
 ///
 /// # Errors
 /// The first thing that is missing.
-pub fn admit(tool: &str, needed: &Scopes, shown: Shown<'_>, now: Timestamp) -> Result<Caller, Challenge> {
+pub fn admit(wish: Wish<'_>, needed: &Scopes, shown: Shown<'_>, now: Timestamp) -> Result<Caller, Challenge> {
     let (token, facts) = match shown {
         Shown::Nothing => return Err(Challenge::Unauthorized),
         Shown::Bad(cause) => return Err(Challenge::InvalidToken(cause)),
@@ -103,14 +123,23 @@ pub fn admit(tool: &str, needed: &Scopes, shown: Shown<'_>, now: Timestamp) -> R
     if !needed.within(held) && !needed.within(&expand(held)) {
         return Err(Challenge::InsufficientScope);
     }
-    if !facts.grant.as_ref().is_some_and(|grant| grant.allows(tool)) {
+    if !facts.grant.as_ref().is_some_and(|grant| grant.allows(wish.tool)) {
         return Err(Challenge::ToolLeftOut);
+    }
+    let once = facts.access.as_ref().and_then(|access| access.once.as_deref());
+    if once.is_some_and(|once| !is_this(once, wish)) {
+        return Err(Challenge::AnotherCall);
     }
     Ok(Caller {
         token: token.clone(),
         client_name: facts.client.as_ref().and_then(|client| client.name.as_deref().map(str::to_owned)),
         user: facts.grant_user.clone(),
+        is_once: once.is_some(),
     })
+}
+
+fn is_this(once: &OneCall, wish: Wish<'_>) -> bool {
+    once.tool.as_str() == wish.tool && wish.arguments.is_some_and(|arguments| jcs::hash(arguments) == once.arguments)
 }
 
 #[cfg(test)]
@@ -126,6 +155,7 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000_000);
+    const CALL: Wish<'_> = Wish { tool: "look", arguments: None };
 
     fn claims() -> AccessClaims {
         AccessClaims {
@@ -151,6 +181,7 @@ mod tests {
                 issued: NOW,
                 expires: claims.exp,
                 opaque: None,
+                once: None,
             }),
             grant: Some(Grant {
                 id: claims.grant,
@@ -190,7 +221,7 @@ mod tests {
         let wanted = Expected { issuers: vec![claims.iss.clone()], resource: Resource::stdio("a").unwrap() };
         let secret = keys.mint(&claims).unwrap();
         let token = KeyRing::new(&[keys.public()]).verify(secret.expose(), &wanted, NOW).unwrap();
-        let admitted = admit("look", &needed.parse().unwrap(), Shown::Token(&token, &facts), NOW + Seconds(later));
+        let admitted = admit(CALL, &needed.parse().unwrap(), Shown::Token(&token, &facts), NOW + Seconds(later));
         assert_eq!(admitted.map(|caller| assert_eq!(caller.claims(), &claims)), expected);
     }
 
@@ -270,9 +301,33 @@ mod tests {
     }
 
     #[test]
+    fn n8_a_token_for_one_call_opens_that_tool_with_those_arguments() {
+        let (claims, keys) = (claims(), KeySet::generate(NOW).unwrap());
+        let (of, other) = (serde_json::json!({ "b": 1, "a": [2.0] }), serde_json::json!({ "b": 1, "a": [3] }));
+        let mut facts = facts(&claims);
+        let arguments = jcs::hash(of.as_object().unwrap());
+        let once = OneCall { tool: "look".parse().unwrap(), arguments };
+        facts.access.as_mut().unwrap().once = Some(Box::new(once));
+        let wanted = Expected { issuers: vec![claims.iss.clone()], resource: Resource::stdio("a").unwrap() };
+        let secret = keys.mint(&claims).unwrap();
+        let token = KeyRing::new(&[keys.public()]).verify(secret.expose(), &wanted, NOW).unwrap();
+        let admits = |tool, arguments: Option<&Value>| {
+            let wish = Wish { tool, arguments: arguments.and_then(Value::as_object) };
+            admit(wish, &"x".parse().unwrap(), Shown::Token(&token, &facts), NOW).map(|caller| caller.is_once())
+        };
+        assert_eq!(admits("look", Some(&of)), Ok(true));
+        // The same, written in another way.
+        assert_eq!(admits("look", Some(&serde_json::json!({ "a": [2], "b": 1 }))), Ok(true));
+        for refused in [admits("run", Some(&of)), admits("look", Some(&other)), admits("look", None)] {
+            assert_eq!(refused.as_ref().unwrap_err().code(), "invalid_token");
+            assert_eq!(refused, Err(Challenge::AnotherCall));
+        }
+    }
+
+    #[test]
     fn what_is_no_token_is_challenged_in_few_words() {
         let needed = "x".parse().unwrap();
-        let refused = |shown| admit("look", &needed, shown, NOW).map(|_| ()).unwrap_err();
+        let refused = |shown| admit(CALL, &needed, shown, NOW).map(|_| ()).unwrap_err();
         assert_eq!(refused(Shown::Nothing).code(), "unauthorized");
         for cause in [TokenError::Form, TokenError::Signature, TokenError::Audience, TokenError::Expired] {
             assert_eq!(refused(Shown::Bad(cause)).code(), "invalid_token");

@@ -87,6 +87,12 @@ impl Clock for SystemClock {
     }
 }
 
+/// The machine's clock in nanoseconds since 1970, for what is measured and not decided on.
+#[expect(clippy::disallowed_methods, reason = "the one home of the machine's clock")]
+pub fn unix_nanos() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// A clock that stands still until it is turned.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicU64);

@@ -1,18 +1,21 @@
 //! `GET|POST /account`: what a person gave to which app, and how to take it back.
 
-use actix_web::web::{Data, Payload};
+use std::collections::HashMap;
+
+use actix_web::web::{Data, Payload, block};
 use actix_web::{HttpRequest, HttpResponse};
-use shared::id::{ClientId, UserName};
+use shared::id::{ClientId, GrantId, UserName};
 use shared::oauth::form::{self, Parameters};
 use shared::secret::Secret;
 use shared::state::{Facts, Passkey, Session, User, Wanted};
 use shared::time::Timestamp;
 
 use super::app::{App, Failure};
+use super::calls::Lately;
 use super::pages::account::View;
 use super::seal::{self, Purpose};
 use super::session::Jar;
-use super::{body, limit, login, pages, passkey, reply};
+use super::{body, calls, limit, login, pages, passkey, reply};
 use crate::protocol::Refusal;
 use crate::protocol::account::{self, Action};
 use crate::protocol::authorize::live_session;
@@ -32,7 +35,7 @@ pub async fn get(app: Data<App>, http: HttpRequest) -> HttpResponse {
         }
         Ok(Some(here)) => {
             let page = value("page").and_then(|text| text.parse().ok()).unwrap_or(1);
-            show(&app, &jar, &here, page, value("done").as_deref(), None)
+            show(&app, &jar, &here, page, value("done").as_deref(), None).await
         }
         Ok(None) => login::page(&app, jar, None, Transaction::to(Destination::Account, app.now())),
         Err(failure) => pages::failed_alone(&app, ENDPOINT, &failure),
@@ -50,7 +53,20 @@ fn is_recent(session: &Session, now: Timestamp) -> bool {
     session.created + RECENT_LOGIN >= now
 }
 
-fn show(
+/// What each grant was lately used for. The page is there without it, too.
+async fn lately(app: &App) -> HashMap<GrantId, Lately> {
+    let Some(folder) = app.journal.clone() else { return HashMap::new() };
+    match block(move || calls::lately(&folder)).await {
+        Ok(Ok(lately)) => lately,
+        Ok(Err(error)) => {
+            tracing::warn!(endpoint = ENDPOINT, %error, "the trail of calls cannot be read");
+            HashMap::new()
+        }
+        Err(_) => HashMap::new(),
+    }
+}
+
+async fn show(
     app: &App,
     jar: &Jar,
     (since, user): &(Session, User),
@@ -67,6 +83,7 @@ fn show(
     if let Err(error) = read {
         return pages::failed_alone(app, ENDPOINT, &error.into());
     }
+    let lately = lately(app).await;
     let mut here = Transaction::to(Destination::Account, now);
     if app.party.is_some() && is_recent(since, now) && user.passkeys.len() < Passkey::MOST {
         here = here.asking(&Secret::random());
@@ -78,6 +95,7 @@ fn show(
     app.pages.account(&View {
         user,
         apps: &apps,
+        lately: &lately,
         sessions,
         page,
         done,
@@ -172,11 +190,11 @@ async fn new_password(app: &App, http: &HttpRequest, jar: &Jar, form: &mut Param
         }
         Err(Failure::Refused(Refusal::WrongLogin)) => {
             tracing::warn!(endpoint = ENDPOINT, %source, %user, "the old password was wrong");
-            show(app, jar, &here, 1, None, Some("The current password is wrong."))
+            show(app, jar, &here, 1, None, Some("The current password is wrong.")).await
         }
         Err(Failure::Refused(Refusal::Account(advice))) => {
             app.limits.logged_in(source, user.as_str());
-            show(app, jar, &here, 1, None, Some(&pages::sentence(advice)))
+            show(app, jar, &here, 1, None, Some(&pages::sentence(advice))).await
         }
         Err(failure) => {
             app.limits.logged_in(source, user.as_str());

@@ -10,7 +10,7 @@ use super::app::{App, Failure};
 use super::pages::admin::{Frame, Items};
 use super::seal::{self, Purpose};
 use super::session::Jar;
-use super::{body, login, pages, reply, routes};
+use super::{body, calls, login, pages, reply, routes};
 use crate::protocol::Refusal;
 use crate::protocol::admin::{self, Action, Section};
 use crate::protocol::interact::{Destination, Transaction};
@@ -61,8 +61,10 @@ async fn show(app: &App, jar: &Jar, user: &str, section: Section, page: usize, d
 }
 
 async fn items(app: &App, section: Section, page: usize) -> Result<Items, Failure> {
-    if section == Section::Audit {
-        return trail(app).await;
+    match section {
+        Section::Audit => return trail(app).await,
+        Section::Calls => return calls(app).await,
+        _ => {}
     }
     // Lists are sorted whole: of a million that takes a second, in which neither a commit nor a worker is to wait.
     let (state, now) = (app.frozen()?, app.now());
@@ -70,7 +72,7 @@ async fn items(app: &App, section: Section, page: usize) -> Result<Items, Failur
         Section::Clients => Items::clients(&state, page),
         Section::Users => Items::users(&state, page, now),
         Section::Grants => Items::grants(&state, page, now),
-        Section::Overview | Section::Audit => Items::counts(&state),
+        Section::Overview | Section::Audit | Section::Calls => Items::counts(&state),
     };
     block(list).await.map_err(|error| Failure::Internal(error.to_string()))
 }
@@ -91,6 +93,17 @@ async fn trail(app: &App) -> Result<Items, Failure> {
     };
     let (events, verified) = block(read).await.map_err(|error| Failure::Internal(error.to_string()))?;
     Ok(Items::events(&Vec::from(events), &verified))
+}
+
+/// Reads the end of the trail of calls.
+async fn calls(app: &App) -> Result<Items, Failure> {
+    let Some(folder) = app.journal.clone() else { return Ok(Items::no_trail()) };
+    let read = move || calls::last(&folder, EVENTS);
+    let read = block(read).await.map_err(|error| Failure::Internal(error.to_string()))?;
+    if let Err(error) = &read {
+        tracing::warn!(%error, "the trail of calls cannot be read");
+    }
+    Ok(Items::calls(&read))
 }
 
 /// A button.

@@ -7,6 +7,7 @@ pub mod app;
 pub mod assets;
 pub mod authorize;
 pub mod body;
+pub mod calls;
 pub mod cimd;
 pub mod consent;
 pub mod device;

@@ -71,7 +71,7 @@ static TABLE: &[Row] = &[
     Row { paths: &["/account"], routes: get_and_post!(account::get, account::post), cors: false },
     Row { paths: &["/admin"], routes: get_and_post!(admin::get, admin::post), cors: false },
     Row {
-        paths: &["/admin/clients", "/admin/users", "/admin/grants", "/admin/audit"],
+        paths: &["/admin/clients", "/admin/users", "/admin/grants", "/admin/audit", "/admin/calls"],
         routes: get!(admin::get),
         cors: false,
     },

@@ -9,12 +9,15 @@ use actix_web::{HttpRequest, HttpResponse};
 use shared::id::{GrantId, TokenId};
 use shared::oauth::error::ErrorCode;
 use shared::oauth::token::TokenResponse;
-use shared::secret::{Secret, random_uuid};
+use shared::secret::{Secret, random_bytes, random_uuid};
+use shared::token::opaque_token;
 
 use super::app::{App, Failure};
+use super::revoke::verified;
 use super::{body, cimd, limit, reply};
 use crate::protocol::Refusal;
 use crate::protocol::client_auth::Presented;
+use crate::protocol::token::exchange::ACCESS_TOKEN;
 use crate::protocol::token::{self, FreshTokens, Granted, TokenRequest};
 
 const ENDPOINT: &str = "token";
@@ -29,6 +32,9 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         Ok(request) => request,
         Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
     };
+    if let Err(error) = request.check_subject(|token| verified(&app, token)) {
+        return reply::failed(&app, ENDPOINT, &error.into());
+    }
     if let Err(wait) = may_try(&app, &http, &request.client) {
         return reply::too_many(wait);
     }
@@ -97,7 +103,9 @@ async fn exchange(app: &Data<App>, request: &mut TokenRequest, source: IpAddr) -
     cimd::fetch_keys(app, &mut request.client, None, source).await?;
     let request = &*request;
     let refresh = request.presented_refresh().map_or_else(Secret::random, |presented| app.keys.successor(presented));
-    let fresh = FreshTokens { token: TokenId(random_uuid()), grant: GrantId(random_uuid()), refresh };
+    let token = TokenId(random_uuid());
+    let one_call = opaque_token(token, &random_bytes());
+    let fresh = FreshTokens { token, grant: GrantId(random_uuid()), refresh, one_call };
     let decide = |facts: &_, now| token::decide(request, facts, &app.policy, &fresh, now);
     let granted = app.settle(&request.wants(), decide).await?;
     answer(app, &granted, &fresh)
@@ -106,12 +114,14 @@ async fn exchange(app: &Data<App>, request: &mut TokenRequest, source: IpAddr) -
 /// Signs the access token: after the commit, so that no token is out that the store does not know.
 fn answer(app: &App, granted: &Granted, fresh: &FreshTokens) -> Result<TokenResponse, Failure> {
     let claims = &granted.claims;
-    let access = app.keys.mint(claims)?;
+    let signed = if granted.one_call { None } else { Some(app.keys.mint(claims)?) };
+    let access = signed.as_ref().unwrap_or(&fresh.one_call);
     tracing::info!(endpoint = ENDPOINT, client = %claims.client_id, subject = %claims.sub, grant = %claims.grant, "issued");
     Ok(TokenResponse {
         access_token: access.expose().to_owned(),
         token_type: "Bearer".to_owned(),
         expires_in: Some((claims.exp - claims.iat).0),
+        issued_token_type: granted.one_call.then(|| ACCESS_TOKEN.to_owned()),
         refresh_token: granted.gives_refresh.then(|| fresh.refresh.expose().to_owned()),
         scope: Some(claims.scope.to_string()),
     })

@@ -1,7 +1,7 @@
 //! "Connected apps": what a person sees of their account, and what follows from a button there.
 
 use shared::date;
-use shared::id::{ClientId, UserName};
+use shared::id::{ClientId, GrantId, UserName};
 use shared::scope::{Catalogue, Scope};
 use shared::secret::Secret;
 use shared::state::{Change, Client, ClientOrigin, Effect, Facts, Grant, LiveGrant, Program, RevocationCause, State};
@@ -33,6 +33,8 @@ pub struct ConnectedApp {
 /// One consent that is in force.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AppAccess {
+    /// The consent.
+    pub grant: GrantId,
     /// To which server.
     pub resource: String,
     /// What it may do: the scope, and its meaning in words.
@@ -108,6 +110,7 @@ pub fn redirect_hosts(client: &Client) -> Vec<String> {
 fn access(state: &State, live: &LiveGrant<'_>, catalogue: &Catalogue) -> AppAccess {
     let meaning = |scope: &Scope| catalogue.meaning(scope).unwrap_or("A scope that this service no longer explains");
     AppAccess {
+        grant: live.grant.id,
         resource: live.grant.resource.to_string(),
         scopes: live.grant.scopes.iter().map(|scope| (scope.clone(), meaning(scope).to_owned())).collect(),
         tools: tools(state, live.grant),

@@ -21,11 +21,13 @@ pub enum Section {
     Grants,
     /// What happened.
     Audit,
+    /// Who called which tool.
+    Calls,
 }
 
 impl Section {
     /// Every part, in the order of the menu.
-    pub const ALL: [Self; 5] = [Self::Overview, Self::Clients, Self::Users, Self::Grants, Self::Audit];
+    pub const ALL: [Self; 6] = [Self::Overview, Self::Clients, Self::Users, Self::Grants, Self::Audit, Self::Calls];
 
     /// Its path below our root.
     pub const fn path(self) -> &'static str {
@@ -35,6 +37,7 @@ impl Section {
             Self::Users => "/admin/users",
             Self::Grants => "/admin/grants",
             Self::Audit => "/admin/audit",
+            Self::Calls => "/admin/calls",
         }
     }
 
@@ -46,6 +49,7 @@ impl Section {
             Self::Users => "Accounts",
             Self::Grants => "Grants",
             Self::Audit => "Audit trail",
+            Self::Calls => "Tool calls",
         }
     }
 }

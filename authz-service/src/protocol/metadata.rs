@@ -9,6 +9,7 @@ use shared::token::ASSERTION_ALGORITHMS;
 use shared::uri::Parts;
 
 use super::policy::{Policy, Registration};
+use super::token::exchange::MCP_TOOL_CALL;
 
 /// The metadata document.
 pub fn document(policy: &Policy) -> AuthorizationServer {
@@ -32,6 +33,7 @@ pub fn document(policy: &Policy) -> AuthorizationServer {
         response_types_supported: words(&["code"]),
         response_modes_supported: words(&["query"]),
         grant_types_supported: words(&GrantType::ALL.map(GrantType::as_str)),
+        authorization_details_types_supported: words(&[MCP_TOOL_CALL]),
         token_endpoint_auth_methods_supported: methods.clone(),
         revocation_endpoint_auth_methods_supported: methods,
         introspection_endpoint_auth_methods_supported: confidential,

@@ -172,6 +172,12 @@ pub enum Refusal {
     /// It lay unused too long, or its life is over.
     #[error("the refresh token has expired")]
     ExpiredRefresh,
+    /// The token that is to be exchanged is none of this client's that lives.
+    #[error("the subject_token is unknown, expired, revoked, or another client's")]
+    SubjectToken,
+    /// `authorization_details` say nothing that is given here.
+    #[error("{0}")]
+    AuthorizationDetails(&'static str),
     /// The grant behind it was revoked, or its person or client is gone.
     #[error("the grant was revoked")]
     DeadGrant,
@@ -221,6 +227,8 @@ impl Refusal {
             | Self::SetupLink
             | Self::UserCode
             | Self::NotPushed
+            // RFC 8693 section 2.2.2.
+            | Self::SubjectToken
             | Self::Account(_) => ErrorCode::InvalidRequest,
             Self::Document(DocumentFault::Busy) | Self::Full => ErrorCode::TemporarilyUnavailable,
             Self::Client { .. } | Self::UnknownClient | Self::Document(_) => ErrorCode::InvalidClient,
@@ -240,6 +248,7 @@ impl Refusal {
             | Self::LoginTooOld
             | Self::RegistrationOff => ErrorCode::AccessDenied,
             Self::RequestUri => ErrorCode::InvalidRequestUri,
+            Self::AuthorizationDetails(_) => ErrorCode::InvalidAuthorizationDetails,
             Self::Undecided => ErrorCode::AuthorizationPending,
             Self::SlowDown => ErrorCode::SlowDown,
             Self::ExpiredDeviceCode => ErrorCode::ExpiredToken,

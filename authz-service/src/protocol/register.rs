@@ -229,11 +229,14 @@ fn grant_types(sent: Option<&[String]>, origin: ClientOrigin) -> Result<Vec<Gran
             Some(_) => {}
             None if word == "client_credentials" || word.starts_with("urn:") => {}
             None => {
-                return Err(metadata("grant_types may hold authorization_code, refresh_token and device_code's URN"));
+                return Err(metadata(
+                    "grant_types may hold what this server's metadata list, but for client_credentials",
+                ));
             }
         }
     }
-    if known.iter().any(|grant_type| *grant_type != GrantType::RefreshToken) {
+    let begins = |grant_type: &GrantType| !matches!(grant_type, GrantType::RefreshToken | GrantType::TokenExchange);
+    if known.iter().any(begins) {
         Ok(known)
     } else {
         Err(metadata(
@@ -527,12 +530,12 @@ mod tests {
     fn a_client_that_names_no_grant_types_gets_both_and_extensions_are_left_out() {
         let both = vec![GrantType::AuthorizationCode, GrantType::RefreshToken];
         assert_eq!(register(&with("grant_types", json!(null))).unwrap().grant_types, both);
-        let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
-        let more = json!(["authorization_code", "refresh_token", "client_credentials", exchange]);
+        let foreign = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+        let more = json!(["authorization_code", "refresh_token", "client_credentials", foreign]);
         assert_eq!(register(&with("grant_types", more)).unwrap().grant_types, both);
         let device = with("grant_types", json!([GrantType::DeviceCode.as_str()]));
         assert_eq!(register(&device).unwrap().grant_types, [GrantType::DeviceCode]);
-        for alone in ["refresh_token", "client_credentials", exchange] {
+        for alone in ["refresh_token", "client_credentials", foreign, GrantType::TokenExchange.as_str()] {
             assert!(register(&with("grant_types", json!([alone]))).is_err(), "{alone}");
         }
         let code = register(&with("grant_types", json!(["authorization_code"]))).unwrap();

@@ -81,6 +81,7 @@ mod tests {
             issued: NOW,
             expires: NOW,
             opaque: None,
+            once: None,
         };
         Facts { access: Some(access), ..with_family("t") }
     }

@@ -82,6 +82,7 @@ pub fn fresh_code() -> FreshCode {
 
 pub fn fresh_tokens() -> FreshTokens {
     FreshTokens {
+        one_call: Secret::new("one-call".into()),
         token: TokenId(Uuid::from_u128(3)),
         grant: GrantId(Uuid::from_u128(4)),
         refresh: Secret::new("next-refresh".into()),

@@ -6,7 +6,7 @@ use crate::support::http::Answer;
 use crate::support::person::{Form, Person};
 use crate::support::{Options, PASSWORD, Service, user};
 
-const PAGES: [&str; 5] = ["/admin", "/admin/clients", "/admin/users", "/admin/grants", "/admin/audit"];
+const PAGES: [&str; 6] = ["/admin", "/admin/clients", "/admin/users", "/admin/grants", "/admin/audit", "/admin/calls"];
 
 fn service() -> Service {
     let service = Service::with(&Options { policy: Some(|policy| policy.admin_page = true), ..Options::default() });

@@ -15,6 +15,7 @@ mod commands;
 mod consent;
 mod device;
 mod durable;
+mod exchange;
 mod http;
 mod machines;
 mod metadata;

@@ -67,7 +67,7 @@ fn tok_02_to_09_18_a_failed_check_spends_and_revokes_nothing() {
         ("resource", "https://other.example", "invalid_target"),
         ("grant_type", "password", "unsupported_grant_type"),
         ("grant_type", "client_credentials", "unauthorized_client"),
-        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange", "unsupported_grant_type"),
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange", "unauthorized_client"),
         ("grant_type", "", "invalid_request"),
     ] {
         service.post("/oauth/token", &changed(&good, name, value)).fails(400, word);

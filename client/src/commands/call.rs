@@ -9,6 +9,7 @@ use shared::scope::Scopes;
 use crate::connection::{ConnectArgs, Connection};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::flow::exchange::OneCall;
 use crate::input::read_text;
 use crate::print::Report;
 
@@ -24,6 +25,9 @@ pub struct Call {
     /// Its arguments: a JSON object, or @FILE
     #[arg(long, value_name = "JSON", default_value = "{}")]
     args: String,
+    /// Send a token that is good for this call alone, as the argument access_token: what a transcript keeps of it is worthless
+    #[arg(long)]
+    one_shot: bool,
     #[command(flatten)]
     connect: ConnectArgs,
 }
@@ -47,6 +51,9 @@ impl Call {
     pub async fn run(self, ctx: &Context) -> Outcome<Report> {
         let arguments = arguments(&self.args).await?;
         let mut connection = Connection::new(ctx, &self.connect).await?;
+        if self.one_shot {
+            connection.for_one_call(OneCall { tool: self.tool.clone(), arguments: arguments.clone() })?;
+        }
         let as_argument = connection.token_argument();
         loop {
             let call = async |session: &crate::session::Session, token: Option<&shared::secret::Secret>| {
@@ -67,7 +74,7 @@ impl Call {
     }
 }
 
-async fn arguments(text: &str) -> Outcome<JsonObject> {
+pub(super) async fn arguments(text: &str) -> Outcome<JsonObject> {
     let read = match text.strip_prefix('@') {
         Some(path) => read_text(path, LONGEST)
             .await

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod list;
 pub mod login;
 pub mod logout;
+pub mod one_shot;
 pub mod refresh;
 pub mod register;
 pub mod status;

@@ -2,6 +2,7 @@
 //! Discovery"). Nothing that a server says about itself is believed without the check that its RFC asks for.
 
 use shared::oauth::metadata::{AuthorizationServer, ProtectedResource, well_known};
+use shared::oauth::register::GrantType;
 use shared::oauth::{challenge, pkce};
 use shared::scope::Scopes;
 use shared::uri::{Issuer, Parts, Resource};
@@ -191,6 +192,8 @@ pub fn issuer_places(issuer: &Issuer) -> Vec<String> {
 pub struct CheckedIssuer {
     /// Its name, which every answer of it is compared with.
     pub issuer: Issuer,
+    /// Whether it exchanges tokens (RFC 8693).
+    pub exchanges_tokens: bool,
     /// Where people are sent.
     pub authorization_endpoint: String,
     /// Where codes and refresh tokens go.
@@ -230,6 +233,7 @@ pub fn accept_issuer(asked: &Issuer, body: &[u8]) -> Result<CheckedIssuer, Disco
     let optional = |name, url: Option<String>| url.map(|url| endpoint(name, url)).transpose();
     Ok(CheckedIssuer {
         issuer: asked.clone(),
+        exchanges_tokens: read.grant_types_supported.iter().any(|word| word == GrantType::TokenExchange.as_str()),
         authorization_endpoint: endpoint("authorization_endpoint", read.authorization_endpoint)?,
         token_endpoint: endpoint("token_endpoint", read.token_endpoint)?,
         device_authorization_endpoint: optional("device_authorization_endpoint", read.device_authorization_endpoint)?,

@@ -5,6 +5,7 @@ pub mod authorize;
 pub mod client;
 pub mod device;
 pub mod discover;
+pub mod exchange;
 pub mod register;
 pub mod revoke;
 pub mod scopes;

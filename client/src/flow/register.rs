@@ -46,10 +46,12 @@ pub fn request(issuer: &CheckedIssuer, redirect_uri: &str) -> ClientMetadata {
     }
 }
 
-/// What we may do there: log in by a code too, where the server lets devices.
+/// What we may do there: log in by a code too, where the server lets devices, and get tokens for one call, where it has
+/// them.
 fn grant_types(issuer: &CheckedIssuer) -> Vec<&'static str> {
     let device = issuer.device_authorization_endpoint.is_some().then_some(GrantType::DeviceCode);
-    let all = [GrantType::AuthorizationCode, GrantType::RefreshToken].into_iter().chain(device);
+    let exchange = issuer.exchanges_tokens.then_some(GrantType::TokenExchange);
+    let all = [GrantType::AuthorizationCode, GrantType::RefreshToken].into_iter().chain(device).chain(exchange);
     all.map(GrantType::as_str).collect()
 }
 

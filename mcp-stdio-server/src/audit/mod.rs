@@ -2,6 +2,7 @@
 //! goes into a queue, from which a thread of its own writes to the trail in the store's folder (`shared::store::calls`).
 
 mod queue;
+pub mod spans;
 mod writer;
 
 use std::sync::Arc;
@@ -178,7 +179,7 @@ impl Underway {
         let us = u64::try_from(item.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let end = End { outcome, us };
         if let Some(call) = item.progress.end(end) {
-            queue.put_end(call, end, item.at + shared::time::Seconds(us / 1_000_000));
+            queue.put_end(Arc::clone(item), call, end, item.at + shared::time::Seconds(us / 1_000_000));
         }
     }
 }

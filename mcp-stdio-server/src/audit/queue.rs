@@ -44,7 +44,7 @@ pub(super) enum Waiting {
     /// A call that was decided on.
     Call(Arc<Item>),
     /// The end of the call of a line that is written.
-    End(u64, End, Timestamp),
+    End(Arc<Item>, u64, End, Timestamp),
 }
 
 #[derive(Default)]
@@ -72,8 +72,8 @@ impl Queue {
         self.push(Waiting::Call(item));
     }
 
-    pub(super) fn put_end(&self, call: u64, end: End, at: Timestamp) {
-        self.push(Waiting::End(call, end, at));
+    pub(super) fn put_end(&self, item: Arc<Item>, call: u64, end: End, at: Timestamp) {
+        self.push(Waiting::End(item, call, end, at));
     }
 
     fn push(&self, waiting: Waiting) {

@@ -7,12 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use shared::state::Program;
-use shared::store::calls::{Call, Calls, Entry, Keep};
+use shared::store::calls::{Call, Calls, Decision, End, Entry, Keep};
 use shared::store::journal::read_arguments_key;
 use shared::time::Clock;
 use shared::token::ArgumentsKey;
 
 use super::queue::{Item, Queue, Waiting};
+use super::spans::{Collector, Spans};
 use super::{Audit, Inner, LAST_LINES, Transport};
 use crate::era::Era;
 use crate::login::program;
@@ -27,13 +28,15 @@ pub struct Trail {
 }
 
 impl Trail {
-    /// A trail in the store's folder, written by a thread of its own.
-    pub fn start(store: PathBuf, keep: Keep, clock: Arc<dyn Clock>) -> Self {
+    /// A trail in the store's folder, written by a thread of its own, which tells the collector too if there is one.
+    pub fn start(store: PathBuf, keep: Keep, clock: Arc<dyn Clock>, collector: Option<Collector>) -> Self {
         let queue = Arc::new(Queue::default());
         let writes = Arc::clone(&queue);
         let run = move || {
             let calls = Calls::new(&store, keep);
-            Writer { store, calls, queue: Arc::clone(&writes), clock, key: None, host: None, ailing: false }.run();
+            let spans = collector.and_then(spans);
+            Writer { store, calls, queue: Arc::clone(&writes), clock, key: None, host: None, ailing: false, spans }
+                .run();
             writes.done();
         };
         let started = thread::Builder::new().name("audit".to_owned()).stack_size(256 * 1024).spawn(run);
@@ -68,6 +71,11 @@ struct Writer {
     host: Option<Program>,
     /// The last batch was not written, and the log says so.
     ailing: bool,
+    spans: Option<Spans>,
+}
+
+fn spans(collector: Collector) -> Option<Spans> {
+    Spans::start(collector).inspect_err(|error| tracing::warn!(%error, "no spans: there is no thread for them")).ok()
 }
 
 impl Writer {
@@ -78,16 +86,32 @@ impl Writer {
             let count = waiting.len() as u64;
             let mut waiting = VecDeque::from(waiting);
             let mut said = lost;
+            let spans = &mut self.spans;
+            let mut span = |item: &Item, end: Option<End>| {
+                if let Some(spans) = spans.as_mut().filter(|_| end.is_some() || item.decision == Decision::Refused) {
+                    spans.add(item, end);
+                }
+            };
             let (host, key, now) = (self.host.as_ref(), self.key.as_ref(), self.clock.now());
             let written = self.calls.append(&mut |number| {
                 if said > 0 {
                     return Some((now, Entry::Lost(std::mem::take(&mut said))));
                 }
                 Some(match waiting.pop_front()? {
-                    Waiting::Call(item) => (item.at, Entry::Call(Box::new(call(&item, number, host, key)))),
-                    Waiting::End(call, end, at) => (at, Entry::Ended { call, end }),
+                    Waiting::Call(item) => {
+                        let call = call(&item, number, host, key);
+                        span(&item, call.end);
+                        (item.at, Entry::Call(Box::new(call)))
+                    }
+                    Waiting::End(item, call, end, at) => {
+                        span(&item, Some(end));
+                        (at, Entry::Ended { call, end })
+                    }
                 })
             });
+            if let Some(spans) = &mut self.spans {
+                spans.flush();
+            }
             match written {
                 Ok(_) => self.ailing = false,
                 Err(error) => {

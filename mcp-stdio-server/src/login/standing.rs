@@ -67,6 +67,7 @@ pub fn redemption(login: &Login, facts: &Facts, now: Timestamp) -> Option<Change
         issued: now,
         expires: grant.until().unwrap_or(now + LIFETIME),
         opaque: Some(Box::new(hash)),
+        once: None,
     };
     Some(Change::DeviceRedeemed { device: hash, access, family: None })
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use shared::id::TokenId;
 use shared::secret::{Secret, TokenHash};
-use shared::state::{Facts, PublicKey, Wanted};
-use shared::store::{Answer, Store, StoreError};
+use shared::state::{Change, Facts, PublicKey, Wanted};
+use shared::store::{Answer, CommitError, Store, StoreError};
 use shared::time::Timestamp;
 use shared::token::{Expected, KeyRing, TokenError, VerifiedToken, opaque_id};
 use shared::uri::{Issuer, Resource};
@@ -205,6 +205,20 @@ impl Verify for Local {
         Box::pin(async move { self.load(Some(token.claims().jti)).await.ok() })
     }
 
+    fn spend(&self, token: TokenId) -> Answer<'_, Result<(), Unverified>> {
+        let store = Arc::clone(&self.store);
+        Box::pin(async move {
+            // It waits for the store's lock, and for the disk.
+            let spend = move || store.commit_once(vec![Change::CallSpent(token)]);
+            match tokio::task::spawn_blocking(spend).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(CommitError::Conflict(_))) => Err(Unverified::Token(TokenError::Dead)),
+                Ok(Err(CommitError::Unavailable(error))) => Err(Unverified::Unavailable(self.unavailable(&error))),
+                Err(_) => Err(Unverified::Unavailable(Unavailable::Unreadable)),
+            }
+        })
+    }
+
     fn changed(&self) -> Option<watch::Receiver<u64>> {
         Some(self.changed.clone())
     }
@@ -296,6 +310,10 @@ mod tests {
         fn commit(&self, changes: Vec<Change>) -> Answer<'_, Result<(), CommitError>> {
             self.changed.send_modify(|count| *count += 1);
             self.inner.commit(changes)
+        }
+
+        fn commit_once(&self, changes: Vec<Change>) -> Result<(), CommitError> {
+            self.inner.commit_once(changes)
         }
 
         fn read(&self, reader: &mut dyn FnMut(&State)) -> Result<(), StoreError> {

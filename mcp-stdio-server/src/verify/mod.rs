@@ -2,6 +2,7 @@
 
 pub mod local;
 
+use shared::id::TokenId;
 use shared::secret::Secret;
 use shared::state::Facts;
 use shared::store::Answer;
@@ -18,6 +19,12 @@ pub trait Verify: Send + Sync {
     /// What is known now about a token that was checked before; `None` while nothing is.
     fn again<'a>(&'a self, _token: &'a VerifiedToken) -> Answer<'a, Option<Facts>> {
         Box::pin(std::future::ready(None))
+    }
+
+    /// Uses up a token that is good for one call. Of two that do, one succeeds. Where nothing can be used up, no such token
+    /// is good.
+    fn spend(&self, _token: TokenId) -> Answer<'_, Result<(), Unverified>> {
+        Box::pin(std::future::ready(Err(Unverified::Token(TokenError::Dead))))
     }
 
     /// Counts up when an answer may have changed; `None` where nothing tells.

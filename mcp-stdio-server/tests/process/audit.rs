@@ -1,9 +1,11 @@
 //! What a running server writes down of the calls that it decides on (N12).
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::store::calls::{Call, Decision, Entry, Outcome, whole};
 
 use crate::host::{Host, eventually, modern};
@@ -107,4 +109,62 @@ fn n12_nothing_is_written_when_that_is_off_or_there_is_no_store() {
     host.echo(&issued.token);
     host.finish();
     assert!(!nowhere.exists());
+}
+
+/// A collector on this machine: answers each request, and gives back what it got.
+fn collected(listener: &TcpListener) -> (String, Value) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut reader = BufReader::new(stream);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+        head.push_str(&line);
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    reader.into_inner().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+    (head, serde_json::from_slice(&body).unwrap())
+}
+
+#[test]
+fn n12_calls_become_spans_of_their_callers_traces() {
+    let fixture = Fixture::new();
+    let issued = fixture.issue("mcp:tools:read");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let mut host = Host::start_with(&fixture.path(), &["--login", "off"], |command| {
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint).env("OTEL_SERVICE_NAME", "tools");
+    });
+    let mut call = |parent: &str, token: &str| {
+        let mut meta = modern();
+        (meta["authz/access_token"], meta["traceparent"]) = (json!(token), json!(parent));
+        host.request("tools/call", json!({ "name": "whoami", "arguments": {}, "_meta": meta }));
+    };
+    call(PARENT, &issued.token);
+    call("nonsense", "hunter2");
+    // Nobody records this one.
+    call(&PARENT.replace("-01", "-00"), &issued.token);
+    let mut spans = Vec::new();
+    while spans.len() < 2 {
+        let (head, body) = collected(&listener);
+        assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");
+        assert!(!body.to_string().contains("hunter2") && !body.to_string().contains(&issued.token));
+        let resource = &body["resourceSpans"][0];
+        assert_eq!(resource["resource"]["attributes"][0]["value"]["stringValue"], "tools");
+        spans.extend(resource["scopeSpans"][0]["spans"].as_array().unwrap().clone());
+    }
+    let of = |span: &Value| (span["traceId"].clone(), span["parentSpanId"].clone(), span["status"]["code"].clone());
+    assert_eq!(of(&spans[0]), (json!("0af7651916cd43dd8448eb211c80319c"), json!("b7ad6b7169203331"), json!(0)));
+    assert_eq!(spans[0]["name"], "tools/call whoami");
+    let time = |name: &str| spans[0][name].as_str().unwrap().parse::<u64>().unwrap();
+    assert!(time("startTimeUnixNano") <= time("endTimeUnixNano"));
+    assert_eq!((spans.len(), &spans[1]["parentSpanId"], &spans[1]["status"]["code"]), (2, &json!(""), &json!(2)));
+    host.finish();
 }

@@ -8,5 +8,6 @@ mod host;
 mod in_process;
 mod ladder;
 mod messages;
+mod one_call;
 mod store;
 mod tokens;

@@ -7,15 +7,15 @@ use shared::id::{ClientId, GrantId, TokenId};
 use shared::oauth::jwt::{AccessClaims, Audience};
 use shared::oauth::pkce::{Challenge, S256};
 use shared::oauth::register::{AuthMethod, GrantType};
-use shared::secret::{Secret, random_uuid};
+use shared::secret::{Secret, random_bytes, random_uuid};
 use shared::state::{
-    Access, Change, Client, ClientOrigin, Code, CodeStage, Facts, Grant, GrantStage, RevocationCause, User, UserStage,
-    Wanted,
+    Access, Change, Client, ClientOrigin, Code, CodeStage, Facts, Grant, GrantStage, OneCall, RevocationCause, User,
+    UserStage, Wanted,
 };
 use shared::store::Store;
 use shared::store::journal::JournalStore;
 use shared::time::{Clock, Seconds, SystemClock, Timestamp};
-use shared::token::KeySet;
+use shared::token::{KeySet, opaque_token};
 use shared::uri::{RedirectUri, Resource};
 
 pub const ISSUER: &str = "http://localhost:3000";
@@ -163,11 +163,30 @@ impl Fixture {
             issued: claims.iat,
             expires: claims.exp,
             opaque: None,
+            once: None,
         };
         self.commit(vec![
             Change::Approved { grant, code: issued, session: None },
             Change::CodeRedeemed { code, access, family: None },
         ]);
+    }
+
+    /// Exchanges a token for one that is good for one call.
+    pub fn one_call(&self, issued: &Issued, tool: &str, arguments: &serde_json::Value) -> String {
+        let id = TokenId(random_uuid());
+        let token = opaque_token(id, &random_bytes());
+        let arguments = shared::jcs::hash(arguments.as_object().unwrap());
+        let access = Access {
+            id,
+            grant: issued.grant,
+            scopes: issued.claims.scope.clone(),
+            issued: now(),
+            expires: now() + Seconds(60),
+            opaque: Some(Box::new(token.hash())),
+            once: Some(Box::new(OneCall { tool: tool.parse().unwrap(), arguments })),
+        };
+        self.commit(vec![Change::TokenExchanged { subject: issued.claims.jti, access }]);
+        token.expose().to_owned()
     }
 
     pub fn sign(&self, claims: &AccessClaims) -> String {

@@ -26,6 +26,8 @@ pub enum ErrorCode {
     InvalidTarget,
     /// RFC 9101 section 7, RFC 9126 section 4: the pushed request is unknown, over, or another client's.
     InvalidRequestUri,
+    /// `authorization_details` cannot be read, or asks for what is not given here (RFC 9396 section 5).
+    InvalidAuthorizationDetails,
     /// RFC 7591 section 3.2.2.
     InvalidRedirectUri,
     /// RFC 7591 section 3.2.2.
@@ -66,6 +68,7 @@ impl ErrorCode {
             Self::AccessDenied => "access_denied",
             Self::InvalidTarget => "invalid_target",
             Self::InvalidRequestUri => "invalid_request_uri",
+            Self::InvalidAuthorizationDetails => "invalid_authorization_details",
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidClientMetadata => "invalid_client_metadata",
             Self::InvalidSoftwareStatement => "invalid_software_statement",

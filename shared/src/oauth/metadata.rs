@@ -47,6 +47,9 @@ pub struct AuthorizationServer {
     /// What the token endpoint takes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub grant_types_supported: Vec<String>,
+    /// What `authorization_details` may be about (RFC 9396 section 10).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub authorization_details_types_supported: Vec<String>,
     /// How clients prove who they are at the token endpoint.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub token_endpoint_auth_methods_supported: Vec<String>,

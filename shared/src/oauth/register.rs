@@ -57,15 +57,19 @@ pub enum GrantType {
     ClientCredentials,
     /// RFC 8628 section 3.4.
     DeviceCode,
+    /// RFC 8693 section 2.1: a token becomes one that is good for less.
+    TokenExchange,
 }
 
 impl GrantType {
     /// Every grant type that this server takes; its metadata follow from it.
-    pub const ALL: [Self; 4] = [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials, Self::DeviceCode];
+    pub const ALL: [Self; 5] =
+        [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials, Self::DeviceCode, Self::TokenExchange];
 
-    /// What a client may register by itself: everything in which a person decides. To act for itself it needs the
-    /// operator.
-    pub const SELF_REGISTERED: [Self; 3] = [Self::AuthorizationCode, Self::RefreshToken, Self::DeviceCode];
+    /// What a client may register by itself: everything in which a person decides, or has decided. To act for itself it
+    /// needs the operator.
+    pub const SELF_REGISTERED: [Self; 4] =
+        [Self::AuthorizationCode, Self::RefreshToken, Self::DeviceCode, Self::TokenExchange];
 
     /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -74,6 +78,7 @@ impl GrantType {
             Self::RefreshToken => "refresh_token",
             Self::ClientCredentials => "client_credentials",
             Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
     }
 

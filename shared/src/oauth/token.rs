@@ -17,6 +17,9 @@ pub struct TokenResponse {
     /// What gets the next tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_token: Option<String>,
+    /// What kind of token it is, where one was exchanged for another (RFC 8693 section 2.2.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_token_type: Option<String>,
     /// What was granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,

@@ -213,6 +213,8 @@ impl State {
                 self.forget_access(id, undo);
                 Ok(())
             }
+            Change::TokenExchanged { subject, access } => self.allow_call(subject, access, undo),
+            Change::CallSpent(id) => self.spend_call(id, undo),
             Change::ToolsAnnounced { resource, tools } => {
                 self.announce(resource, tools, at, undo);
                 Ok(())
@@ -511,6 +513,25 @@ impl State {
         self.hold_grant(access.grant, 1, undo);
         self.note_use(&access, undo);
         set(&mut self.access, access.id, Some(access), undo, Replaced::Access);
+        Ok(())
+    }
+
+    /// A token for one call hangs from the grant of the token that it came from, and is at most as good.
+    fn allow_call(&mut self, subject: TokenId, access: Access, undo: &mut Undo) -> Result<(), Conflict> {
+        let from = known(&self.access, &subject, "the access token")?;
+        let narrower = from.grant == access.grant && access.scopes.within(&from.scopes);
+        if from.once.is_some() || access.once.is_none() || !narrower || access.expires > from.expires {
+            return Err(Conflict::Stage("the access token"));
+        }
+        self.issue(access, undo)
+    }
+
+    /// Of two that use a token for one call, one finds it.
+    fn spend_call(&mut self, id: TokenId, undo: &mut Undo) -> Result<(), Conflict> {
+        if known(&self.access, &id, "the access token")?.once.is_none() {
+            return Err(Conflict::Stage("the access token"));
+        }
+        self.forget_access(id, undo);
         Ok(())
     }
 

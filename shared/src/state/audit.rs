@@ -124,6 +124,14 @@ impl State {
                 Some(access) => self.under("token-revoked", access.grant),
                 None => Event::new("token-revoked"),
             },
+            Change::TokenExchanged { access, .. } => {
+                let tool = access.once.as_ref().map(|once| once.tool.as_str().to_owned());
+                self.under("call-allowed", access.grant).detail(tool.unwrap_or_default())
+            }
+            Change::CallSpent(id) => match self.access.get(id) {
+                Some(access) => self.under("call-made", access.grant),
+                None => Event::new("call-made"),
+            },
             Change::StoreRepaired { line, set_aside } => {
                 Event::new("store-repaired").detail(format!("from line {line} on; set aside as {set_aside}"))
             }

@@ -216,6 +216,15 @@ pub enum Change {
     },
     /// One access token is dead.
     AccessRevoked(TokenId),
+    /// An access token became one for one call (RFC 8693).
+    TokenExchanged {
+        /// The token that was presented, which stays what it is.
+        subject: TokenId,
+        /// The token for the call.
+        access: Access,
+    },
+    /// A token for one call was used for it.
+    CallSpent(TokenId),
     /// The operator repaired the journal. Changes nothing; the line is for the audit trail.
     StoreRepaired {
         /// From which line on it could not be read.

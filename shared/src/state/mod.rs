@@ -23,7 +23,8 @@ pub use passkey::{AnsweredChallenge, CredentialId, NotACredentialId, Passkey, Pa
 pub use people::LiveGrant;
 pub use record::{
     Access, Answered, Client, ClientOrigin, ClientSecret, Code, CodeStage, Device, DeviceStage, Family, FamilyStage,
-    Grant, GrantStage, InitialToken, Program, PublicKey, Pushed, Rotated, Session, SetupLink, Terms, User, UserStage,
+    Grant, GrantStage, InitialToken, OneCall, Program, PublicKey, Pushed, Rotated, Session, SetupLink, Terms, User,
+    UserStage,
 };
 pub use records::{OwnedRecord, Record, Restoring};
 pub use sweep::ClientCare;

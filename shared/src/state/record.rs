@@ -445,6 +445,18 @@ pub struct Access {
     /// SHA-256 of the whole token, when it is opaque: there is no signature then, and this is what proves it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opaque: Option<Box<TokenHash>>,
+    /// The one call that it is good for, once, when it is good for one only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<Box<OneCall>>,
+}
+
+/// One call of one tool, by what is passed to it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct OneCall {
+    /// The tool.
+    pub tool: ToolName,
+    /// SHA-256 of the arguments in canonical form ([`crate::jcs::hash`]).
+    pub arguments: TokenHash,
 }
 
 /// A public key that verifies our signatures.

@@ -111,6 +111,7 @@ impl Sample {
                 issued: now,
                 expires: now + Seconds(3600),
                 opaque: None,
+                once: None,
             },
             family: Family {
                 grant,

@@ -29,10 +29,14 @@ impl Store for MemoryStore {
     }
 
     fn commit(&self, changes: Vec<Change>) -> Answer<'_, Result<(), CommitError>> {
+        Box::pin(std::future::ready(self.commit_once(changes)))
+    }
+
+    fn commit_once(&self, changes: Vec<Change>) -> Result<(), CommitError> {
         let at = self.clock.now();
         let done = self.state.write().unwrap_or_else(PoisonError::into_inner).apply_all(changes, at);
         self.changed.send_modify(|count| *count += 1);
-        Box::pin(std::future::ready(done.map(|_| ()).map_err(CommitError::from)))
+        done.map(|_| ()).map_err(CommitError::from)
     }
 
     fn read(&self, reader: &mut dyn FnMut(&State)) -> Result<(), StoreError> {

@@ -24,6 +24,12 @@ pub trait Store: Send + Sync {
     /// Commits changes, whole or not at all. When it answers `Ok` they are durable.
     fn commit(&self, changes: Vec<Change>) -> Answer<'_, Result<(), CommitError>>;
 
+    /// Commits one thing, from a process that only follows too. Blocks: for the lock, then for the disk.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    fn commit_once(&self, changes: Vec<Change>) -> Result<(), CommitError>;
+
     /// Reads the state as a whole, for lists, keys and statistics. Not on the way of a request.
     ///
     /// # Errors

@@ -1,15 +1,19 @@
 //! The account page: connected apps, the password, the way out.
 
+use std::collections::HashMap;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use minijinja::{Value, context};
+use shared::id::GrantId;
 use shared::secret::TokenHash;
 use shared::state::{Passkey, PasskeyAlgorithm, User};
 
 use super::consent::in_effect;
 use super::{Pages, plain, shown_name};
+use crate::http::calls::Lately;
 use crate::http::seal::Hidden;
 use crate::protocol::account::{AppAccess, AppTool, ConnectedApp, moment};
 
@@ -23,6 +27,8 @@ pub struct View<'a> {
     pub user: &'a User,
     /// Every app with access.
     pub apps: &'a [ConnectedApp],
+    /// What each grant was lately used for.
+    pub lately: &'a HashMap<GrantId, Lately>,
     /// In how many browsers the person is logged in.
     pub sessions: usize,
     /// Which page of the apps, from 1.
@@ -50,7 +56,7 @@ impl Pages {
         let values = context! {
             title => "Your account",
             user => view.user.name.as_str(),
-            apps => apps.map(app).collect::<Vec<Value>>(),
+            apps => apps.map(|known| app(known, view.lately)).collect::<Vec<Value>>(),
             page, pages,
             sessions => view.sessions,
             done => view.done.and_then(in_words),
@@ -99,7 +105,7 @@ fn passkey(passkey: &Passkey) -> Value {
     }
 }
 
-fn app(app: &ConnectedApp) -> Value {
+fn app(app: &ConnectedApp, lately: &HashMap<GrantId, Lately>) -> Value {
     context! {
         id => app.id.as_str(),
         name => shown_name(app.name.as_deref()),
@@ -108,17 +114,18 @@ fn app(app: &ConnectedApp) -> Value {
         hosts => &app.hosts,
         first_used => app.first_used().map(moment),
         last_used => app.last_used().map(moment),
-        accesses => app.accesses.iter().map(access).collect::<Vec<Value>>(),
+        accesses => app.accesses.iter().map(|one| access(one, lately.get(&one.grant))).collect::<Vec<Value>>(),
     }
 }
 
-fn access(access: &AppAccess) -> Value {
+fn access(access: &AppAccess, lately: Option<&Lately>) -> Value {
     let scopes = access.scopes.iter();
     context! {
         resource => &access.resource,
         scopes => scopes.map(|(scope, meaning)| context! { scope => scope.as_str(), meaning }).collect::<Vec<Value>>(),
         tools => access.tools.iter().map(tool).collect::<Vec<Value>>(),
         narrowed => access.narrowed,
+        lately => lately.map(|used| context! { calls => used.calls, tool => plain(&used.tool), at => moment(used.at) }),
         since => moment(access.since),
         used => moment(access.used),
         expires => access.expires.map(moment),

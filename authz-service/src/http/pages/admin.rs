@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use minijinja::{Value, context};
 use shared::state::{ClientOrigin, State, UserStage};
 use shared::store::StoreError;
+use shared::store::calls::{End, Entry, Recorded};
 use shared::store::journal::{Audited, Verified};
 use shared::time::Timestamp;
 
@@ -160,11 +161,59 @@ impl Items {
         Self { cards: cards.collect(), page: 1, pages: 1, note, problem }
     }
 
+    /// The last tool calls, newest first.
+    pub fn calls(read: &Result<Vec<Recorded>, StoreError>) -> Self {
+        let (cards, note, problem) = match read {
+            Ok(lines) => {
+                let cards = lines.iter().map(call_card).collect();
+                let note =
+                    "The last ones, newest first. `authz-service audit` tells all that are kept, and checks them.";
+                (cards, Some(note.to_owned()), None)
+            }
+            // The path is the operator's; it stands in the log.
+            Err(_) => (vec![], None, Some("The calls cannot be read; the service's log says why.".to_owned())),
+        };
+        Self { cards, page: 1, pages: 1, note, problem }
+    }
+
     /// A store without a journal.
     pub fn no_trail() -> Self {
         let note = Some("This store keeps no audit trail.".to_owned());
         Self { page: 1, pages: 1, note, ..Self::default() }
     }
+}
+
+/// A line of the trail of calls.
+fn call_card(recorded: &Recorded) -> Value {
+    let when = ("When", moment(recorded.at));
+    let call = match &recorded.entry {
+        Some(Entry::Call(call)) => call,
+        Some(Entry::Ended { call, end }) => {
+            return card("a call has ended", &[when, ("Line", call.to_string()), ("Outcome", ended(end))], &[]);
+        }
+        Some(Entry::Lost(count)) => {
+            return card("calls that were not written down", &[when, ("Count", count.to_string())], &[]);
+        }
+        Some(Entry::Cut(_)) | None => return card("something else", &[when], &[]),
+    };
+    let text = |value: Option<String>| value.unwrap_or_default();
+    let bearer = call.bearer.as_ref();
+    let cause = call.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+    let rows = [
+        when,
+        ("Decision", format!("{}{cause}", call.decision.word())),
+        ("Who", text(bearer.and_then(|bearer| bearer.user.as_ref()).map(ToString::to_string))),
+        ("Client", text(bearer.map(|bearer| bearer.client.to_string()))),
+        ("Program", text(call.host.as_ref().map(|host| host.name.as_str().to_owned()))),
+        ("Server", call.server.to_string()),
+        ("Grant", text(bearer.map(|bearer| bearer.grant.to_string()))),
+        ("Outcome", text(call.end.as_ref().map(ended))),
+    ];
+    card(call.tool.as_str(), &rows, &[])
+}
+
+fn ended(end: &End) -> String {
+    format!("{} after {} µs", end.outcome.word(), end.us)
 }
 
 impl Pages {

@@ -51,7 +51,7 @@ pub(super) fn decide(
     let (access, claims) = access(&grant, grant.scopes.clone(), fresh.token, policy, policy.lifetimes.access, now);
     Verdict {
         changes: vec![Change::ClientGranted { grant, access }],
-        reply: Ok(Granted { claims, gives_refresh: false, client }),
+        reply: Ok(Granted { claims, gives_refresh: false, one_call: false, client }),
     }
 }
 

@@ -118,7 +118,7 @@ fn tokens(
     let gives_refresh = family.is_some();
     Verdict {
         changes: vec![Change::CodeRedeemed { code: valid.code, access, family }],
-        reply: Ok(Granted { claims, gives_refresh, client }),
+        reply: Ok(Granted { claims, gives_refresh, one_call: false, client }),
     }
 }
 

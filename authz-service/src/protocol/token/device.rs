@@ -51,7 +51,7 @@ pub(super) fn decide(
     let gives_refresh = family.is_some();
     Verdict {
         changes: vec![Change::DeviceRedeemed { device: device.hash, access, family }],
-        reply: Ok(Granted { claims, gives_refresh, client }),
+        reply: Ok(Granted { claims, gives_refresh, one_call: false, client }),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod code;
 pub mod device;
+pub mod exchange;
 pub mod refresh;
 
 use shared::id::{GrantId, TokenId};
@@ -14,6 +15,7 @@ use shared::scope::Scopes;
 use shared::secret::{Secret, TokenHash};
 use shared::state::{Access, Facts, Family, FamilyStage, Grant, GrantStage, Wanted};
 use shared::time::{Seconds, Timestamp};
+use shared::token::VerifiedToken;
 
 use super::Verdict;
 use super::client_auth::{AuthenticatedClient, Presented};
@@ -84,6 +86,7 @@ enum GrantRequest {
     Code(code::CodeRequest),
     Client(client::ClientRequest),
     Device(device::DeviceCodeRequest),
+    Exchange(Box<exchange::ExchangeRequest>),
     Refresh(refresh::RefreshRequest),
 }
 
@@ -96,6 +99,8 @@ pub struct FreshTokens {
     pub grant: GrantId,
     /// The refresh token that is given out: a new one for a code, the presented one's successor for a refresh.
     pub refresh: Secret,
+    /// The access token of that name for one call.
+    pub one_call: Secret,
 }
 
 /// A decision to give out tokens. It names the evidence: without an authenticated client there is no way to write
@@ -106,6 +111,8 @@ pub struct Granted {
     pub claims: AccessClaims,
     /// Whether the drawn refresh token goes out too.
     pub gives_refresh: bool,
+    /// Whether it is the drawn token for one call that goes out, in place of a signed one.
+    pub one_call: bool,
     /// Who gets it.
     pub client: AuthenticatedClient,
 }
@@ -125,6 +132,7 @@ impl TokenRequest {
             GrantType::RefreshToken => GrantRequest::Refresh(refresh::RefreshRequest::read(&mut body)),
             GrantType::DeviceCode => GrantRequest::Device(device::DeviceCodeRequest::read(&mut body)),
             GrantType::ClientCredentials => GrantRequest::Client(client::ClientRequest::read(&mut body)),
+            GrantType::TokenExchange => GrantRequest::Exchange(Box::new(exchange::ExchangeRequest::read(&mut body))),
         };
         Ok(Self { client, grant })
     }
@@ -132,9 +140,23 @@ impl TokenRequest {
     /// The refresh token that was presented, from which its successor follows.
     pub fn presented_refresh(&self) -> Option<&Secret> {
         match &self.grant {
-            GrantRequest::Code(_) | GrantRequest::Client(_) | GrantRequest::Device(_) => None,
             GrantRequest::Refresh(request) => request.presented(),
+            _ => None,
         }
+    }
+
+    /// Has the token checked that is to be exchanged, by whoever holds the keys.
+    ///
+    /// # Errors
+    /// Those of `verify`.
+    pub fn check_subject<E>(
+        &mut self,
+        verify: impl FnOnce(&Secret) -> Result<Option<VerifiedToken>, E>,
+    ) -> Result<(), E> {
+        if let GrantRequest::Exchange(request) = &mut self.grant {
+            request.check(verify)?;
+        }
+        Ok(())
     }
 
     /// The device code that was presented: what a device is known by that polls.
@@ -152,6 +174,7 @@ impl TokenRequest {
             GrantRequest::Code(request) => Wanted { code: request.code_hash(), ..wanted },
             GrantRequest::Device(request) => Wanted { device: request.code_hash(), ..wanted },
             GrantRequest::Client(_) => Wanted { user: client::namesake(&self.client), ..wanted },
+            GrantRequest::Exchange(request) => Wanted { access: request.subject_id(), ..wanted },
             GrantRequest::Refresh(request) => Wanted { refresh: request.presented().map(Secret::hash), ..wanted },
         }
     }
@@ -174,6 +197,7 @@ pub fn decide(
         GrantRequest::Code(request) => code::decide(request, client, facts, policy, fresh, now),
         GrantRequest::Device(request) => device::decide(request, client, facts, policy, fresh, now),
         GrantRequest::Client(request) => client::decide(request, client, facts, policy, fresh, now),
+        GrantRequest::Exchange(request) => exchange::decide(request, client, facts, policy, fresh, now),
         GrantRequest::Refresh(request) => refresh::decide(request, client, facts, policy, fresh, now),
     };
     verdict.after(spent)
@@ -203,7 +227,8 @@ fn access(
     now: Timestamp,
 ) -> (Access, AccessClaims) {
     let expires = now + policy.lifetimes.access.min(lifetime_left);
-    let record = Access { id: token, grant: grant.id, scopes: scopes.clone(), issued: now, expires, opaque: None };
+    let (scopes_too, id) = (scopes.clone(), token);
+    let record = Access { id, grant: grant.id, scopes: scopes_too, issued: now, expires, opaque: None, once: None };
     let claims = AccessClaims {
         iss: policy.issuer.clone(),
         sub: grant.subject().to_owned(),
@@ -270,7 +295,6 @@ mod tests {
             "implicit",
             "Client_Credentials",
             "Authorization_Code",
-            "urn:ietf:params:oauth:grant-type:token-exchange",
             "urn:ietf:params:oauth:grant-type:jwt-bearer",
         ] {
             let body = Parameters::from_pairs(vec![("grant_type".into(), word.into())]);

@@ -149,7 +149,7 @@ fn tokens(
         // The successor was derived with another key: it cannot be given again, and nobody has lost anything.
         Use::Repeat => return Verdict::unchanged(Err(Refusal::UnknownRefresh)),
     };
-    Verdict { changes: vec![change], reply: Ok(Granted { claims, gives_refresh: true, client }) }
+    Verdict { changes: vec![change], reply: Ok(Granted { claims, gives_refresh: true, one_call: false, client }) }
 }
 
 #[cfg(test)]

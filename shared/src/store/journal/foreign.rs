@@ -183,7 +183,9 @@ fn made_by(change: &Change) -> Vec<(Option<&'static str>, Record<'_>)> {
                 .chain(family.iter().map(|family| (Some("family"), Record::Family(family))))
                 .collect()
         }
-        Change::RefreshRotated { access, .. } | Change::RefreshRepeated { access, .. } => {
+        Change::RefreshRotated { access, .. }
+        | Change::RefreshRepeated { access, .. }
+        | Change::TokenExchanged { access, .. } => {
             vec![(Some("access"), Record::Access(access))]
         }
         Change::IssuerDeclared(_)
@@ -206,6 +208,7 @@ fn made_by(change: &Change) -> Vec<(Option<&'static str>, Record<'_>)> {
         | Change::GrantRevoked { .. }
         | Change::GrantsRevoked { .. }
         | Change::AccessRevoked(_)
+        | Change::CallSpent(_)
         | Change::StoreRepaired { .. }
         | Change::Expired(_)
         | Change::Swept { .. } => vec![],

@@ -265,6 +265,10 @@ impl Store for JournalStore {
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err(stopped().into())) })
     }
 
+    fn commit_once(&self, changes: Vec<Change>) -> Result<(), CommitError> {
+        if self.committer.is_some() { self.commit_blocking(changes) } else { Self::commit_once(self, changes) }
+    }
+
     fn read(&self, reader: &mut dyn FnMut(&State)) -> Result<(), StoreError> {
         self.core.refresh()?;
         reader(&self.core.state());

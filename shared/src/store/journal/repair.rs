@@ -178,6 +178,7 @@ fn ends_of(change: &Change) -> Vec<Change> {
         | Change::GrantsRevoked { .. }
         | Change::ClientRemoved(_)
         | Change::AccessRevoked(_)
+        | Change::CallSpent(_)
         | Change::KeyRetired { .. } => vec![change.clone()],
         // The new password is lost; that everything from before it ended is not.
         Change::PasswordChanged { user, .. } => {
@@ -203,6 +204,7 @@ fn ends_of(change: &Change) -> Vec<Change> {
         | Change::DeviceAsked(_)
         | Change::DeviceApproved { .. }
         | Change::ClientGranted { .. }
+        | Change::TokenExchanged { .. }
         | Change::Approved { .. }
         | Change::Denied { page: None, .. }
         | Change::StoreRepaired { .. }
