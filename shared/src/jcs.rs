@@ -1,24 +1,22 @@
 //! The canonical form of JSON (RFC 8785), so that the same arguments have the same hash whoever writes them down.
 
 use std::cmp::Ordering;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
 use aws_lc_rs::digest;
 use serde_json::{Map, Number, Value};
 
 use crate::secret::TokenHash;
 
+/// So many bytes are written down before they are hashed: hardly any arguments are longer.
+const PIECE: usize = 64 * 1024;
+
 /// The SHA-256 of an object's canonical form.
 pub fn hash(object: &Map<String, Value>) -> TokenHash {
-    let mut out = BufWriter::with_capacity(1024, Hashing(digest::Context::new(&digest::SHA256)));
+    let mut out = Hashing { piece: Vec::with_capacity(256), before: None };
     // Hashing cannot fail, nor can writing into memory.
     let _ = write_object(object, &mut out);
-    let _ = out.flush();
-    let mut hash = [0; 32];
-    if let Ok(Hashing(context)) = out.into_inner() {
-        hash.copy_from_slice(context.finish().as_ref());
-    }
-    TokenHash::from_digest(hash)
+    out.finish()
 }
 
 /// A value's canonical form.
@@ -31,11 +29,32 @@ pub fn canonical(value: &Value) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
-struct Hashing(digest::Context);
+/// Hashes what is written to it, piece by piece when there is much.
+struct Hashing {
+    piece: Vec<u8>,
+    before: Option<digest::Context>,
+}
+
+impl Hashing {
+    fn finish(self) -> TokenHash {
+        let Some(mut context) = self.before else { return TokenHash::of(&self.piece) };
+        context.update(&self.piece);
+        let mut hash = [0; 32];
+        hash.copy_from_slice(context.finish().as_ref());
+        TokenHash::from_digest(hash)
+    }
+}
 
 impl Write for Hashing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
+        if self.piece.len() + bytes.len() > PIECE {
+            let context = self.before.get_or_insert_with(|| digest::Context::new(&digest::SHA256));
+            context.update(&self.piece);
+            context.update(bytes);
+            self.piece.clear();
+        } else {
+            self.piece.extend_from_slice(bytes);
+        }
         Ok(bytes.len())
     }
 
@@ -179,7 +198,12 @@ mod tests {
 
     #[test]
     fn the_hash_is_of_the_canonical_form_whatever_its_size() {
-        for object in [json!({}), json!({ "b": 1, "a": [1.5, "x"] }), json!({ "a": "x".repeat(10_000) })] {
+        for object in [
+            json!({}),
+            json!({ "b": 1, "a": [1.5, "x"] }),
+            json!({ "a": "x".repeat(10_000) }),
+            json!({ "a": vec!["xyz"; 50_000] }),
+        ] {
             let expected = TokenHash::of(canonical(&object).as_bytes());
             assert_eq!(hash(object.as_object().unwrap()), expected);
         }

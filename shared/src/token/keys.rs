@@ -244,7 +244,7 @@ impl KeySet {
 
     /// The key for hashes of arguments. It comes from the one that seals pages, and stays for the store's life as that does.
     pub fn arguments_key(&self) -> ArgumentsKey {
-        ArgumentsKey(hmac::Key::new(hmac::HMAC_SHA256, self.seal("call arguments", &[]).as_bytes()))
+        ArgumentsKey(self.seal("call arguments", &[]))
     }
 
     /// A seal over `parts` for `purpose`: what proves later that a page's hidden fields are ours and whole.

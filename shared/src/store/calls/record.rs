@@ -26,8 +26,8 @@ pub struct Call {
     /// By whose token, where that could be told.
     #[serde(flatten)]
     pub bearer: Option<Bearer>,
-    /// HMAC-SHA-256, under a key of the store's, of the SHA-256 of the arguments in canonical form (RFC 8785): short
-    /// values cannot be tried out by whoever reads an export. Absent when the store's keys cannot be read.
+    /// SHA-256, with a key of the store's, of the SHA-256 of the arguments in canonical form (RFC 8785): short values cannot
+    /// be tried out by whoever reads an export. Absent when the store's keys cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<TokenHash>,
     /// The program that started the server, as the operating system names it. Of calls over HTTP none is known.
