@@ -238,6 +238,16 @@ pub struct ServeArgs {
     #[arg(long, value_name = "on|off", default_value = "off", hide_default_value = true)]
     pub remember_consent: Switch,
 
+    /// OpenID providers that people may sign in with: a JSON file with a list of them. Each has name, issuer and client_id,
+    /// and may have title, client_secret or client_secret_file, scopes, allow (emails, domains, subjects: who gets in), and
+    /// create (true makes an account at the first sign-in). See docs/UPSTREAM.md.
+    #[arg(long, value_name = "FILE")]
+    pub upstreams: Option<PathBuf>,
+
+    /// Whether a name and a password are taken on the login page. Off only where --upstreams names a provider.
+    #[arg(long, value_name = "on|off", default_value = "on", hide_default_value = true)]
+    pub password_login: Switch,
+
     /// Serve plain HTTP to other machines: passwords and tokens can be read on the way, unless something else
     /// encrypts them.
     #[arg(long)]

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use shared::uri::Issuer;
 
 use crate::cli::{RegistrationMode, ServeArgs, Switch};
+use crate::commands::configured;
 use crate::http::app::Times;
 use crate::http::limit::Rates;
 use crate::http::proxy::Proxies;
@@ -61,6 +62,12 @@ pub enum ConfigError {
     /// A name that clients would not reach.
     #[error("--issuer {0} is http, and the service speaks TLS: write https://")]
     IssuerScheme(Issuer),
+    /// Providers that cannot be used.
+    #[error("--upstreams {0}")]
+    Upstreams(String),
+    /// No way in.
+    #[error("--password-login off leaves no way to sign in; name a provider with --upstreams")]
+    NoWayIn,
     /// The name that follows from the listener is none.
     #[error("{0}")]
     Issuer(String),
@@ -288,6 +295,11 @@ fn policy(args: &ServeArgs, issuer: Issuer) -> Result<Policy, ConfigError> {
     policy.bounds = Bounds::from(&args.bounds);
     policy.admin_page = args.admin_page == Switch::On;
     policy.remember_consent = args.remember_consent == Switch::On;
+    policy.upstreams = configured::upstreams(args).map_err(ConfigError::Upstreams)?.into();
+    policy.password_login = args.password_login == Switch::On;
+    if !policy.password_login && policy.upstreams.is_empty() {
+        return Err(ConfigError::NoWayIn);
+    }
     Ok(policy)
 }
 

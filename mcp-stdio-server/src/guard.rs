@@ -200,6 +200,7 @@ mod tests {
                 created: NOW,
                 stage: UserStage::Enabled,
                 passkeys: Vec::new(),
+                links: Vec::new(),
             }),
             grant_client_exists: true,
             ..Facts::default()

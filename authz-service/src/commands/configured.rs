@@ -15,6 +15,7 @@ use super::lists;
 use crate::cli::ServeArgs;
 use crate::protocol::Policy;
 use crate::protocol::operator::{self, Wish};
+use crate::protocol::upstream::Upstream;
 
 /// A secret that is shorter than this can be guessed by whoever has the store.
 const LONG_SECRET: usize = 32;
@@ -49,6 +50,43 @@ fn read_file(file: &Path) -> Result<Vec<Wish>, String> {
         return Err("it holds a client_secret, and others may read it: chmod 600".to_owned());
     }
     Ok(wishes)
+}
+
+/// Reads the providers that people may sign in with.
+///
+/// # Errors
+/// In words for the person who started the service; never with a secret in them.
+pub fn upstreams(args: &ServeArgs) -> Result<Vec<Upstream>, String> {
+    let Some(file) = &args.upstreams else { return Ok(Vec::new()) };
+    let named = |why: String| format!("{}: {why}", file.display());
+    let bytes = std::fs::read(file).map_err(|error| named(error.to_string()))?;
+    let Value::Array(list) = parse(&bytes).map_err(|error| named(error.to_string()))? else {
+        return Err(named("it is no JSON list of providers".to_owned()));
+    };
+    let mut upstreams: Vec<Upstream> = Vec::new();
+    for (at, value) in list.iter().enumerate() {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let read = Upstream::read(value, |name| secret_in(&folder.join(name)));
+        let upstream = read.map_err(|why| named(format!("provider {}: {why}", at + 1)))?;
+        if upstreams.iter().any(|other| other.name == upstream.name) {
+            return Err(named(format!("two providers are called {}", upstream.name)));
+        }
+        if value.get("client_secret").is_some() && is_open_to_others(file) {
+            return Err(named("it holds a client_secret, and others may read it: chmod 600".to_owned()));
+        }
+        upstreams.push(upstream);
+    }
+    Ok(upstreams)
+}
+
+/// A secret that is alone in a file, with or without a newline after it.
+fn secret_in(file: &Path) -> Result<Secret, String> {
+    let named = |why: String| format!("{}: {why}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| named(error.to_string()))?;
+    if is_open_to_others(file) {
+        return Err(named("it holds a secret, and others may read it: chmod 600".to_owned()));
+    }
+    Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 #[cfg(unix)]

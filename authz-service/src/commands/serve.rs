@@ -132,6 +132,7 @@ fn prepare(store: &JournalStore, policy: &Policy, clock: &dyn Clock) -> Result<O
                 created,
                 stage: UserStage::Enabled,
                 passkeys: Vec::new(),
+                links: Vec::new(),
             };
             commit(store, Change::UserCreated(user))?;
             Ok(None)

@@ -8,10 +8,11 @@ use serde_json::json;
 use shared::date::rfc3339;
 use shared::id::UserName;
 use shared::secret::Secret;
-use shared::state::{Change, Passkey, Session, State, User, UserStage};
+use shared::state::{Change, Link, Passkey, Session, State, Subject, User, UserStage};
 use shared::store::CommitError;
 use shared::store::journal::JournalStore;
 use shared::time::{Clock, SystemClock};
+use shared::uri::Issuer;
 
 use super::lists::{self, Line, ListArgs};
 use crate::cli::StoreArgs;
@@ -35,6 +36,10 @@ pub enum UserCommand {
     Password(NewPassword),
     /// List a person's passkeys, or remove one: it signs nobody in any more.
     Passkeys(Passkeys),
+    /// Let a person of an OpenID provider sign in to an account.
+    Link(LinkUser),
+    /// Take that back. Sessions that it opened go on; `user sessions --end` ends them.
+    Unlink(UnlinkUser),
     /// List where a person is signed in: since and until. No session can be used by what is shown.
     Sessions(Sessions),
 }
@@ -103,6 +108,47 @@ pub struct Sessions {
     pub store: StoreArgs,
 }
 
+/// Which account, and who of which provider.
+#[derive(Args, Debug)]
+pub struct LinkUser {
+    /// The login name.
+    pub name: UserName,
+    /// The provider's issuer, byte for byte.
+    #[arg(long, value_name = "URL")]
+    pub issuer: Issuer,
+    /// How the provider calls the person: its `sub`, which is shown to who is not let in, and in the log.
+    #[arg(long, value_name = "SUB")]
+    pub subject: Subject,
+    /// Make the account, which has no password then.
+    #[arg(long)]
+    pub create: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Where the store is.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Which account, and who of which provider.
+#[derive(Args, Debug)]
+pub struct UnlinkUser {
+    /// The login name.
+    pub name: UserName,
+    /// The provider's issuer, byte for byte.
+    #[arg(long, value_name = "URL")]
+    pub issuer: Issuer,
+    /// How the provider calls the person.
+    #[arg(long, value_name = "SUB")]
+    pub subject: Subject,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Where the store is.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
 /// Whose passkeys.
 #[derive(Args, Debug)]
 pub struct Passkeys {
@@ -132,6 +178,8 @@ pub fn run(command: UserCommand) -> Result<(), String> {
         UserCommand::Remove(user) => set_stage(&user, UserStage::Removed),
         UserCommand::Password(args) => set_password(&args),
         UserCommand::Passkeys(args) => passkeys(&args),
+        UserCommand::Link(args) => link(&args),
+        UserCommand::Unlink(args) => unlink(&args),
         UserCommand::Sessions(args) => sessions(&args),
     }
 }
@@ -147,6 +195,7 @@ fn add_user(add: AddUser) -> Result<(), String> {
         created: SystemClock.now(),
         stage: UserStage::Enabled,
         passkeys: Vec::new(),
+        links: Vec::new(),
     };
     match store.commit_blocking(vec![Change::UserCreated(user)]) {
         Ok(()) => told(add.json, &add.name, UserStage::Enabled, &format!("Added {}.\n", add.name)),
@@ -176,17 +225,27 @@ fn list(args: &ListArgs) -> Result<(), String> {
 
 fn line(user: &User) -> Line {
     let role = if user.admin { "admin" } else { "user" };
-    let login = if user.password.is_some() { "password" } else { "no password" };
+    let login = match (user.password.is_some(), user.links.is_empty()) {
+        (true, true) => "password",
+        (true, false) => "password, provider",
+        (false, true) => "no password",
+        (false, false) => "provider",
+    };
     let object = json!({
         "name": user.name,
         "admin": user.admin,
         "stage": user.stage,
         "has_password": user.password.is_some(),
         "passkeys": user.passkeys.len(),
+        "links": user.links.iter().map(link_object).collect::<Vec<_>>(),
         "created": rfc3339(user.created),
     });
     let columns = [user.name.as_str(), role, stage(user.stage), login].map(str::to_owned).to_vec();
     Line { name: user.name.to_string(), columns, object }
+}
+
+fn link_object(link: &Link) -> serde_json::Value {
+    json!({ "issuer": link.issuer, "subject": link.subject, "since": rfc3339(link.created) })
 }
 
 /// A stage in a word.
@@ -221,6 +280,52 @@ fn set_password(args: &NewPassword) -> Result<(), String> {
     lists::commit(&store, vec![Change::PasswordChanged { user: args.name.clone(), password }])?;
     let text = format!("{} has a new password; every session and token from before is dead.\n", args.name);
     told(args.json, &args.name, stage, &text)
+}
+
+fn link(args: &LinkUser) -> Result<(), String> {
+    let store = lists::open(&args.store.folder())?;
+    let link = Link { issuer: args.issuer.clone(), subject: args.subject.clone(), created: SystemClock.now() };
+    let taken = |state: &State| state.users().iter().any(|user| user.links.iter().any(|one| one.hash() == link.hash()));
+    if lists::read(&store, taken)? {
+        return Err(format!(
+            "{} of {} signs in to an account already; user list --json shows it",
+            args.subject, args.issuer
+        ));
+    }
+    let stage = if args.create {
+        let user = User {
+            name: args.name.clone(),
+            password: None,
+            admin: false,
+            created: SystemClock.now(),
+            stage: UserStage::Enabled,
+            passkeys: Vec::new(),
+            links: vec![link],
+        };
+        lists::commit(&store, vec![Change::UserCreated(user)])?;
+        UserStage::Enabled
+    } else {
+        let stage = known(&store, &args.name).map_err(|why| format!("{why}; --create makes it"))?;
+        lists::commit(&store, vec![Change::UpstreamLinked { user: args.name.clone(), link }])?;
+        stage
+    };
+    let text = format!("{} of {} signs in as {}.\n", args.subject, args.issuer, args.name);
+    told(args.json, &args.name, stage, &text)
+}
+
+fn unlink(args: &UnlinkUser) -> Result<(), String> {
+    let store = lists::open(&args.store.folder())?;
+    let hash = Link::hash_of(&args.issuer, &args.subject);
+    let is_linked = |state: &State| {
+        let users = state.users();
+        users.iter().any(|user| user.name == args.name && user.links.iter().any(|link| link.hash() == hash))
+    };
+    if !lists::read(&store, is_linked)? {
+        return Err(format!("{} of {} does not sign in as {}", args.subject, args.issuer, args.name));
+    }
+    lists::commit(&store, vec![Change::UpstreamUnlinked(hash)])?;
+    let text = format!("{} of {} signs in as {} no more.\n", args.subject, args.issuer, args.name);
+    told(args.json, &args.name, known(&store, &args.name)?, &text)
 }
 
 /// The stage of an account that is not removed.

@@ -21,6 +21,7 @@ use super::live::Live;
 use super::metrics::Metrics;
 use super::pages::Pages;
 use super::password::Passwords;
+use super::provider::Providers;
 use super::proxy::Proxies;
 use super::session::Cookies;
 use crate::protocol::passkey::Party;
@@ -86,6 +87,8 @@ pub struct App {
     pub(super) cimd: Library<Client>,
     /// Keys that clients keep behind their `jwks_uri`.
     pub(super) key_sets: Library<ClientKeys>,
+    /// Providers that people sign in with.
+    pub providers: Providers,
     /// Hashing of passwords.
     pub passwords: Passwords,
     /// How our cookies are called.
@@ -185,6 +188,7 @@ impl App {
             party,
             cimd: Library::default(),
             key_sets: Library::default(),
+            providers: Providers::default(),
             passwords: Passwords::start().map_err(|error| error.to_string())?,
             cookies,
             documents,

@@ -125,7 +125,7 @@ fn fault(error: &reqwest::Error) -> DocumentFault {
 }
 
 /// The innermost cause: reqwest's own words repeat the URL.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

@@ -29,7 +29,7 @@ pub(super) fn page(app: &App, jar: Jar, asked: Option<&Asked>, transaction: Tran
     let browser = jar.browser.unwrap_or_else(Secret::random);
     let hidden = seal::close(&app.keys, Purpose::Login, &browser, &transaction);
     let cookie = is_new.then(|| app.cookies.set_browser(&browser));
-    pages::with_cookies(app.pages.login(asked, &transaction, &hidden, None), cookie)
+    pages::with_cookies(app.pages.login(asked, &transaction, &hidden, &app.policy, None), cookie)
 }
 
 /// The login page's answer.
@@ -45,6 +45,9 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
     };
     if let Err(refusal) = transaction.in_time(&app.policy, app.now()) {
         return pages::refused(&app, ENDPOINT, &refusal);
+    }
+    if !app.policy.password_login {
+        return pages::refused(&app, ENDPOINT, &Refusal::PasswordOff);
     }
     let typed = form.take("username").unwrap_or_default().trim().to_owned();
     let source = limit::source(&http);
@@ -118,7 +121,7 @@ pub(super) async fn again(
         Destination::Account | Destination::Admin | Destination::Device => None,
     };
     let hidden = seal::close(&app.keys, Purpose::Login, browser, transaction);
-    app.pages.login(asked.as_ref(), transaction, &hidden, Some((typed, problem)))
+    app.pages.login(asked.as_ref(), transaction, &hidden, &app.policy, Some((typed, problem)))
 }
 
 /// What the app asks for, or the page that says why it cannot be followed.

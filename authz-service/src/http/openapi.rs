@@ -144,6 +144,13 @@ fn operation(method: &str, path: &str) -> Option<Value> {
         ("POST", "/login/passkey") => {
             with_form(page("The login page's form for passkeys."), &PASSKEY_FORM, Alternative::None)
         }
+        ("POST", "/login/upstream/{name}") => {
+            with_form(page("The login page's button for an OpenID provider."), &PAGE_FORM, Alternative::None)
+        }
+        ("GET", "/login/upstream/{name}") => with_parameters(
+            page("Where an OpenID provider sends people back to (OpenID Connect Core section 3.1.2.5)."),
+            &["code", "state", "iss", "error"],
+        ),
         ("POST", "/oauth/consent") => with_form(page("The consent page's form."), &PAGE_FORM, Alternative::None),
         ("POST", "/logout") => with_form(page("The sign-out button's form."), &PAGE_FORM, Alternative::None),
         ("GET", "/setup") => with_parameters(page("The page behind the one-time link."), &["token"]),

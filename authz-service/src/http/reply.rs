@@ -10,6 +10,7 @@ use shared::oauth::error::{ErrorBody, ErrorCode};
 use super::app::{App, Failure};
 use crate::protocol::Refusal;
 use crate::protocol::cimd::DocumentFault;
+use crate::protocol::upstream::UpstreamFault;
 
 /// How long to wait when the store does not answer, in seconds.
 pub const TRY_AGAIN: u64 = 5;
@@ -119,12 +120,19 @@ pub fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::Client { .. } | Refusal::InitialToken | Refusal::RegistrationToken => StatusCode::UNAUTHORIZED,
         Refusal::RegistrationOff => StatusCode::FORBIDDEN,
+        Refusal::Upstream(fault) => match fault {
+            UpstreamFault::Down(_) => StatusCode::SERVICE_UNAVAILABLE,
+            UpstreamFault::Unknown => StatusCode::NOT_FOUND,
+            UpstreamFault::TooLong | UpstreamFault::Answer => StatusCode::BAD_REQUEST,
+            _ => StatusCode::FORBIDDEN,
+        },
         Refusal::Document(DocumentFault::Busy) | Refusal::Full => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Forged
         | Refusal::NotLoggedIn
         | Refusal::NotAdmin
         | Refusal::WrongLogin
         | Refusal::Passkey(_)
+        | Refusal::PasswordOff
         | Refusal::LoginTooOld => StatusCode::FORBIDDEN,
         _ => StatusCode::BAD_REQUEST,
     }

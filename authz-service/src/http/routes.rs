@@ -10,6 +10,7 @@ use super::app::App;
 use super::{
     account, admin, assets, authorize, body, consent, device, device_authorization, health, index, introspect, login,
     logout, manage, metadata, metrics, openapi, par, passkey, published, register, reply, revoke, setup, token,
+    upstream,
 };
 
 /// One endpoint.
@@ -66,6 +67,7 @@ static TABLE: &[Row] = &[
     },
     Row { paths: &["/login"], routes: post!(login::post), cors: false },
     Row { paths: &["/login/passkey"], routes: post!(passkey::post), cors: false },
+    Row { paths: &["/login/upstream/{name}"], routes: get_and_post!(upstream::get, upstream::post), cors: false },
     Row { paths: &["/oauth/consent"], routes: post!(consent::post), cors: false },
     Row { paths: &["/logout"], routes: post!(logout::post), cors: false },
     Row { paths: &["/account"], routes: get_and_post!(account::get, account::post), cors: false },

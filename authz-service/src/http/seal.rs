@@ -30,6 +30,8 @@ pub enum Purpose {
     Device,
     /// The page that asks about a device.
     DeviceConsent,
+    /// What goes to a provider and comes back.
+    Upstream,
 }
 
 impl Purpose {
@@ -42,6 +44,7 @@ impl Purpose {
             Self::Admin => ("admin transaction", "admin csrf"),
             Self::Device => ("device transaction", "device csrf"),
             Self::DeviceConsent => ("device consent transaction", "device consent csrf"),
+            Self::Upstream => ("upstream transaction", "upstream csrf"),
         }
     }
 }
@@ -90,16 +93,29 @@ pub fn open_as<T: DeserializeOwned>(
     form: &Parameters,
 ) -> Result<T, Refusal> {
     let (cookie, sealed, csrf) = match (cookie, form.get("transaction"), form.get("csrf")) {
-        (Some(cookie), Some(sealed), Some(csrf)) => (cookie.expose().as_bytes(), sealed, csrf),
+        (Some(cookie), Some(sealed), Some(csrf)) => (cookie, sealed, csrf),
         _ => return Err(Refusal::Forged),
     };
-    let (transaction_word, csrf_word) = purpose.words();
-    if !is(&decoded(csrf)?, &keys.seal(csrf_word, &[cookie, sealed.as_bytes()])) {
+    let (_, csrf_word) = purpose.words();
+    if !is(&decoded(csrf)?, &keys.seal(csrf_word, &[cookie.expose().as_bytes(), sealed.as_bytes()])) {
         return Err(Refusal::Forged);
     }
+    open_sealed(keys, purpose, cookie, sealed)
+}
+
+/// Opens a transaction that [`close`] sealed, where it comes back alone: the seal itself is what nobody else can make.
+///
+/// # Errors
+/// [`Refusal::Forged`], whatever is missing or wrong.
+pub fn open_sealed<T: DeserializeOwned>(
+    keys: &KeySet,
+    purpose: Purpose,
+    cookie: &Secret,
+    sealed: &str,
+) -> Result<T, Refusal> {
     let (payload, seal) = sealed.split_once('.').ok_or(Refusal::Forged)?;
     let payload = decoded(payload)?;
-    if !is(&decoded(seal)?, &keys.seal(transaction_word, &[cookie, &payload])) {
+    if !is(&decoded(seal)?, &keys.seal(purpose.words().0, &[cookie.expose().as_bytes(), &payload])) {
         return Err(Refusal::Forged);
     }
     serde_json::from_slice(&payload).map_err(|_| Refusal::Forged)

@@ -26,6 +26,7 @@ pub mod remembered;
 pub mod revoke;
 pub mod setup;
 pub mod token;
+pub mod upstream;
 
 #[cfg(test)]
 pub(crate) mod sample;

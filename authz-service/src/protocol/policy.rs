@@ -1,5 +1,7 @@
 //! Every lifetime and limit, each a named constant with its source, and what the operator chose.
 
+use std::sync::Arc;
+
 use shared::id::UserName;
 use shared::scope::Catalogue;
 use shared::time::Seconds;
@@ -7,6 +9,7 @@ use shared::uri::{HOST_SCHEMES, Issuer, Resource};
 
 use super::bounds::Bounds;
 use super::refusal::Refusal;
+use super::upstream::{Upstream, UpstreamFault};
 
 /// How long an authorization code stays good.
 ///
@@ -172,6 +175,10 @@ pub struct Policy {
     pub admin_page: bool,
     /// Whether a person is not asked again for what is not new (UI-16).
     pub remember_consent: bool,
+    /// OpenID providers that people may sign in with.
+    pub upstreams: Arc<[Upstream]>,
+    /// Whether a name and a password are taken on the login page.
+    pub password_login: bool,
 }
 
 /// Who may register a client at the registration endpoint (RFC 7591 section 3).
@@ -223,7 +230,17 @@ impl Policy {
             bounds: Bounds::default(),
             admin_page: false,
             remember_consent: false,
+            upstreams: Arc::default(),
+            password_login: true,
         })
+    }
+
+    /// The provider of that name.
+    ///
+    /// # Errors
+    /// [`UpstreamFault::Unknown`].
+    pub fn upstream(&self, name: &str) -> Result<&Upstream, UpstreamFault> {
+        self.upstreams.iter().find(|upstream| upstream.name == name).ok_or(UpstreamFault::Unknown)
     }
 
     /// The resource that a request means, in our own spelling (RFC 8707 section 2): the default when it names none,

@@ -9,6 +9,7 @@ use shared::uri::BadRedirectUri;
 use super::cimd::DocumentFault;
 use super::client_auth::ClientFault;
 use super::passkey::PasskeyFault;
+use super::upstream::UpstreamFault;
 
 /// The exact cause. Its text is for the log and for the developer who reads `error_description`; it never repeats
 /// a secret, and never tells a stranger more than the word does.
@@ -109,6 +110,12 @@ pub enum Refusal {
     /// An authenticator's answer that is not good.
     #[error("the passkey was not accepted: {0}")]
     Passkey(PasskeyFault),
+    /// A provider did not sign anybody in.
+    #[error("{0}")]
+    Upstream(UpstreamFault),
+    /// The operator lets nobody in with a password.
+    #[error("nobody signs in with a password here")]
+    PasswordOff,
     /// Too long since the person signed in for what is asked.
     #[error("this needs a login of the last ten minutes")]
     LoginTooOld,
@@ -230,7 +237,10 @@ impl Refusal {
             // RFC 8693 section 2.2.2.
             | Self::SubjectToken
             | Self::Account(_) => ErrorCode::InvalidRequest,
-            Self::Document(DocumentFault::Busy) | Self::Full => ErrorCode::TemporarilyUnavailable,
+            Self::Document(DocumentFault::Busy) | Self::Full | Self::Upstream(UpstreamFault::Down(_)) => {
+                ErrorCode::TemporarilyUnavailable
+            }
+            Self::Upstream(UpstreamFault::TooLong | UpstreamFault::Answer) => ErrorCode::InvalidRequest,
             Self::Client { .. } | Self::UnknownClient | Self::Document(_) => ErrorCode::InvalidClient,
             Self::GrantNotRegistered(_) | Self::NotForItself(_) => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrant => ErrorCode::UnsupportedGrantType,
@@ -245,6 +255,8 @@ impl Refusal {
             | Self::NotAdmin
             | Self::WrongLogin
             | Self::Passkey(_)
+            | Self::Upstream(_)
+            | Self::PasswordOff
             | Self::LoginTooOld
             | Self::RegistrationOff => ErrorCode::AccessDenied,
             Self::RequestUri => ErrorCode::InvalidRequestUri,

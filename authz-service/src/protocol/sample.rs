@@ -58,6 +58,7 @@ pub fn user() -> User {
         created: NOW,
         stage: UserStage::Enabled,
         passkeys: Vec::new(),
+        links: Vec::new(),
     }
 }
 

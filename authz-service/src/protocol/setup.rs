@@ -61,6 +61,7 @@ pub fn decide(
         created: now,
         stage: UserStage::Enabled,
         passkeys: Vec::new(),
+        links: Vec::new(),
     };
     let made = Change::OwnerCreated { user, setup: token.hash() };
     let logged_in = Change::SessionOpened(interact::session(name, session, policy, now));

@@ -117,6 +117,67 @@ fn adm_02_accounts_rest_work_again_and_go_beside_a_running_service() {
 }
 
 #[test]
+fn people_of_a_provider_are_linked_listed_and_unlinked_beside_a_running_service() {
+    let data = tempfile::tempdir().unwrap();
+    let _service = Running::start(data.path(), &[]);
+    assert!(add_user(data.path(), "ada", "correct horse").status.success());
+    let who = |verb: &'static str, name: &'static str, subject: &'static str| {
+        ["user", verb, name, "--issuer", "https://id.example", "--subject", subject]
+    };
+    assert_eq!(run(data.path(), &who("link", "ada", "s1")), "s1 of https://id.example signs in as ada.\n");
+    let (_, stderr) = fails(data.path(), &who("link", "bob", "s2"));
+    assert!(stderr.contains("there is no account called bob; --create makes it"), "{stderr}");
+    run(data.path(), &[&who("link", "bob", "s2")[..], &["--create"]].concat());
+    let (_, stderr) = fails(data.path(), &who("link", "bob", "s1"));
+    assert!(stderr.contains("signs in to an account already"), "{stderr}");
+    let (_, stderr) = fails(data.path(), &[&who("link", "ada", "s3")[..], &["--create"]].concat());
+    assert!(!stderr.is_empty());
+    let users = run_json(data.path(), &["user", "list", "--json"]);
+    assert_eq!(users["users"][0]["links"][0]["issuer"], "https://id.example");
+    assert_eq!(users["users"][1]["links"][0]["subject"], "s2");
+    let listed = run(data.path(), &["user", "list"]);
+    assert!(listed.contains("password, provider"), "{listed}");
+    let gone = run(data.path(), &who("unlink", "ada", "s1"));
+    assert_eq!(gone, "s1 of https://id.example signs in as ada no more.\n");
+    let (code, stderr) = fails(data.path(), &who("unlink", "bob", "s1"));
+    assert!(code == 1 && stderr.contains("does not sign in as bob"), "{stderr}");
+    let told = run(data.path(), &["audit", "tail"]);
+    assert!(told.contains("upstream-linked") && told.contains("upstream-unlinked"), "{told}");
+}
+
+#[test]
+fn cfg_04_06_providers_are_read_whole_or_the_service_does_not_start() {
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("upstreams.json");
+    let check = |text: &str, more: &[&str]| {
+        std::fs::write(&file, text).unwrap();
+        let args = ["config", "check", "--upstreams", file.to_str().unwrap()];
+        fails(data.path(), &[&args, more].concat()).1
+    };
+    let one = r#"{"name":"corp","issuer":"https://id.example","client_id":"us"}"#;
+    for (text, why) in [
+        ("{", "upstreams.json"),
+        ("{}", "no JSON list"),
+        (&format!("[{one},{one}]"), "two providers are called corp"),
+        (r#"[{"name":"corp","issuer":"https://id.example"}]"#, "client_id"),
+        (r#"[{"name":"corp","issuer":"https://id.example","client_id":"us","client_secret_file":"absent"}]"#, "absent"),
+    ] {
+        let stderr = check(text, &[]);
+        assert!(stderr.contains(why), "{text}: {stderr}");
+    }
+    let stderr = check("[]", &["--password-login", "off"]);
+    assert!(stderr.contains("leaves no way to sign in"), "{stderr}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let open = one.replace("\"us\"", "\"us\",\"client_secret\":\"hush-hush\"");
+        let stderr = check(&format!("[{open}]"), &[]);
+        assert!(stderr.contains("chmod 600") && !stderr.contains("hush"), "{stderr}");
+    }
+}
+
+#[test]
 fn adm_02_passkeys_are_listed_and_removed_beside_a_running_service() {
     let data = tempfile::tempdir().unwrap();
     let _service = Running::start(data.path(), &[]);

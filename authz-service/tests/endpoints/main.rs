@@ -28,3 +28,4 @@ mod refresh;
 mod register;
 mod revoke;
 mod token;
+mod upstream;

@@ -6,6 +6,7 @@ pub mod authenticator;
 pub mod documents;
 pub mod http;
 pub mod person;
+pub mod provider;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -291,6 +292,7 @@ pub fn user(name: &str, password: Option<String>) -> User {
         created: START,
         stage: UserStage::Enabled,
         passkeys: Vec::new(),
+        links: Vec::new(),
     }
 }
 

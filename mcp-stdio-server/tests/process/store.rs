@@ -64,6 +64,7 @@ impl Fixture {
                 created: Timestamp(1_785_229_501),
                 stage: UserStage::Enabled,
                 passkeys: Vec::new(),
+                links: Vec::new(),
             }),
             Change::ClientRegistered(Client {
                 id: fixture.client.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::change::{Change, Expired};
 use super::entries::{
-    ClientEntry, CredentialEntry, Entries, GrantEntry, Grants, RefreshEntry, UsedAssertion, UserCodeEntry,
+    ClientEntry, CredentialEntry, Entries, GrantEntry, Grants, LinkEntry, RefreshEntry, UsedAssertion, UserCodeEntry,
 };
 use super::record::{
     Access, Answered, Client, Code, CodeStage, Device, DeviceStage, Family, FamilyStage, Grant, GrantStage,
@@ -52,6 +52,8 @@ pub struct State {
     pub(super) user_codes: Table<UserCodeEntry>,
     /// Derived: whose passkey a credential id names.
     pub(super) credentials: Table<CredentialEntry>,
+    /// Derived: whose account a provider's person signs in to.
+    pub(super) links: Table<LinkEntry>,
     pub(super) announcements: HashMap<Resource, Announcement>,
     /// Derived: which family a refresh token belongs to, the current one and the spent ones.
     pub(super) refresh: Table<RefreshEntry>,
@@ -79,6 +81,7 @@ pub(super) enum Replaced {
     Pushed(TokenHash, Option<Pushed>),
     UserCode(TokenHash, Option<UserCodeEntry>),
     Credential(TokenHash, Option<CredentialEntry>),
+    Link(TokenHash, Option<LinkEntry>),
     Announcement(Resource, Option<Announcement>),
     Refresh(TokenHash, Option<RefreshEntry>),
 }
@@ -139,6 +142,7 @@ impl State {
             Replaced::Pushed(key, value) => self.pushed.exchange(key, value),
             Replaced::UserCode(key, value) => self.user_codes.exchange(key, value),
             Replaced::Credential(key, value) => self.credentials.exchange(key, value),
+            Replaced::Link(key, value) => self.links.exchange(key, value),
             Replaced::Initial(key, value) => self.initial.exchange(key, value),
             Replaced::Announcement(key, value) => self.announcements.exchange(key, value),
         }
@@ -164,6 +168,8 @@ impl State {
                 self.use_passkey(&passkey, counter, challenge, at, undo)
             }
             Change::PasskeyRemoved(passkey) => self.remove_passkey(&passkey, undo),
+            Change::UpstreamLinked { user, link } => self.link(user, link, undo),
+            Change::UpstreamUnlinked(link) => self.unlink(&link, undo),
             Change::UserStageSet { user, stage } => self.set_user_stage(&user, stage, undo),
             Change::SessionOpened(session) => self.open_session(session, undo),
             Change::SessionClosed(hash) => self.close_session(hash, undo),
@@ -258,11 +264,11 @@ impl State {
 
     fn create_user(&mut self, user: User, undo: &mut Undo) -> Result<(), Conflict> {
         // An account that nobody can log in with, made for approving without a person, may become a person's.
-        let taken =
-            |known: &User| known.password.is_some() || known.stage != UserStage::Enabled || user.password.is_none();
+        let taken = |known: &User| known.can_log_in() || known.stage != UserStage::Enabled || user.password.is_none();
         if self.users.get(&user.name).is_some_and(taken) {
             return Err(Conflict::Exists("the account"));
         }
+        self.note_links(&user, undo)?;
         set(&mut self.users, user.name.clone(), Some(user), undo, Replaced::User);
         Ok(())
     }
@@ -287,6 +293,7 @@ impl State {
         if stage == UserStage::Removed {
             user.password = None;
             self.forget_credentials(&std::mem::take(&mut user.passkeys), undo);
+            self.forget_links(&std::mem::take(&mut user.links), undo);
         }
         set(&mut self.users, name.clone(), Some(user), undo, Replaced::User);
         if stage == UserStage::Enabled { Ok(()) } else { self.end_everything_of(name, undo) }

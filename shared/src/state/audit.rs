@@ -68,6 +68,16 @@ impl State {
             Change::PasskeyAdded { user, passkey, .. } => Event::new("passkey-added").user(user).detail(&passkey.name),
             Change::PasskeyUsed { passkey, .. } => self.passkey_event("passkey-used", passkey),
             Change::PasskeyRemoved(passkey) => self.passkey_event("passkey-removed", passkey),
+            Change::UpstreamLinked { user, link } => {
+                Event::new("upstream-linked").user(user).detail(link.issuer.as_str())
+            }
+            Change::UpstreamUnlinked(link) => {
+                let event = Event::new("upstream-unlinked");
+                match self.link_owner(link) {
+                    Some(user) => event.user(&user.name),
+                    None => event,
+                }
+            }
             Change::UserStageSet { user, stage } => Event::new(match stage {
                 UserStage::Enabled => "user-enabled",
                 UserStage::Disabled => "user-disabled",

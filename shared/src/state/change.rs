@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::link::Link;
 use super::passkey::{AnsweredChallenge, Passkey};
 use super::record::{
     Access, Answered, Client, Code, Device, Family, Grant, InitialToken, PublicKey, Pushed, Session, SetupLink, User,
@@ -66,6 +67,15 @@ pub enum Change {
     },
     /// A passkey signs nobody in any more: the hash of its credential id.
     PasskeyRemoved(TokenHash),
+    /// A person of an OpenID provider signs in to an account from now on.
+    UpstreamLinked {
+        /// Whose.
+        user: UserName,
+        /// The provider and its person.
+        link: Link,
+    },
+    /// A person of an OpenID provider signs in to no account any more: the hash of both ([`Link::hash`]).
+    UpstreamUnlinked(TokenHash),
     /// An account works again, rests, or is gone. Unless it works, every session and grant of it ends.
     UserStageSet {
         /// Whose.

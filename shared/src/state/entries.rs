@@ -174,7 +174,7 @@ impl Keyed for User {
 
     /// Whoever can log in is always of interest: whether there is anybody decides whether the set-up link works.
     fn due(&self) -> Timestamp {
-        if self.password.is_some() && self.stage != UserStage::Removed { Timestamp(0) } else { NEVER }
+        if self.can_log_in() && self.stage != UserStage::Removed { Timestamp(0) } else { NEVER }
     }
 }
 
@@ -269,6 +269,21 @@ impl Keyed for CredentialEntry {
 
     fn key(&self) -> &TokenHash {
         &self.credential
+    }
+}
+
+/// Whose account a provider's person signs in to.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct LinkEntry {
+    pub(super) link: TokenHash,
+    pub(super) user: UserName,
+}
+
+impl Keyed for LinkEntry {
+    type Key = TokenHash;
+
+    fn key(&self) -> &TokenHash {
+        &self.link
     }
 }
 

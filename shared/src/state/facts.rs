@@ -42,6 +42,8 @@ pub struct Wanted {
     pub user_code: Option<TokenHash>,
     /// The person whose passkey it is, by the hash of its credential id.
     pub passkey: Option<TokenHash>,
+    /// The person to whose account a provider's person signs in, by the hash of the link.
+    pub link: Option<TokenHash>,
     /// Whether something that is good once was used, by its name: a client assertion, a passkey's challenge, a page that was
     /// answered with no.
     pub assertion: Option<TokenHash>,
@@ -81,6 +83,8 @@ pub struct Facts {
     pub device: Option<Device>,
     /// The person whose passkey was wanted.
     pub passkey_user: Option<User>,
+    /// The person whose link was wanted.
+    pub linked_user: Option<User>,
     /// Whether the client assertion was used before, the challenge or the page answered.
     pub assertion_used: bool,
     /// The tools that were wanted.
@@ -184,6 +188,7 @@ impl State {
             initial: wanted.initial.and_then(|hash| self.initial.get(&hash)).cloned(),
             pushed: pushed.cloned(),
             device: device.cloned(),
+            linked_user: wanted.link.and_then(|link| self.link_owner(&link)).cloned(),
             passkey_user: wanted.passkey.and_then(|credential| self.passkey_owner(&credential)).cloned(),
             assertion_used: wanted.assertion.is_some_and(|name| self.assertions.contains_key(&name)),
             tools: tools_of.and_then(|resource| self.announcement(resource)).cloned(),

@@ -7,6 +7,7 @@ mod clients;
 mod device;
 mod entries;
 mod facts;
+mod link;
 mod passkey;
 mod people;
 mod record;
@@ -19,6 +20,7 @@ pub use apply::{Conflict, State, Undo};
 pub use audit::Event;
 pub use change::{Change, Expired, RevocationCause};
 pub use facts::{Facts, Wanted};
+pub use link::{Link, NotASubject, Subject};
 pub use passkey::{AnsweredChallenge, CredentialId, NotACredentialId, Passkey, PasskeyAlgorithm};
 pub use people::LiveGrant;
 pub use record::{

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::link::Link;
 use super::passkey::Passkey;
 use super::tools::ToolName;
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
@@ -166,6 +167,16 @@ pub struct User {
     /// With what else the person signs in; at most [`Passkey::MOST`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passkeys: Vec<Passkey>,
+    /// Whom of which OpenID providers it signs in; at most [`Link::MOST`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
+}
+
+impl User {
+    /// Whether a person made the account theirs: it has a password, or a provider's person signs in to it.
+    pub fn can_log_in(&self) -> bool {
+        self.password.is_some() || !self.links.is_empty()
+    }
 }
 
 /// Whether an account works.

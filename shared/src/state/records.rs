@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::apply::State;
-use super::entries::{ClientEntry, CredentialEntry, GrantEntry, RefreshEntry, UsedAssertion, UserCodeEntry};
+use super::entries::{ClientEntry, CredentialEntry, GrantEntry, LinkEntry, RefreshEntry, UsedAssertion, UserCodeEntry};
+use super::link::Link;
 use super::passkey::Passkey;
 use super::record::{
     Access, Client, Code, Device, DeviceStage, Family, Grant, InitialToken, PublicKey, Pushed, Session, SetupLink, User,
@@ -149,6 +150,7 @@ impl State {
             assertions: self.assertions.clone(),
             user_codes: self.user_codes.clone(),
             credentials: self.credentials.clone(),
+            links: self.links.clone(),
             announcements: self.announcements.clone(),
             refresh: self.refresh.clone(),
         }
@@ -189,10 +191,12 @@ impl Restoring {
         }
     }
 
-    /// Two people with one passkey are no state of ours.
+    /// Two people with one passkey or one link are no state of ours.
     fn add_user(state: &mut State, user: User) -> bool {
         let entry = |passkey: &Passkey| CredentialEntry { credential: passkey.id.hash(), user: user.name.clone() };
         let are_new = user.passkeys.iter().map(entry).all(|entry| state.credentials.insert(entry).is_none());
+        let link = |link: &Link| LinkEntry { link: link.hash(), user: user.name.clone() };
+        let are_new = are_new && user.links.iter().map(link).all(|entry| state.links.insert(entry).is_none());
         are_new && state.users.insert(user).is_none()
     }
 

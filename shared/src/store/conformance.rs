@@ -11,7 +11,7 @@ use crate::oauth::register::{AuthMethod, GrantType};
 use crate::secret::{Secret, TokenHash, random_uuid};
 use crate::state::{
     Access, Change, Client, ClientOrigin, Code, CodeStage, CredentialId, Device, DeviceStage, Family, FamilyStage,
-    Grant, GrantStage, Passkey, PasskeyAlgorithm, Pushed, RevocationCause, User, UserStage, Wanted,
+    Grant, GrantStage, Link, Passkey, PasskeyAlgorithm, Pushed, RevocationCause, User, UserStage, Wanted,
 };
 use crate::time::{Seconds, Timestamp};
 use crate::uri::{RedirectUri, Resource};
@@ -85,6 +85,7 @@ impl Sample {
                 created: now,
                 stage: UserStage::Enabled,
                 passkeys: Vec::new(),
+                links: Vec::new(),
             },
             grant: Grant {
                 id: grant,
@@ -122,6 +123,16 @@ impl Sample {
                 expires: now + Seconds(86_400),
                 stage: FamilyStage::Live,
             },
+        }
+    }
+
+    /// A link of the person's.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        Link {
+            issuer: "https://id.example".parse().expect("an issuer"),
+            subject: "248289761001".parse().expect("a subject"),
+            created: self.user.created,
         }
     }
 

@@ -2,7 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
@@ -82,19 +83,19 @@ struct Claims {
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(untagged)]
-enum Audiences {
+pub(super) enum Audiences {
     One(String),
     Many(Vec<String>),
 }
 
 /// Seconds since 1970; a fraction is cut off (RFC 7519 section 2 allows one).
-fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+pub(super) fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
     let number = f64::deserialize(deserializer)?;
     let fits = (0.0..=u32::MAX as f64).contains(&number);
     fits.then_some(Timestamp(number as u64)).ok_or_else(|| serde::de::Error::custom("no time"))
 }
 
-fn perhaps_numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+pub(super) fn perhaps_numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     numeric_date(deserializer).map(Some)
 }
 
@@ -200,10 +201,15 @@ impl ClientKeys {
         if header.typ.as_ref().is_some_and(|typ| !types.iter().any(|one| typ.eq_ignore_ascii_case(one))) {
             return Err(AssertionError::Type);
         }
+        check(&self.signed(assertion, &header)?, client, issuer, now)
+    }
+
+    /// The claims of a token that one of the keys signed: one for the header's algorithm, with its name if it has one.
+    pub(super) fn signed<C: DeserializeOwned>(&self, token: &str, header: &Header) -> Result<C, AssertionError> {
         let mut why = AssertionError::Key;
-        for key in self.0.iter().filter(|key| key.fits(&header)) {
-            match jsonwebtoken::decode::<Claims>(assertion, &key.key, &signature_only(key.algorithm)) {
-                Ok(read) => return check(&read.claims, client, issuer, now),
+        for key in self.0.iter().filter(|key| key.fits(header)) {
+            match jsonwebtoken::decode::<C>(token, &key.key, &signature_only(key.algorithm)) {
+                Ok(read) => return Ok(read.claims),
                 Err(error) => why = fault(&error),
             }
         }
@@ -305,7 +311,7 @@ mod tests {
     use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
     use aws_lc_rs::rand::SystemRandom;
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
-    use jsonwebtoken::{EncodingKey, Header};
+    use jsonwebtoken::EncodingKey;
     use serde_json::json;
 
     use super::*;

@@ -2,12 +2,14 @@
 
 mod arguments;
 mod assertion;
+mod id_token;
 mod keys;
 mod opaque;
 mod verify;
 
 pub use arguments::ArgumentsKey;
 pub use assertion::{ASSERTION_ALGORITHMS, ASSERTION_TYPE, AssertionError, ClientKeys, Proven, Unproven};
+pub use id_token::{IdTokenError, IdTokenFor, Identity, ProviderKeys};
 pub use keys::{KeyError, KeySet, SignerInfo};
 pub use opaque::{opaque_id, opaque_token};
 pub use verify::{Expected, KeyRing, TokenError, VerifiedToken};

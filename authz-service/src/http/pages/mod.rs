@@ -23,6 +23,8 @@ use super::seal::Hidden;
 use crate::protocol::authorize::Asked;
 use crate::protocol::interact::{Destination, Transaction};
 use crate::protocol::passkey::Party;
+use crate::protocol::policy::Policy;
+use crate::protocol::upstream::UpstreamFault;
 use crate::protocol::{Refusal, authorize::Refused};
 
 /// The one stylesheet.
@@ -42,8 +44,9 @@ macro_rules! template {
     };
 }
 
-const TEMPLATES: [(&str, &str); 10] = [
+const TEMPLATES: [(&str, &str); 11] = [
     ("login.html", template!("login.html")),
+    ("onward.html", template!("onward.html")),
     ("consent.html", template!("consent.html", "choice.html")),
     ("device.html", template!("device.html")),
     ("device_consent.html", template!("device_consent.html", "choice.html")),
@@ -104,6 +107,7 @@ impl Pages {
         asked: Option<&Asked>,
         transaction: &Transaction,
         hidden: &Hidden,
+        policy: &Policy,
         again: Option<(&str, &str)>,
     ) -> HttpResponse {
         let (username, error) = again.unwrap_or_default();
@@ -112,6 +116,8 @@ impl Pages {
             title => "Sign in",
             device => transaction.to == Destination::Device,
             challenge,
+            password => policy.password_login,
+            upstreams => upstreams(policy),
             client => asked.map(|asked| shown_name(asked.client.name.as_deref())),
             transaction => &hidden.transaction,
             csrf => &hidden.csrf,
@@ -121,6 +127,12 @@ impl Pages {
         let status = if again.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
         let target = asked.map(|asked| form_target(asked.reply_to.redirect())).unwrap_or_default();
         self.render_with(status, "login.html", values, &target, challenge.is_some())
+    }
+
+    /// The page that leads to a provider.
+    pub fn onward(&self, provider: &str, location: &str) -> HttpResponse {
+        let values = context! { title => format!("On to {provider}"), provider, onward => location };
+        self.render(StatusCode::OK, "onward.html", values, "")
     }
 
     /// The page behind the one-time link.
@@ -179,6 +191,11 @@ impl Pages {
     }
 }
 
+/// The buttons of providers.
+fn upstreams(policy: &Policy) -> Vec<Value> {
+    policy.upstreams.iter().map(|one| context! { name => &one.name, title => &one.title }).collect()
+}
+
 /// What a page may load and where its forms may lead. `form-action` holds for the redirects after a form too
 /// (Chromium, CSP3 section 6.4.2), so a page whose answer goes to a client names that client's origin, and `https:` for
 /// where the client's callback sends the person next.
@@ -235,7 +252,12 @@ pub fn refused(app: &App, endpoint: &'static str, refusal: &Refusal) -> HttpResp
     let word = refusal.code().as_str();
     tracing::info!(endpoint, id, error = word, cause = %reply::logged(refusal), "refused");
     let (title, advice) = in_words(refusal);
-    app.pages.error(reply::status(refusal), title, word, &refusal.description(), advice, &id)
+    let status = reply::status(refusal);
+    let mut page = app.pages.error(status, title, word, &refusal.description(), advice, &id);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        page.headers_mut().insert(RETRY_AFTER, reply::TRY_AGAIN.into());
+    }
+    page
 }
 
 /// A failure at a page: a redirect where the client may know, else a page.
@@ -300,6 +322,8 @@ fn in_words(refusal: &Refusal) -> (&'static str, &'static str) {
         Refusal::NotLoggedIn => ("You are not signed in any more", "Sign in, or go back to the app and start again."),
         Refusal::NotAdmin => ("This is for administrators", "Sign out, and sign in with an administrator's account."),
         Refusal::Passkey(_) => ("This passkey was not accepted", "Go back and try again."),
+        Refusal::Upstream(fault) => upstream_in_words(fault),
+        Refusal::PasswordOff => ("Passwords are not taken here", "Go back, and sign in with one of the buttons there."),
         Refusal::LoginTooOld => ("Sign in once more", "Open your account page again, and sign in there."),
         Refusal::Account(_) => ("This cannot be done", "Go back and try again."),
         Refusal::NothingChosen => ("Nothing was ticked", "Go back, and tick what the app may do, or deny."),
@@ -309,6 +333,30 @@ fn in_words(refusal: &Refusal) -> (&'static str, &'static str) {
             "Somebody with a terminal can add an account: authz-service user add NAME --password-stdin",
         ),
         _ => ("The app's request cannot be followed", ASK_THE_APP),
+    }
+}
+
+/// The same, where it is about a provider.
+fn upstream_in_words(fault: &UpstreamFault) -> (&'static str, &'static str) {
+    let again = "Go back to the app and start again.";
+    let operator = "Ask the operator of this service to let you in, and tell what is written above.";
+    match fault {
+        UpstreamFault::Unknown => ("There is nothing here", ""),
+        UpstreamFault::Down(_) => ("The provider cannot be used", "Try again in a moment, or sign in another way."),
+        UpstreamFault::TooLong => ("You cannot sign in this way for this app", "Sign in another way."),
+        UpstreamFault::Denied => {
+            ("You are not signed in", "Start again from the app to try another time, or sign in another way.")
+        }
+        UpstreamFault::NotAllowed(_) | UpstreamFault::NoAccount(_) | UpstreamFault::NameTaken(_) => {
+            ("You are not let in here", operator)
+        }
+        UpstreamFault::Resting => ("You are not let in here", "Ask the operator of this service."),
+        UpstreamFault::Error(_)
+        | UpstreamFault::Answer
+        | UpstreamFault::Issuer
+        | UpstreamFault::Code
+        | UpstreamFault::IdToken(_)
+        | UpstreamFault::Subject => ("You are not signed in", again),
     }
 }
 

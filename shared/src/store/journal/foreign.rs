@@ -194,6 +194,8 @@ fn made_by(change: &Change) -> Vec<(Option<&'static str>, Record<'_>)> {
         | Change::PasskeyAdded { .. }
         | Change::PasskeyUsed { .. }
         | Change::PasskeyRemoved(_)
+        | Change::UpstreamLinked { .. }
+        | Change::UpstreamUnlinked(_)
         | Change::UserStageSet { .. }
         | Change::SessionClosed(_)
         | Change::SessionsClosed(_)

@@ -169,6 +169,7 @@ fn ends_of(change: &Change) -> Vec<Change> {
         | Change::AssertionUsed { .. }
         | Change::PasskeyUsed { .. }
         | Change::PasskeyRemoved(_)
+        | Change::UpstreamUnlinked(_)
         | Change::PushedSpent(_)
         | Change::DeviceDenied { .. }
         | Change::Denied { page: Some(_), .. }
@@ -193,6 +194,7 @@ fn ends_of(change: &Change) -> Vec<Change> {
         | Change::OwnerCreated { .. }
         | Change::UserCreated(_)
         | Change::PasskeyAdded { .. }
+        | Change::UpstreamLinked { .. }
         | Change::SessionOpened(_)
         | Change::ClientRegistered(_)
         | Change::ClientUpdated(_)
