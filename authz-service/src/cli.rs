@@ -158,6 +158,14 @@ pub struct ServeArgs {
     #[arg(long, value_name = "URL")]
     pub resource: Vec<Resource>,
 
+    /// Serve tools too, over Streamable HTTP at /mcp, behind this service's own tokens.
+    #[arg(long)]
+    pub mcp: bool,
+
+    /// Answer at /mcp without a token what needs no scope: the handshake, lists, open tools.
+    #[arg(long, requires = "mcp")]
+    pub mcp_open: bool,
+
     /// Accept redirect URIs with this private-use scheme too, although it has no dot; may be repeated.
     #[arg(long, value_name = "SCHEME", value_parser = private_scheme)]
     pub redirect_scheme: Vec<String>,

@@ -280,6 +280,7 @@ fn hosts(issuer: &Issuer) -> Vec<String> {
 fn policy(args: &ServeArgs, issuer: Issuer) -> Result<Policy, ConfigError> {
     let mut policy = Policy::new(issuer).map_err(|error| ConfigError::Issuer(error.to_string()))?;
     policy.resources.clone_from(&args.resource);
+    policy.mcp = args.mcp;
     policy.redirect_schemes.extend(args.redirect_scheme.iter().cloned());
     policy.require_pushed = args.require_par;
     policy.auto_approve.clone_from(&args.auto_approve);

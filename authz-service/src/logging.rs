@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -36,6 +37,9 @@ impl Log {
             LogFormat::Text => lines.boxed(),
             LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
         };
+        // rmcp, behind /mcp, logs whole requests, and they hold what people say.
+        let private = Targets::new().with_default(LevelFilter::TRACE).with_target("rmcp", LevelFilter::OFF);
+        let lines = lines.with_filter(private);
         // A second logger in one process, as in a test, is no error.
         let started = tracing_subscriber::registry().with(filter).with(lines).try_init();
         Self(started.ok().map(|()| handle))

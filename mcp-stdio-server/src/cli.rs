@@ -1,5 +1,6 @@
 //! The command line: flags and environment become one server.
 
+mod http;
 mod wrap;
 
 use std::io;
@@ -24,12 +25,11 @@ use crate::audit::spans::{Collector, ENDPOINT_VARIABLE, SERVICE_VARIABLE, TRACES
 use crate::credential::VARIABLE;
 use crate::framing::streams;
 use crate::gate::Gate;
-use crate::guard::Access;
 use crate::handler::{Handler, Parts};
 use crate::login::asker::Asker;
 use crate::login::{Choice, Ladder, Top};
 use crate::server::Ending;
-use crate::tools::{Catalog, Entry};
+use crate::tools::Catalog;
 use crate::verify::local::Local;
 use crate::wrap::child::KEEPER;
 #[cfg(unix)]
@@ -116,6 +116,8 @@ pub struct Arguments {
 enum Command {
     /// Serve another stdio MCP server, with a guard in front of its tools, resources and prompts
     Wrap(wrap::Arguments),
+    /// Serve over Streamable HTTP, at /mcp: our own tools, or a stdio server behind its guard
+    Http(http::Arguments),
     /// Write and check the rules of a wrapped server: what each tool needs
     #[command(subcommand)]
     Rules(wrap::RulesCommand),
@@ -212,6 +214,7 @@ fn run(mut arguments: Arguments) -> io::Result<ExitCode> {
         #[cfg(unix)]
         Some(Command::Keep { parent, command }) => return Ok(keeper::run(parent, &command)),
         Some(Command::Rules(command)) => return Ok(wrap::rules(command)),
+        Some(Command::Http(wanted)) => return http::run(&arguments, wanted),
         command => command,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -322,17 +325,18 @@ fn handler(
     clock: &Arc<SystemClock>,
     trail: Option<&Trail>,
 ) -> Handler {
-    let mut tools = Catalog::standard(&arguments.name);
-    if arguments.samples {
-        tools.extend(Catalog::samples(arguments.files_root.clone()));
-    }
-    let catalog = Catalog::new(tools);
-    let needed = |entry: &Entry| match &entry.definition.access {
-        Access::Scopes(scopes) => scopes.iter().cloned().collect(),
-        Access::Open => Vec::new(),
-    };
-    let scopes = catalog.iter().flat_map(needed).collect();
+    let catalog = catalog(&arguments.name, arguments.samples, arguments.files_root.as_ref());
+    let scopes = catalog.scopes();
     Handler::new(Parts { catalog, gate: gate(arguments, store, clock, scopes, Switch::On, trail) })
+}
+
+/// Our own tools.
+fn catalog(resource: &Resource, samples: bool, files_root: Option<&PathBuf>) -> Catalog {
+    let mut tools = Catalog::standard(resource);
+    if samples {
+        tools.extend(Catalog::samples(files_root.cloned()));
+    }
+    Catalog::new(tools)
 }
 
 /// Resolves when the system or a person asks the process to end.

@@ -13,7 +13,7 @@ use shared::time::{Clock, Timestamp};
 use shared::token::{TokenError, VerifiedToken};
 use shared::uri::Resource;
 
-use crate::audit::{self, Audit, Decided, Origin, Underway};
+use crate::audit::{self, Audit, Decided, Origin, Transport, Underway};
 use crate::credential::{self, BadPlace, Presented};
 use crate::guard::{Access, Caller, Challenge, Shown, Wish, admit};
 use crate::login::book::Login;
@@ -110,6 +110,13 @@ pub enum View {
 }
 
 impl Gate {
+    /// A gate behind a front that puts the token of each request into its `_meta`: there is no other place for one, and
+    /// nobody to ask for a login but the front's own client.
+    pub fn of_front(verify: Arc<dyn Verify>, clock: Arc<dyn Clock>, resource: Resource, audit: &Audit) -> Self {
+        let audit = audit.over(Transport::Http);
+        Self { verify, clock, resource, environment: None, token_argument: false, ladder: None, audit }
+    }
+
     /// Lets a call in, or says what it gets instead; either is written down. A call without any token climbs the ladder,
     /// and may wait for a person on the way.
     ///

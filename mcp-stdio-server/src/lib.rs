@@ -14,6 +14,7 @@ pub mod framing;
 pub mod gate;
 pub mod guard;
 pub mod handler;
+pub mod http;
 pub mod listing;
 mod logging;
 pub mod login;

@@ -75,6 +75,7 @@ const LAYERS: [Layer; 5] = [
         places: &[
             "authz-service/src/protocol",
             "client/src/flow",
+            "mcp-stdio-server/src/http/request.rs",
             "mcp-stdio-server/src/guard.rs",
             "mcp-stdio-server/src/login/standing.rs",
         ],

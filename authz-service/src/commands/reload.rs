@@ -10,11 +10,13 @@ use crate::logging::Log;
 use crate::settings::{self, Loaded, Setting};
 
 /// Settings that a running service cannot change: sockets, names that others hold, how it was built.
-pub const FIXED: [&str; 18] = [
+pub const FIXED: [&str; 20] = [
     "data",
     "listen",
     "port",
     "issuer",
+    "mcp",
+    "mcp-open",
     "auto-approve",
     "insecure-plain-http",
     "tls-cert",
@@ -69,6 +71,7 @@ impl Reload {
         };
         let mut policy = Config::check(args).map_err(|error| error.to_string())?;
         policy.issuer = self.app.policy.issuer.clone();
+        policy.mcp = self.app.policy.mcp;
         policy.auto_approve = self.app.policy.auto_approve.clone();
         if let Some(tls) = &self.tls {
             tls.reload()?;

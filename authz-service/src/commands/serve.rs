@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix_web::web::Data;
+use mcp_stdio_server::audit::Trail;
 use shared::secret::Secret;
-use shared::state::{Change, ClientCare, User, UserStage};
+use shared::state::{Change, ClientCare, State, User, UserStage};
+use shared::store::calls::Keep;
 use shared::store::journal::JournalStore;
 use shared::store::{CommitError, Store};
 use shared::time::{Clock, Seconds, SystemClock, Timestamp};
@@ -17,6 +19,7 @@ use crate::config::Config;
 use crate::http::app::App;
 use crate::http::limit::Limits;
 use crate::http::live::Live;
+use crate::http::mcp;
 use crate::http::metrics::{self, Metrics};
 use crate::http::server;
 use crate::http::tls::Tls;
@@ -45,6 +48,7 @@ pub fn run(args: &ServeArgs, loaded: Loaded) -> Result<(), String> {
     let journal = Arc::new(journal);
     let keys = journal.keys().map_err(|error| error.to_string())?;
     warn_of_the_clock(clock.now());
+    announce(&journal, &config.policy)?;
     let setup = prepare(&journal, &config.policy, clock.as_ref())?;
     // Half of the room at most is for clients that nobody uses.
     let unused = Seconds(u64::from(args.client_days) * 86_400);
@@ -57,6 +61,14 @@ pub fn run(args: &ServeArgs, loaded: Loaded) -> Result<(), String> {
     app.times = config.times;
     app.proxies = Live::new(config.proxies);
     app.proxies_only = config.proxies_only;
+    // Kept to the end: it waits for the last lines.
+    let keep = || Trail::start(args.store.folder(), Keep::default(), Arc::clone(&app.clock));
+    let trail = app.policy.mcp.then(keep);
+    app.mcp = app.policy.mcp_resource().map(|resource| {
+        let origins = config.cors.clone().unwrap_or_default();
+        let audit = trail.as_ref().map(Trail::audit).unwrap_or_default();
+        mcp::front(mcp::Wanted { resource, open: args.mcp_open, origins, audit }, &app.store, &app.clock)
+    });
     app.cors = Live::new(config.cors);
     app.metrics = config.metrics.is_some().then(Metrics::default);
     let figures = config.metrics.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -146,6 +158,18 @@ fn prepare(store: &JournalStore, policy: &Policy, clock: &dyn Clock) -> Result<O
     }
 }
 
+/// Tells the store which tools we serve ourselves, so that people see them when they consent.
+fn announce(store: &JournalStore, policy: &Policy) -> Result<(), String> {
+    let Some(resource) = policy.mcp_resource() else { return Ok(()) };
+    let mut known = Vec::new();
+    let mut look = |state: &State| {
+        let announced = state.announcement(&resource).into_iter().flat_map(|announced| &announced.tools);
+        known = announced.map(|(tool, _)| tool.clone()).collect();
+    };
+    store.read(&mut look).map_err(|error| error.to_string())?;
+    mcp::announcement(&resource, &known).map_or(Ok(()), |change| commit(store, change))
+}
+
 fn commit(store: &JournalStore, change: Change) -> Result<(), String> {
     match store.commit_blocking(vec![change]) {
         // A service that starts beside us was first.
@@ -175,6 +199,9 @@ fn banner(app: &App, addresses: &[SocketAddr], figures: Option<SocketAddr>, setu
         ("Metadata", format!("GET  {}", at("/.well-known/oauth-authorization-server"))),
     ] {
         text.push_str(&format!("  {name:<13} {value}\n"));
+    }
+    if let Some(resource) = app.policy.mcp_resource() {
+        text.push_str(&format!("  {:<13} POST {resource}\n", "Tools"));
     }
     if let Some(address) = figures {
         text.push_str(&format!("  {:<13} GET  http://{address}/metrics\n", "Figures"));

@@ -109,6 +109,8 @@ pub struct App {
     pub metrics: Option<Metrics>,
     /// Other origins whose pages may call what is open to pages; `None` for all.
     pub cors: Live<Option<Vec<String>>>,
+    /// The tools at `/mcp`, when they are served here.
+    pub mcp: Option<Arc<mcp_stdio_server::http::Front>>,
     /// What the issuer's paths begin with: empty, or `/tenant`.
     pub prefix: String,
     /// The folder of the journal that is the audit trail; `None` for a store that keeps none.
@@ -198,6 +200,7 @@ impl App {
             is_public_https,
             metrics: None,
             cors: Live::new(None),
+            mcp: None,
             store_failed: AtomicBool::new(false),
             prefix,
             policy: Live::new(policy),

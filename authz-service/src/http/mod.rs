@@ -23,6 +23,7 @@ pub mod live;
 pub mod login;
 pub mod logout;
 pub mod manage;
+pub mod mcp;
 pub mod metadata;
 pub mod metrics;
 pub mod openapi;

@@ -29,8 +29,13 @@ pub fn start(
     tls: Option<&ServerConfig>,
 ) -> io::Result<Server> {
     let times = app.times;
-    let factory =
-        move || Actix::new().app_data(app.clone()).wrap(from_fn(gate::gate)).configure(routes::mount(&app.prefix));
+    let factory = move || {
+        let actix = Actix::new().app_data(app.clone()).wrap(from_fn(gate::gate));
+        let mcp = app.mcp.clone();
+        actix
+            .configure(|config| mcp.iter().for_each(|front| front.mount()(config)))
+            .configure(routes::mount(&app.prefix))
+    };
     let mut server = HttpServer::new(factory)
         .workers(workers)
         .keep_alive(times.idle)

@@ -65,12 +65,15 @@ fn words(words: &[&str]) -> Vec<String> {
 /// says nothing itself. `path` is what follows the well-known name: the resource's own path, or nothing.
 pub fn resource_document(policy: &Policy, path: &str) -> Option<ProtectedResource> {
     let ours = policy.issuer.parts();
-    let resource = policy.resources.iter().find(|resource| {
+    let own = policy.mcp_resource();
+    let described = policy.resources.iter().chain(&own).find(|resource| {
         let Some(parts) = Parts::of(resource.as_str()) else { return false };
         let root = |path: &str| path.is_empty() || path == "/";
         let same_path = parts.path == path || (root(parts.path) && root(path));
         (parts.scheme, parts.authority) == (ours.scheme, ours.authority) && same_path && parts.query.is_none()
-    })?;
+    });
+    // Clients that find nothing under the endpoint's path look at the root (MCP authorization, discovery).
+    let resource = described.or(own.as_ref().filter(|_| path.is_empty()))?;
     let scopes = policy.catalogue.all();
     let supported = scopes.iter();
     Some(ProtectedResource {
@@ -113,6 +116,12 @@ mod tests {
         let document = resource_document(&policy, "/mcp").unwrap();
         assert_eq!(document.authorization_servers, ["http://localhost:3000"]);
         assert!(!document.scopes_supported.iter().any(|scope| scope == "offline_access"));
+        policy.mcp = true;
+        policy.resources.clear();
+        for (path, described) in [("", true), ("/mcp", true), ("/mcp/", false), ("/x", false)] {
+            let own = described.then_some("http://localhost:3000/mcp");
+            assert_eq!(found(&policy, path).as_deref(), own, "{path}");
+        }
         policy.resources = vec!["http://localhost:3000".parse().unwrap()];
         assert_eq!(found(&policy, "").as_deref(), Some("http://localhost:3000"));
     }

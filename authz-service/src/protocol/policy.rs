@@ -153,6 +153,8 @@ pub struct Policy {
     pub catalogue: Catalogue,
     /// Resources besides the stdio servers, in the spelling that goes into tokens.
     pub resources: Vec<Resource>,
+    /// Whether the service serves tools itself, at [`Policy::mcp_resource`].
+    pub mcp: bool,
     /// What is meant when a request names none.
     pub default_resource: Resource,
     /// Private-use schemes without a dot that redirect URIs may have.
@@ -219,6 +221,7 @@ impl Policy {
             issuer,
             catalogue: Catalogue::standard(),
             resources: Vec::new(),
+            mcp: false,
             default_resource: DEFAULT_RESOURCE.parse()?,
             redirect_schemes: HOST_SCHEMES.map(str::to_owned).to_vec(),
             registration: Registration::Open,
@@ -241,6 +244,11 @@ impl Policy {
     /// [`UpstreamFault::Unknown`].
     pub fn upstream(&self, name: &str) -> Result<&Upstream, UpstreamFault> {
         self.upstreams.iter().find(|upstream| upstream.name == name).ok_or(UpstreamFault::Unknown)
+    }
+
+    /// The endpoint at which the service serves tools itself; `None` when it serves none.
+    pub fn mcp_resource(&self) -> Option<Resource> {
+        self.mcp.then(|| self.issuer.join("/mcp").parse().ok()).flatten()
     }
 
     /// The resource that a request means, in our own spelling (RFC 8707 section 2): the default when it names none,
@@ -266,7 +274,8 @@ impl Policy {
         if named.stdio_name().is_some() {
             return Ok(named.case_folded());
         }
-        self.resources.iter().find(|ours| same(ours, &named)).cloned().ok_or(unknown)
+        let own = self.mcp_resource();
+        self.resources.iter().chain(&own).find(|ours| same(ours, &named)).cloned().ok_or(unknown)
     }
 }
 

@@ -54,13 +54,13 @@ pub(super) enum RulesCommand {
     },
 }
 
-fn spec(mut command: Vec<OsString>) -> Spec {
+pub(super) fn spec(mut command: Vec<OsString>) -> Spec {
     // The parser demands one word at least.
     let program = if command.is_empty() { OsString::new() } else { command.remove(0) };
     Spec { program, arguments: command, environment: Vec::new() }
 }
 
-fn read(file: &Path) -> io::Result<Rules> {
+pub(super) fn read(file: &Path) -> io::Result<Rules> {
     let named = |error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| named(&error))?;
     Rules::parse(&text).map_err(|error| named(&error))
@@ -92,7 +92,7 @@ pub(super) async fn serve(
 }
 
 /// What a person is asked for when a call has no token: all that the rules can need.
-fn asked_for(rules: &Rules) -> Scopes {
+pub(super) fn asked_for(rules: &Rules) -> Scopes {
     let standard = Rules::default();
     let hints = |read_only| crate::wrap::rules::Hints { read_only, destructive: !read_only, open_world: true };
     let verdicts = rules.verdicts().chain([

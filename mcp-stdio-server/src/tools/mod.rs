@@ -95,6 +95,15 @@ pub struct Entry {
 }
 
 impl Catalog {
+    /// All the scopes that its tools need: what a person is asked for when nothing is known of what follows.
+    pub fn scopes(&self) -> Scopes {
+        let needed = |entry: &Entry| match &entry.definition.access {
+            Access::Scopes(scopes) => scopes.iter().cloned().collect(),
+            Access::Open => Vec::new(),
+        };
+        self.iter().flat_map(needed).collect()
+    }
+
     /// A catalog of these tools. Of two with one name the first stays.
     pub fn new(tools: Vec<Arc<dyn Tool>>) -> Self {
         let mut catalog = Self { tools: Vec::new(), index: HashMap::new() };

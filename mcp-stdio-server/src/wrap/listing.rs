@@ -33,6 +33,11 @@ impl Listing {
         }
     }
 
+    /// What a tool takes, as it says itself.
+    pub fn input(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)?.get("inputSchema")
+    }
+
     /// The tools that have become others since the rules were written.
     pub fn changed<'a>(&'a self, rules: &'a Rules) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(|(name, tool)| !rules.is_unchanged(name, tool)).map(|(name, _)| name.as_str())

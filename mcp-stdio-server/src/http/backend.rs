@@ -1,0 +1,187 @@
+//! What answers behind the front: our own tools, or a wrapped server. One runs for each session.
+
+use std::future::pending;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+use shared::scope::Scopes;
+use shared::state::Tool;
+use tokio::io::DuplexStream;
+
+use crate::announce;
+use crate::gate::Gate;
+use crate::guard::Access;
+use crate::handler::{Handler, Parts};
+use crate::server;
+use crate::tools::Catalog;
+use crate::wrap::child::Spec;
+use crate::wrap::listing::Listing;
+use crate::wrap::rules::{Rules, Verdict};
+use crate::wrap::{self, Wrapped, probe};
+
+/// A server at work.
+pub type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What a request needs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Need {
+    /// Nothing.
+    Nothing,
+    /// A token that lives. What more it takes is judged behind.
+    Token,
+    /// A token with these scopes, for this tool.
+    Tool(Scopes),
+    /// A token with these scopes, for something that is no tool.
+    Other(Scopes),
+}
+
+impl Need {
+    fn of(verdict: Verdict, need: fn(Scopes) -> Self) -> Self {
+        match verdict {
+            Verdict::Needs(Access::Open) => Self::Nothing,
+            Verdict::Needs(Access::Scopes(scopes)) => need(scopes),
+            // That there is no such thing is said behind.
+            Verdict::Denied => Self::Token,
+        }
+    }
+}
+
+/// What answers behind the front.
+pub trait Backend: Send + Sync {
+    /// Serves one session until its input ends.
+    fn serve(&self, io: DuplexStream) -> Serving;
+
+    /// What a request needs, as far as is known before it is judged.
+    fn need(&self, method: &str, name: Option<&str>) -> Need;
+
+    /// All that requests can need: what a person is asked for at the first login.
+    fn scopes(&self) -> Scopes;
+
+    /// What a tool takes (its `inputSchema`), as far as is known.
+    fn input(&self, tool: &str) -> Option<Value>;
+
+    /// The tools that need a consent, as the store keeps them.
+    fn announced(&self) -> Vec<Tool>;
+}
+
+/// What every session's gate is made of. A gate of this front takes tokens from `_meta` alone, where the front puts the
+/// one of the `Authorization` header.
+pub type Gates = Box<dyn Fn() -> Gate + Send + Sync>;
+
+/// Our own tools.
+pub struct Own {
+    catalog: Box<dyn Fn() -> Catalog + Send + Sync>,
+    known: Catalog,
+    gates: Gates,
+}
+
+impl Own {
+    /// Serves the tools of `catalog`.
+    pub fn new(catalog: impl Fn() -> Catalog + Send + Sync + 'static, gates: Gates) -> Self {
+        Self { known: catalog(), catalog: Box::new(catalog), gates }
+    }
+}
+
+impl Backend for Own {
+    fn serve(&self, io: DuplexStream) -> Serving {
+        let handler = Handler::new(Parts { catalog: (self.catalog)(), gate: (self.gates)() });
+        let (input, output) = tokio::io::split(io);
+        Box::pin(async move {
+            server::serve(handler, input, output, pending()).await;
+        })
+    }
+
+    fn need(&self, method: &str, name: Option<&str>) -> Need {
+        match (method, name.and_then(|name| self.known.get(name))) {
+            ("tools/call", Some(tool)) => Need::of(Verdict::Needs(tool.definition.access.clone()), Need::Tool),
+            _ => need_of(method),
+        }
+    }
+
+    fn scopes(&self) -> Scopes {
+        self.known.scopes()
+    }
+
+    fn input(&self, tool: &str) -> Option<Value> {
+        self.known.get(tool).map(|tool| Value::Object(tool.definition.input.clone()))
+    }
+
+    fn announced(&self) -> Vec<Tool> {
+        announce::tools(&self.known)
+    }
+}
+
+/// What is open in every server, and what is not, when nothing else is known.
+fn need_of(method: &str) -> Need {
+    match method {
+        "initialize" | "ping" | "server/discover" | "logging/setLevel" | "subscriptions/listen" => Need::Nothing,
+        _ if method.ends_with("/list") || method.starts_with("notifications/") => Need::Nothing,
+        _ => Need::Token,
+    }
+}
+
+/// A wrapped server.
+pub struct Wrap {
+    rules: Rules,
+    spec: Spec,
+    shows_locked: bool,
+    scopes: Scopes,
+    gates: Gates,
+    listing: Mutex<Arc<Listing>>,
+}
+
+impl Wrap {
+    /// Serves what `spec` starts. It is started once now, so that its tools are known before the first request.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn new(rules: Rules, spec: Spec, shows_locked: bool, scopes: Scopes, gates: Gates) -> io::Result<Self> {
+        let listing = Mutex::new(Arc::new(Listing::of(probe::tools(&spec).await?)));
+        Ok(Self { rules, spec, shows_locked, scopes, gates, listing })
+    }
+
+    fn listing(&self) -> Arc<Listing> {
+        Arc::clone(&self.listing.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Backend for Wrap {
+    fn serve(&self, io: DuplexStream) -> Serving {
+        let wrapped = Wrapped {
+            gate: Arc::new((self.gates)()),
+            rules: self.rules.clone(),
+            spec: self.spec.clone(),
+            shows_locked: self.shows_locked,
+            announce: Box::new(|_| {}),
+        };
+        let (input, output) = tokio::io::split(io);
+        Box::pin(async move {
+            wrap::serve(wrapped, input, output, pending()).await;
+        })
+    }
+
+    fn need(&self, method: &str, name: Option<&str>) -> Need {
+        match (method, name) {
+            ("tools/call", Some(name)) => Need::of(self.listing().verdict(&self.rules, name), Need::Tool),
+            ("resources/read" | "resources/subscribe" | "resources/unsubscribe", Some(uri)) => {
+                Need::of(self.rules.resource(uri), Need::Other)
+            }
+            ("prompts/get", Some(name)) => Need::of(self.rules.prompt(name), Need::Other),
+            _ => need_of(method),
+        }
+    }
+
+    fn scopes(&self) -> Scopes {
+        self.scopes.clone()
+    }
+
+    fn input(&self, tool: &str) -> Option<Value> {
+        self.listing().input(tool).cloned()
+    }
+
+    fn announced(&self) -> Vec<Tool> {
+        self.listing().announced(&self.rules)
+    }
+}

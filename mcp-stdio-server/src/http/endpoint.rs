@@ -1,0 +1,286 @@
+//! `/mcp`: what comes by POST, GET and DELETE, and the statuses that go back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, HeaderValue};
+use actix_web::web::{Bytes, Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+
+use super::receive::{SESSION, VERSION, accepts, admitted, body, for_us, heads, read, session_name, text};
+use super::reply::{Refused, busy, failure, json_answer, no_session, readable, refuse, rejected};
+use super::request::{self, Way, sort};
+use super::session::{Asked, Principal, Said, Session, Unsent};
+use super::stream::{Source, events};
+use super::{Asker, Front};
+use crate::audit::Origin;
+use crate::credential;
+use crate::era::Era;
+use crate::wrap::eras::MODERN;
+use crate::wrap::message::{Id, Message, meta_mut, param, params_mut};
+
+/// An answer that takes longer becomes a stream, so that nothing on the way takes the connection for dead.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// What the endpoint takes.
+const METHODS: &str = "POST, GET, DELETE, OPTIONS";
+
+/// Request headers that pages may send.
+const HEADERS: &str = "Authorization, Content-Type, Accept, MCP-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name, \
+                       Last-Event-ID";
+
+/// `POST`: one message.
+pub async fn post(front: Data<Front>, http: HttpRequest, mut payload: Payload) -> HttpResponse {
+    let front = front.into_inner();
+    let origin = match admitted(&front, &http) {
+        Ok(origin) => origin,
+        Err(response) => return *response,
+    };
+    let body = body(&http, &mut payload).await;
+    let answer = match posted(&front, &http, body).await {
+        Ok(response) => response,
+        Err(response) => *response,
+    };
+    readable(answer, origin)
+}
+
+/// `GET`: what a session says of itself.
+pub async fn get(front: Data<Front>, http: HttpRequest) -> HttpResponse {
+    let front = front.into_inner();
+    let origin = match admitted(&front, &http) {
+        Ok(origin) => origin,
+        Err(response) => return *response,
+    };
+    let answer = match listened(&front, &http).await {
+        Ok(response) => response,
+        Err(response) => *response,
+    };
+    readable(answer, origin)
+}
+
+/// `DELETE`: the end of a session.
+pub async fn delete(front: Data<Front>, http: HttpRequest) -> HttpResponse {
+    let front = front.into_inner();
+    let origin = match admitted(&front, &http) {
+        Ok(origin) => origin,
+        Err(response) => return *response,
+    };
+    let answer = match addressed(&front, &http).await {
+        Ok((name, ..)) => {
+            front.sessions.end(&name);
+            HttpResponse::NoContent().finish()
+        }
+        Err(response) => *response,
+    };
+    readable(answer, origin)
+}
+
+/// `OPTIONS`: what pages of known origins may send.
+pub async fn preflight(front: Data<Front>, http: HttpRequest) -> HttpResponse {
+    let front = front.into_inner();
+    match admitted(&front, &http) {
+        Ok(origin) => {
+            let mut response = HttpResponse::NoContent();
+            response.insert_header((ALLOW, METHODS));
+            response.insert_header(("Access-Control-Allow-Methods", METHODS));
+            response.insert_header(("Access-Control-Allow-Headers", HEADERS));
+            readable(response.finish(), origin)
+        }
+        Err(response) => *response,
+    }
+}
+
+/// Any other method.
+pub async fn refuse_method(mut payload: Payload, http: HttpRequest) -> HttpResponse {
+    drop(body(&http, &mut payload).await);
+    let mut response = failure(405, "invalid_request", &format!("this endpoint takes {METHODS}"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+    *response
+}
+
+/// The metadata document.
+pub async fn metadata(front: Data<Front>, http: HttpRequest) -> HttpResponse {
+    if let Err(response) = for_us(&front, &http) {
+        return *response;
+    }
+    HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, "public, max-age=300"))
+        .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
+        .insert_header(("X-Content-Type-Options", "nosniff"))
+        .json(front.document().await)
+}
+
+type Answer = Result<HttpResponse, Refused>;
+
+async fn posted(front: &Arc<Front>, http: &HttpRequest, body: Result<Bytes, Refused>) -> Answer {
+    let asker = front.asker(http).await.map_err(|denied| refuse(front, &denied))?;
+    let message = body.and_then(|body| read(http, &body));
+    // Without a token nothing is told of what came, unless that is open.
+    let message = match (&asker, message) {
+        (None, Err(_)) if !front.open => {
+            front.admits(None, "", None).map_err(|denied| refuse(front, &denied))?;
+            return Err(failure(400, "invalid_request", "the request cannot be read"));
+        }
+        (_, message) => message?,
+    };
+    let (method, name) = match &message {
+        Message::Request(_, method, members) => (method.as_str(), named(method, members)),
+        Message::Notification(method, _) => (method.as_str(), None),
+        Message::Response(..) | Message::Empty => ("notifications/", None),
+    };
+    if let Err(denied) = front.admits(asker.as_ref(), method, name.as_deref()) {
+        note(front, http, asker.as_ref(), &message).await;
+        return Err(refuse(front, &denied));
+    }
+    let heads = heads(http).map_err(|rejection| rejected(&rejection, id_of(&message)))?;
+    let way = sort(&message, heads).map_err(|rejection| rejected(&rejection, id_of(&message)))?;
+    let name = match way {
+        Way::Session => Some(session_name(http)?),
+        Way::Initialize | Way::Alone => None,
+    };
+    let principal = asker.as_ref().map(|asker| asker.principal.clone());
+    let session = match (way, &name) {
+        (_, Some(name)) => front.sessions.find(name, principal.as_ref()).ok_or_else(no_session)?,
+        (Way::Alone, None) => match message {
+            Message::Request(..) => shared(front, principal)?,
+            // The modern era has no messages of clients that are no requests, except ones that nobody need know.
+            _ => return Ok(HttpResponse::Accepted().finish()),
+        },
+        (..) => return begun(front, asker, message).await,
+    };
+    if way == Way::Alone {
+        check_parameters(front, http, &message)?;
+    }
+    match message {
+        Message::Request(id, method, members) => {
+            let asked = ask(&session, id, with_token(members, &method, asker.as_ref())).await?;
+            Ok(answered(front, asked, asker, way == Way::Alone).await)
+        }
+        Message::Notification(_, members) | Message::Response(_, members) => {
+            session.tell(members).await.map_err(|_| no_session())?;
+            Ok(HttpResponse::Accepted().finish())
+        }
+        Message::Empty => Ok(HttpResponse::Accepted().finish()),
+    }
+}
+
+/// Writes down a call that is refused here: the server behind never sees it.
+async fn note(front: &Front, http: &HttpRequest, asker: Option<&Asker>, message: &Message) {
+    let (Some(asker), Message::Request(_, method, members)) = (asker, message) else { return };
+    let Some(tool) = named(method, members).filter(|_| method == "tools/call") else { return };
+    let is_modern = text(http, &VERSION).ok().flatten() == Some(MODERN);
+    let era = if is_modern { Era::Modern } else { Era::Legacy };
+    let origin = Origin::of(era, param(members, "_meta").and_then(Value::as_object));
+    front.note(asker, &tool, param(members, "arguments"), &origin).await;
+}
+
+/// Begins a session with its `initialize`.
+async fn begun(front: &Arc<Front>, asker: Option<Asker>, message: Message) -> Answer {
+    let Message::Request(id, method, members) = message else { return Err(no_session()) };
+    let principal = asker.as_ref().map(|asker| asker.principal.clone());
+    let (name, session) = front.sessions.begin(principal).map_err(|_| busy())?;
+    let mut asked = ask(&session, id, with_token(members, &method, asker.as_ref())).await?;
+    // A handshake is one message; a server that has none to give is none.
+    while let Some(said) = asked.next().await {
+        if !said.is_answer {
+            continue;
+        }
+        let mut response = json_answer(StatusCode::OK);
+        if said.code.is_some() {
+            front.sessions.end(&name);
+        } else {
+            response.insert_header((SESSION, name));
+        }
+        return Ok(response.body(said.json));
+    }
+    front.sessions.end(&name);
+    Err(failure(502, "server_error", "the server behind this address has ended"))
+}
+
+fn shared(front: &Front, principal: Option<Principal>) -> Result<Arc<Session>, Refused> {
+    front.sessions.shared(principal).map_err(|_| busy())
+}
+
+async fn ask(session: &Arc<Session>, id: Id, message: Map<String, Value>) -> Result<Asked, Refused> {
+    session.ask(id, message).await.map_err(|unsent| match unsent {
+        Unsent::Gone => no_session(),
+        Unsent::TooMany => busy(),
+        Unsent::Twice => failure(400, "invalid_request", "a request with this id is still under way"),
+    })
+}
+
+/// The answer to a request: JSON when it is one message and comes soon, else a stream.
+async fn answered(front: &Arc<Front>, mut asked: Asked, asker: Option<Asker>, is_modern: bool) -> HttpResponse {
+    let token = asker.map(|asker| asker.token);
+    match timeout(AT_ONCE, asked.next()).await {
+        Ok(Some(Said { json, is_answer: true, code })) => {
+            let status = if is_modern { request::status(code) } else { 200 };
+            json_answer(StatusCode::from_u16(status).unwrap_or_default()).body(json)
+        }
+        Ok(Some(said)) => events(front, Source::Asked(asked), Some(said), token),
+        Ok(None) => *failure(502, "server_error", "the server behind this address has ended"),
+        Err(_) => events(front, Source::Asked(asked), None, token),
+    }
+}
+
+async fn listened(front: &Arc<Front>, http: &HttpRequest) -> Answer {
+    if text(http, &VERSION).ok().flatten() == Some(MODERN) {
+        front.asker(http).await.map_err(|denied| refuse(front, &denied))?;
+        let mut response = failure(405, "invalid_request", "protocol version 2026-07-28 has no stream by GET");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return Err(response);
+    }
+    let (_, session, asker) = addressed(front, http).await?;
+    if !accepts(http, "text/event-stream") {
+        return Err(failure(406, "invalid_request", "Accept must list text/event-stream"));
+    }
+    Ok(events(front, Source::Listening(session.listen()), None, asker.map(|asker| asker.token)))
+}
+
+/// The session that a request names, for whoever may use it.
+async fn addressed(front: &Arc<Front>, http: &HttpRequest) -> Result<(String, Arc<Session>, Option<Asker>), Refused> {
+    let asker = front.asker(http).await.map_err(|denied| refuse(front, &denied))?;
+    front.admits(asker.as_ref(), "ping", None).map_err(|denied| refuse(front, &denied))?;
+    let version = text(http, &VERSION).map_err(|rejection| rejected(&rejection, None))?;
+    request::known(version).map_err(|rejection| rejected(&rejection, None))?;
+    let name = session_name(http)?;
+    let session = front.sessions.find(&name, asker.as_ref().map(|asker| &asker.principal)).ok_or_else(no_session)?;
+    Ok((name, session, asker))
+}
+
+/// A message with the token of the header where the server behind looks for one, and without any other.
+fn with_token(mut message: Map<String, Value>, method: &str, asker: Option<&Asker>) -> Map<String, Value> {
+    let has_meta = param(&message, "_meta").is_some_and(Value::is_object);
+    // The handshake needs none, and the server behind would have to take it out of what it passes on.
+    if let Some(asker) = asker.filter(|_| method != "initialize") {
+        let meta = meta_mut(params_mut(&mut message));
+        meta.insert(credential::META_MEMBER.to_owned(), asker.token.expose().into());
+    } else if has_meta {
+        meta_mut(params_mut(&mut message)).remove(credential::META_MEMBER);
+    }
+    message
+}
+
+/// What a request is about.
+fn named(method: &str, message: &Map<String, Value>) -> Option<String> {
+    let member = if method.starts_with("resources/") { "uri" } else { "name" };
+    param(message, member).and_then(Value::as_str).map(str::to_owned)
+}
+
+fn id_of(message: &Message) -> Option<&Id> {
+    match message {
+        Message::Request(id, ..) => Some(id),
+        _ => None,
+    }
+}
+
+fn check_parameters(front: &Front, http: &HttpRequest, message: &Message) -> Result<(), Refused> {
+    let Message::Request(id, method, members) = message else { return Ok(()) };
+    let Some(tool) = named(method, members).filter(|_| method == "tools/call") else { return Ok(()) };
+    let Some(schema) = front.sessions.backend().input(&tool) else { return Ok(()) };
+    let header = |name: &str| http.headers().get(name).map(|value| value.to_str().map_err(drop));
+    request::mirrored(&schema, param(members, "arguments"), &header).map_err(|found| rejected(&found, Some(id)))
+}
