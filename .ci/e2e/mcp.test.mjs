@@ -18,6 +18,7 @@ import { cleanEnv, freePort, program, start, stop, tempFolder } from "./lib/prog
 import { remember } from "./lib/secrets.mjs";
 import { addUser, service } from "./lib/service.mjs";
 import { until } from "./lib/wait.mjs";
+import { published } from "./lib/wrapped.mjs";
 
 const MODERN = "2026-07-28";
 const s = await service({ args: ["--mcp"], users: ["ada"] });
@@ -246,6 +247,37 @@ test("mcp-stdio-server http on its own: the service's tokens, its tools and its 
   const answer = await alone(call("echo", { message: "alone" }), { bearer: access_token, url });
   assert.equal(structured(answer)?.echo, "alone", answer.text);
   assert.equal((await say(hello, { url, bearer: access_token, headers: { host: "evil.example" } })).status, 421);
+  assert.equal(await stop(run), 0);
+  await front.end();
+});
+test("any stdio server behind it, for a host of each era: lists, prompts, resources, progress, questions to the host", async () => {
+  const port = await freePort();
+  const url = `http://localhost:${port}/mcp`;
+  const front = await service({ args: ["--resource", url] });
+  const run = start("mcp-stdio-server", ["http", "--listen", `127.0.0.1:${port}`, "--data", front.data, "--", ...published("server-everything")]);
+  await until("the tools", () => get(url, { check: false }).then((answer) => answer.status === 401, () => false), 30_000);
+  const browser = await person(front);
+  const app = await register(front);
+  const { access_token } = await login(front, browser, app, { resource: url, scope: "mcp:tools mcp:resources" });
+  const weak = await login(front, browser, app, { resource: url, scope: "mcp:resources" });
+  const refused = await alone(call("echo", { message: "m" }), { bearer: weak.access_token, url });
+  assert.equal(refused.status, 403, refused.text);
+  for (const [era, options] of [["legacy", {}], ["modern", { versionNegotiation: { mode: { pin: MODERN } } }]]) {
+    const host = new v2.Client({ name: "e2e", version: "1" }, { capabilities: { sampling: {} }, ...options });
+    host.setRequestHandler("sampling/createMessage", () => ({ model: "none", role: "assistant", content: { type: "text", text: "sampled words" } }));
+    await host.connect(new v2.StreamableHTTPClientTransport(new URL(url), { requestInit: { headers: { authorization: `Bearer ${access_token}` } } }));
+    const echoed = await host.callTool({ name: "echo", arguments: { message: `over HTTP, ${era}` } });
+    assert.match(echoed.content[0].text, new RegExp(`over HTTP, ${era}`));
+    assert.ok((await host.listPrompts()).prompts.length > 0, era);
+    const { resources } = await host.listResources();
+    assert.ok((await host.readResource({ uri: resources[0].uri })).contents.length > 0, era);
+    const steps = [];
+    await host.callTool({ name: "trigger-long-running-operation", arguments: { duration: 0.3, steps: 3 } }, { onprogress: (step) => steps.push(step.progress) });
+    assert.ok(steps.length >= 2, `${era}: progress came on the stream: ${steps}`);
+    const sampled = await host.callTool({ name: "trigger-sampling-request", arguments: { prompt: "say", maxTokens: 9 } });
+    assert.match(JSON.stringify(sampled), /sampled words/, era);
+    await host.close();
+  }
   assert.equal(await stop(run), 0);
   await front.end();
 });
