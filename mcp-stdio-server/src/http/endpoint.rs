@@ -25,6 +25,9 @@ use crate::wrap::message::{Id, Message, meta_mut, param, params_mut};
 /// An answer that takes longer becomes a stream, so that nothing on the way takes the connection for dead.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
+/// How long a server may take to greet: package runners download it first.
+const HANDSHAKE: Duration = Duration::from_secs(60);
+
 /// What the endpoint takes.
 const METHODS: &str = "POST, GET, DELETE, OPTIONS";
 
@@ -183,21 +186,26 @@ async fn begun(front: &Arc<Front>, asker: Option<Asker>, message: Message) -> An
     let principal = asker.as_ref().map(|asker| asker.principal.clone());
     let (name, session) = front.sessions.begin(principal).map_err(|_| busy())?;
     let mut asked = ask(&session, id, with_token(members, &method, asker.as_ref())).await?;
-    // A handshake is one message; a server that has none to give is none.
-    while let Some(said) = asked.next().await {
-        if !said.is_answer {
-            continue;
+    // A handshake is one message; what else is said before it belongs to nobody.
+    let answer = async {
+        loop {
+            match asked.next().await {
+                Some(said) if !said.is_answer => {}
+                said => return said,
+            }
         }
-        let mut response = json_answer(StatusCode::OK);
-        if said.code.is_some() {
-            front.sessions.end(&name);
-        } else {
-            response.insert_header((SESSION, name));
-        }
-        return Ok(response.body(said.json));
+    };
+    let Ok(Some(said)) = timeout(HANDSHAKE, answer).await else {
+        front.sessions.end(&name);
+        return Err(failure(502, "server_error", "the server behind this address does not answer"));
+    };
+    let mut response = json_answer(StatusCode::OK);
+    if said.code.is_some() {
+        front.sessions.end(&name);
+    } else {
+        response.insert_header((SESSION, name));
     }
-    front.sessions.end(&name);
-    Err(failure(502, "server_error", "the server behind this address has ended"))
+    Ok(response.body(said.json))
 }
 
 fn shared(front: &Front, principal: Option<Principal>) -> Result<Arc<Session>, Refused> {
