@@ -1,12 +1,10 @@
 // The official MCP Inspector, driven from its command line, lists and calls the tools over stdio in both eras.
 
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { join } from "node:path";
 import { after, test } from "node:test";
 import { login, person, register } from "./lib/flow.mjs";
-import { modernNode, modules } from "./lib/node.mjs";
-import { cleanEnv, program, tempFolder } from "./lib/programs.mjs";
+import { inspector } from "./lib/inspector.mjs";
+import { program } from "./lib/programs.mjs";
 import { service } from "./lib/service.mjs";
 
 const s = await service();
@@ -14,24 +12,6 @@ after(() => s.end());
 const browser = await person(s);
 const client = await register(s);
 const { access_token } = await login(s, browser, client);
-const home = tempFolder("inspector-home");
-
-/** One run of the Inspector: its exit code, and what it printed as JSON. */
-function inspector(...args) {
-  const script = join(modules, "@modelcontextprotocol/inspector/clients/launcher/build/index.js");
-  return new Promise((resolve) => {
-    const env = cleanEnv({ HOME: home, MCP_INSPECTOR_SECRETS: "memory" });
-    execFile(modernNode(), [script, "--cli", "--format", "json", ...args], { env, timeout: 60_000 }, (error, stdout, stderr) => {
-      let json;
-      try {
-        json = JSON.parse(stdout);
-      } catch {
-        json = undefined;
-      }
-      resolve({ code: error ? (error.code ?? -1) : 0, json: json?.result ?? json, stdout, stderr });
-    }).stdin.end();
-  });
-}
 const server = [program("mcp-stdio-server"), "--data", s.data, "--samples"];
 const call = (era, tool, args) => inspector("--protocol-era", era, "--method", "tools/call", "--tool-name", tool, "--tool-args-json", JSON.stringify(args), "--", ...server);
 

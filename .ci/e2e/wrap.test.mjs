@@ -9,10 +9,11 @@ import { after, test } from "node:test";
 import * as v2 from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { ALLOW, login, person, register } from "./lib/flow.mjs";
+import { inspector } from "./lib/inspector.mjs";
 import { cleanEnv, program, tempFolder } from "./lib/programs.mjs";
 import { service } from "./lib/service.mjs";
 import { until } from "./lib/wait.mjs";
-import { host, published, wrap } from "./lib/wrapped.mjs";
+import { fastmcp, host, published, wrap } from "./lib/wrapped.mjs";
 
 const s = await service();
 after(() => s.end());
@@ -31,6 +32,7 @@ const servers = {
   everything: [published("server-everything"), [["tools/list", {}], ["prompts/list", {}], ["resources/list", {}], ["resources/templates/list", {}], ["tools/call", { name: "echo", arguments: { message: "hé\u0000llo \u202e" } }], ["tools/call", { name: "get-sum", arguments: { a: 1, b: 2 } }], ["tools/call", { name: "no-such-tool", arguments: {} }], ["prompts/get", { name: "simple-prompt" }], ["completion/complete", { ref: { type: "ref/prompt", name: "completable-prompt" }, argument: { name: "department", value: "E" } }], ["logging/setLevel", { level: "error" }], ["ping"], ["no/such/method", {}]]],
   filesystem: [published("server-filesystem", folder), [["tools/list", {}], ["tools/call", { name: "read_text_file", arguments: { path: join(folder, "a.txt") } }], ["tools/call", { name: "list_directory", arguments: { path: folder } }], ["tools/call", { name: "read_text_file", arguments: { path: "/etc/passwd" } }]]],
   memory: [published("server-memory"), [["tools/list", {}], ["tools/call", { name: "read_graph", arguments: {} }], ["tools/call", { name: "search_nodes", arguments: { query: "x" } }]]],
+  fastmcp: [fastmcp(), [["tools/list", {}], ["tools/call", { name: "add", arguments: { a: 1, b: 2 } }], ["tools/call", { name: "boom", arguments: {} }], ["resources/list", {}], ["resources/templates/list", {}], ["resources/read", { uri: "data://one" }], ["resources/read", { uri: "data://two/text" }], ["prompts/list", {}], ["prompts/get", { name: "ask", arguments: { topic: "MCP" } }]]],
   fixture: [fixture, [["tools/list", {}], ["tools/call", { name: "look", arguments: { n: 1 }, _meta: { progressToken: "p" } }], ["resources/read", { uri: "x://1" }], ["prompts/get", { name: "p" }]]],
 };
 const env = () => ({ MEMORY_FILE_PATH: join(tempFolder("memory"), "m.json") });
@@ -113,6 +115,37 @@ test("the token never reaches the server, wherever it came with the call", async
     assert.ok(!Object.keys(seen.env).some((name) => /^MCP_/.test(name)), `${Object.keys(seen.env)}`);
   }
   assert.equal(await one.end(), 0);
+});
+
+test("what nobody judges is not passed on: calls that want no answer, and members that a lax server takes for others", async () => {
+  const one = host(wrap(s.data, fixture));
+  await one.initialize();
+  const bad = { name: "seen", arguments: { smuggled: 1 } };
+  one.line({ jsonrpc: "2.0", method: "tools/call", params: bad });
+  const lax = [{ method: "ping", Method: "tools/call", params: bad }, { method: "ping", Params: bad, params: {} }, { method: "tools/call", params: { name: "look", arguments: {}, Name: "seen" } }, { method: "ping", "param\u017f": bad }];
+  for (const [at, message] of lax.entries()) {
+    one.line({ jsonrpc: "2.0", id: 100 + at, ...message });
+    assert.equal((await one.answer(100 + at)).error?.code, -32600, JSON.stringify(message));
+  }
+  one.line({ jsonrpc: "2.0", id: 200, result: {}, Method: "tools/call", Params: bad });
+  one.line({ jsonrpc: "2.0", method: "notifications/roots/list_changed", params: { _meta: { "authz/access_token": full } } });
+  const seen = await one.ask("tools/call", { name: "seen", arguments: {}, _meta: { "authz/access_token": full } });
+  const { heard } = JSON.parse(seen.result.content[0].text);
+  assert.ok(heard.some((line) => line.includes("roots/list_changed")), `${heard}`);
+  for (const word of ["smuggled", full]) assert.ok(!JSON.stringify(heard).includes(word), `${heard}`);
+  assert.equal(await one.end(), 0);
+});
+
+test("news of a resource are for whoever may read it", async () => {
+  for (const server of [fixture, [...fixture, "modern"]]) {
+    const one = host(wrap(s.data, server), { env: { MCP_ACCESS_TOKEN: await token("mcp:tools:read") } });
+    await one.modern("server/discover");
+    one.send("subscriptions/listen", { notifications: { toolsListChanged: true, resourceSubscriptions: ["x://1"] }, _meta: { "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {} } });
+    const { params } = await until("its beginning", () => one.messages().find((message) => message.method === "notifications/subscriptions/acknowledged"));
+    assert.equal(params.notifications.toolsListChanged, true);
+    assert.deepEqual(params.notifications.resourceSubscriptions ?? [], []);
+    assert.equal(await one.end(), 0);
+  }
 });
 
 test("an argument of that name is the tool's own when it was not said to be ours", async () => {
@@ -228,6 +261,18 @@ for (const [name, options] of [["legacy", {}], ["2026-07-28", { versionNegotiati
     } finally {
       await one.close();
     }
+  });
+}
+
+for (const era of ["legacy", "modern", "auto"]) {
+  test(`the Inspector, ${era}, lists what the bare server lists, and calls through`, async () => {
+    const run = (command, ...flags) => inspector("--protocol-era", era, "-e", `MCP_ACCESS_TOKEN=${full}`, ...flags, "--", ...command);
+    const command = [...fixture, ...(era === "modern" ? ["modern"] : [])];
+    const [ours, theirs] = [await run(wrap(s.data, command), "--method", "tools/list"), await run(command, "--method", "tools/list")];
+    assert.equal(ours.code, 0, ours.stderr + ours.stdout);
+    assert.deepEqual(ours.json, theirs.json);
+    const done = await run(wrap(s.data, fixture), "--method", "tools/call", "--tool-name", "look");
+    assert.match(done.stdout, /looked/, done.stderr);
   });
 }
 

@@ -14,6 +14,7 @@ const tools = ["look", "seen", "ask", "change", "sleep", "die", "flood", "who"].
 }));
 const meta = { "io.modelcontextprotocol/serverInfo": { name: "fixture", version: "1" } };
 const asked = new Map();
+const heard = [];
 let listening;
 
 const calls = {
@@ -21,7 +22,7 @@ const calls = {
     if (params._meta?.progressToken !== undefined) send({ method: "notifications/progress", params: { progressToken: params._meta.progressToken, progress: 1 } });
     return text("looked");
   },
-  seen: (id, params) => text(JSON.stringify({ params, env: process.env })),
+  seen: (id, params) => text(JSON.stringify({ params, env: process.env, heard })),
   ask: (id, params) => {
     if (params._meta?.progressToken !== undefined) send({ method: "notifications/progress", params: { progressToken: params._meta.progressToken, progress: 1 } });
     send({ method: "notifications/tools/list_changed" });
@@ -81,6 +82,7 @@ function result(id, method, params) {
 }
 
 createInterface({ input: process.stdin }).on("line", (line) => {
+  if (heard.push(line) > 64) heard.shift();
   const { id, method, params = {}, ...rest } = JSON.parse(line);
   if (method === undefined) return asked.get(id)?.(rest);
   if (id === undefined) return;

@@ -1,8 +1,9 @@
 // Servers that the wrapper stands in front of, and a host that speaks to any command line by line.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { after } from "node:test";
 import { modules } from "./node.mjs";
 import { cleanEnv, program } from "./programs.mjs";
@@ -11,6 +12,11 @@ import { meta } from "./stdio.mjs";
 
 /** The start of a server from npm, as a command line. */
 export const published = (name, ...args) => [process.execPath, join(modules, "@modelcontextprotocol", name, "dist/index.js"), ...args];
+
+const file = (path) => fileURLToPath(new URL(path, import.meta.url));
+
+/** The FastMCP server, as a command line; FastMCP is installed when it is not there. */
+export const fastmcp = () => [execFileSync(file("../../fastmcp"), { encoding: "utf8" }).trim(), file("fastmcp-server.py")];
 
 /** The command line of the wrapper around another one. Nobody is asked to sign in unless `flags` say so. */
 export const wrap = (data, command, ...flags) => [program("mcp-stdio-server"), "wrap", "--data", data, ...(flags.includes("--login") ? [] : ["--login", "off"]), ...flags, "--", ...command];

@@ -29,6 +29,8 @@ impl Listing {
         match self.0.get(name) {
             Some(tool) if !rules.is_unchanged(name, tool) => Verdict::Denied,
             Some(tool) => rules.tool(name, Some(Hints::of(tool))),
+            // The rules say what it was, and nobody can say what it is: the server hides it, or has not answered yet.
+            None if rules.known.contains_key(name) => Verdict::Denied,
             None => rules.tool(name, None),
         }
     }
@@ -217,6 +219,18 @@ mod tests {
         check(granted("mcp:tools", Some(&["write"])), false, &["write", "public"], &[]);
         check(granted("x", None), false, &["public"], &[]);
         check(View::Closed, false, &["public"], &[]);
+    }
+
+    #[test]
+    fn a_known_tool_that_is_not_listed_is_not_offered_either() {
+        let known = rules_knowing("hidden");
+        assert_eq!(Listing::default().verdict(&known, "hidden"), Verdict::Denied);
+        assert_ne!(Listing::default().verdict(&known, "never heard of"), Verdict::Denied);
+    }
+
+    fn rules_knowing(name: &str) -> Rules {
+        let was = super::super::rules::fingerprint(json!({ "name": name }).as_object().unwrap());
+        Rules::parse(&format!("version = 1\n[known]\n{name} = {}", json!(was))).unwrap()
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod child;
 pub mod eras;
+pub mod exact;
 pub mod lint;
 pub mod listing;
 pub mod message;

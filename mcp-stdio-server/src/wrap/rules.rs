@@ -8,6 +8,7 @@ use shared::scope::{RESOURCES, Scopes, TOOLS_EXECUTE, TOOLS_READ};
 use shared::secret::TokenHash;
 use shared::state::Effect;
 
+use super::exact::is_plain;
 use crate::guard::Access;
 use crate::tools::glob::matches;
 use crate::tools::needs;
@@ -123,6 +124,9 @@ pub struct Hints {
 }
 
 impl Hints {
+    /// Those of a tool that says nothing (MCP `ToolAnnotations`, the defaults).
+    pub const UNSAID: Self = Self { read_only: false, destructive: true, open_world: true };
+
     /// Those of a tool as a list shows it; the specification's defaults for what is not there.
     pub fn of(tool: &Map<String, Value>) -> Self {
         let hint = |name: &str| tool.get("annotations")?.get(name)?.as_bool();
@@ -164,25 +168,30 @@ impl Rules {
         }
     }
 
-    /// What a tool takes. `hints` are `None` for a tool that the server does not list.
+    /// What a tool takes. `hints` are `None` for a tool that the server does not list: that one says nothing of itself, so that
+    /// the specification's defaults hold, which are the worst.
     pub fn tool(&self, name: &str, hints: Option<Hints>) -> Verdict {
+        let hints = hints.unwrap_or(Hints::UNSAID);
         let fits = |rule: &&ToolRule| {
-            let says =
-                |wanted: Option<bool>, of: fn(Hints) -> bool| wanted.is_none_or(|wanted| hints.map(of) == Some(wanted));
+            let says = |wanted: Option<bool>, hint: bool| wanted.is_none_or(|wanted| wanted == hint);
             rule.name.as_ref().is_none_or(|pattern| matches(pattern, name))
-                && says(rule.read_only, |hints| hints.read_only)
-                && says(rule.destructive, |hints| hints.destructive)
-                && says(rule.open_world, |hints| hints.open_world)
+                && says(rule.read_only, hints.read_only)
+                && says(rule.destructive, hints.destructive)
+                && says(rule.open_world, hints.open_world)
         };
         match self.tool.iter().find(fits) {
             Some(rule) => rule.then.verdict(),
-            None if hints.is_some_and(|hints| hints.read_only) => Verdict::Needs(needs(TOOLS_READ)),
+            None if hints.read_only => Verdict::Needs(needs(TOOLS_READ)),
             None => Verdict::Needs(needs(TOOLS_EXECUTE)),
         }
     }
 
-    /// What a resource takes.
+    /// What a resource takes. Rules are about what is opened in the end: a URI that leads elsewhere than it seems to is for
+    /// nobody where there are any.
     pub fn resource(&self, uri: &str) -> Verdict {
+        if !self.resource.is_empty() && !is_plain(uri) {
+            return Verdict::Denied;
+        }
         let rule = self.resource.iter().find(|rule| matches(&rule.uri, uri));
         rule.map_or_else(|| Verdict::Needs(needs(RESOURCES)), |rule| rule.then.verdict())
     }
@@ -254,13 +263,17 @@ mod tests {
             ("write_a", writes, scopes("files:write mcp:tools:execute")),
             ("write_ab", writes, scopes("mcp:tools:execute")),
             ("look", hints(json!({ "readOnlyHint": true })), scopes("mcp:tools:read")),
-            // A tool that no list shows: what it would say of itself is not known, so that no hint counts for it.
-            ("unlisted", None, scopes("mcp:tools:execute")),
+            // A tool that no list shows says nothing either.
+            ("unlisted", None, Verdict::Denied),
         ] {
             assert_eq!(rules.tool(name, hints), verdict, "{name}");
         }
         assert_eq!(rules.resource("file:///public/a"), Verdict::Needs(Access::Open));
         assert_eq!(rules.resource("file:///private/a"), scopes("mcp:resources"));
+        for elsewhere in ["file:///public/../private/a", "file:///public/%2e%2e/private/a", "FILE:///private/a"] {
+            assert_eq!(rules.resource(elsewhere), Verdict::Denied, "{elsewhere}");
+            assert_eq!(Rules::default().resource(elsewhere), scopes("mcp:resources"), "{elsewhere}");
+        }
         assert_eq!(rules.prompt("secret"), Verdict::Denied);
         assert_eq!(rules.prompt("other"), scopes("mcp:resources"));
         let none = Rules::default();

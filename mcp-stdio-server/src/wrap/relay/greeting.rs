@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::judging::without_token;
 use super::{Done, Pending, Relay};
 use crate::wrap::eras::{Host, Server};
 use crate::wrap::listing::Listing;
@@ -74,7 +75,8 @@ impl Relay {
     }
 
     /// The host's `initialize`.
-    pub(super) fn initialize(&mut self, id: Id, message: Map<String, Value>, line: Vec<u8>) {
+    pub(super) fn initialize(&mut self, id: Id, mut message: Map<String, Value>, line: Vec<u8>) {
+        let line = without_token(&mut message, line);
         let params = message.get("params").cloned();
         self.host_is = Some(Host::of_initialize(params.as_ref()));
         self.host_initializes = true;

@@ -1,25 +1,40 @@
 //! What the host says.
 
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
-use super::judging::{Asked, Target};
+use super::judging::{Asked, Target, without_token};
 use super::{MOST, Pending, Relay};
 use crate::wrap::eras::{Host, MODERN, legacy_request, modern_request};
+use crate::wrap::exact::lookalike;
 use crate::wrap::message::{self, Id, Message, meta, meta_of, param};
 
 impl Pending {
     /// A request that nobody had to judge.
     pub(super) fn plain(host_id: Id, method: &str, message: Option<Map<String, Value>>) -> Self {
-        Self { host_id, method: method.to_owned(), is_modern: false, asked: Asked::nobody(), message, underway: None }
+        let (asked, since) = (Asked::nobody(), Instant::now());
+        Self { host_id, method: method.to_owned(), is_modern: false, asked, since, message, underway: None }
     }
 }
 
 impl Relay {
     /// A line of the host's.
     pub(super) fn host_line(&mut self, line: Vec<u8>) {
-        match message::read(&line) {
+        let read = message::read(&line);
+        if let Ok(Message::Request(_, _, message) | Message::Notification(_, message) | Message::Response(_, message)) =
+            &read
+            && let Some(member) = lookalike(message)
+        {
+            let words = format!(
+                "Invalid Request: the member \"{}\" could be taken for another one",
+                crate::results::shown(member)
+            );
+            let id = message.get("id").filter(|_| matches!(read, Ok(Message::Request(..)))).and_then(Id::of);
+            return self.tell(&message::failure(id.as_ref(), -32600, &words, None));
+        }
+        match read {
             Ok(Message::Request(id, method, message)) => self.host_request(id, method, message, line),
-            Ok(Message::Notification(method, message)) => self.host_notification(&method, &message, line),
+            Ok(Message::Notification(method, message)) => self.host_notification(&method, message, line),
             Ok(Message::Response(id, message)) => self.host_answer(id, message, line),
             Ok(Message::Empty) => {}
             Err(answer) => self.tell(&answer),
@@ -143,6 +158,7 @@ impl Relay {
             }
             _ => {}
         }
+        pending.since = Instant::now();
         let id = pending.host_id.clone();
         self.pending.insert(id, pending);
         match line {
@@ -151,9 +167,14 @@ impl Relay {
         }
     }
 
-    fn host_notification(&mut self, method: &str, message: &Map<String, Value>, line: Vec<u8>) {
+    fn host_notification(&mut self, method: &str, mut message: Map<String, Value>, line: Vec<u8>) {
+        // Nobody judges a request that asks for no answer; a server might do what it says.
+        if !method.starts_with("notifications/") {
+            return tracing::debug!(method = %crate::results::shown(method), "the host said something that is no notification");
+        }
+        let line = without_token(&mut message, line);
         match method {
-            "notifications/cancelled" => return self.cancelled(message, line),
+            "notifications/cancelled" => return self.cancelled(&message, line),
             "notifications/initialized" => {
                 if self.server_is_modern() == Some(true) {
                     return;

@@ -70,7 +70,8 @@ impl Relay {
         let asks = |pending: &&Pending| {
             pending.is_modern && matches!(pending.method.as_str(), "tools/call" | "prompts/get" | "resources/read")
         };
-        let call = self.pending.iter().filter(|(_, pending)| asks(pending)).map(|(name, _)| name.clone()).last();
+        let calls = self.pending.iter().filter(|(_, pending)| asks(pending));
+        let call = calls.max_by_key(|(_, pending)| pending.since).map(|(name, _)| name.clone());
         let Some(call) = call.filter(|_| self.questions.len() < MOST) else {
             return self.say(&refuse(-32603, "Nobody is there to ask: no request is under way"));
         };
@@ -154,14 +155,7 @@ impl Relay {
             self.tell(&message::request(&id, method, params));
         }
         let gathering = Gathering {
-            pending: Pending {
-                host_id: pending.host_id.clone(),
-                method: pending.method.clone(),
-                is_modern: pending.is_modern,
-                asked: pending.asked.clone(),
-                message: pending.message.clone(),
-                underway: pending.underway.clone(),
-            },
+            pending: pending.clone(),
             missing: asked.keys().cloned().collect(),
             asked,
             answers: Map::new(),

@@ -59,6 +59,8 @@ pub(super) enum Target {
     Resource(String),
     /// A prompt.
     Prompt(String),
+    /// News, also of resources.
+    News,
     /// Nothing that is guarded.
     Nothing,
     /// Something that we do not know.
@@ -88,7 +90,8 @@ impl Target {
                     _ => Self::Malformed("\"ref\" must name a prompt or a resource"),
                 }
             }
-            "ping" | "logging/setLevel" | "server/discover" | "subscriptions/listen" => Self::Nothing,
+            "subscriptions/listen" => Self::News,
+            "ping" | "logging/setLevel" | "server/discover" => Self::Nothing,
             _ if List::of(method).is_some() => Self::Nothing,
             _ => Self::Unknown,
         }
@@ -99,7 +102,7 @@ impl Target {
             Self::Tool(name) => listing.verdict(&wrapped.rules, name),
             Self::Read(uri) | Self::Resource(uri) => wrapped.rules.resource(uri),
             Self::Prompt(name) => wrapped.rules.prompt(name),
-            Self::Nothing => Verdict::Needs(Access::Open),
+            Self::News | Self::Nothing => Verdict::Needs(Access::Open),
             // What we do not know may do anything.
             Self::Unknown | Self::Malformed(_) => Listing::default().verdict(&crate::wrap::rules::Rules::default(), ""),
         }
@@ -188,14 +191,7 @@ impl Relay {
         }
         let (presented, was_there) = take(&mut message, self.wrapped.gate.token_argument);
         let asked = Arc::new(Asked { presented });
-        let pending = Pending {
-            host_id: id.clone(),
-            method,
-            is_modern,
-            asked: Arc::clone(&asked),
-            message: None,
-            underway: None,
-        };
+        let pending = Pending { is_modern, asked: Arc::clone(&asked), ..Pending::plain(id.clone(), &method, None) };
         // What carried a token goes on without it, anything else as it came.
         let line = (!was_there).then_some(line);
         if target == Target::Nothing {
@@ -217,6 +213,10 @@ impl Relay {
             };
             let era = if is_modern { Era::Modern } else { Era::Legacy };
             let caller = Caller { presented: &asked.presented, person: &person, back: &back };
+            let line = match target {
+                Target::News if narrow(&wrapped, &mut message, &asked.presented).await => None,
+                _ => line,
+            };
             let verdict = may(&wrapped, &target, &listing, (&message, era), caller).await;
             Done::Judged(Box::new(Judged { pending, message, line, verdict }))
         };
@@ -309,6 +309,48 @@ impl Relay {
             Done::Ready(if changed { message::line(&Value::Object(answer)) } else { line })
         }));
     }
+}
+
+/// The line of a message that nobody judges, without the token that may have come with it.
+pub(super) fn without_token(message: &mut Map<String, Value>, mut line: Vec<u8>) -> Vec<u8> {
+    let (_, was_there) = take(message, false);
+    if was_there {
+        line = message::line(&Value::Object(message.clone()));
+        line.truncate(line.trim_ascii_end().len());
+    }
+    line
+}
+
+/// Takes out of a wish for news the resources that whoever has it may not read. Whether there were any.
+async fn narrow(wrapped: &Wrapped, message: &mut Map<String, Value>, presented: &Presented) -> bool {
+    let filter = message.get_mut("params").and_then(|params| params.get_mut("notifications"));
+    let Some(Value::Object(filter)) = filter else { return false };
+    let Some(asked) = filter.remove("resourceSubscriptions") else { return false };
+    let Value::Array(asked) = asked else { return true };
+    let before = asked.len();
+    let now = wrapped.gate.clock.now();
+    let mut judged: Vec<(Access, bool)> = Vec::new();
+    let mut kept = Vec::new();
+    for uri in asked.into_iter().take(super::MOST) {
+        let Verdict::Needs(access) = wrapped.rules.resource(uri.as_str().unwrap_or_default()) else { continue };
+        let known = judged.iter().find(|(known, _)| *known == access).map(|(_, may)| *may);
+        let may = match known {
+            Some(may) => may,
+            None => {
+                let answer = wrapped.gate.judge("", &access, presented, now).await;
+                // Whoever left tools out said nothing about resources.
+                let may = matches!(answer, Ok(_) | Err(Refused::Challenge(Challenge::ToolLeftOut, _)));
+                judged.push((access, may));
+                may
+            }
+        };
+        if may {
+            kept.push(uri);
+        }
+    }
+    let changed = kept.len() != before;
+    filter.insert("resourceSubscriptions".to_owned(), kept.into());
+    changed
 }
 
 /// Takes the tokens out of a request. Whether there were any, or what should be one. An argument of that name is the

@@ -88,6 +88,7 @@ enum Event {
 }
 
 /// A host's request that the server is working on.
+#[derive(Clone)]
 struct Pending {
     /// Its name at the host; at the server it may have another.
     host_id: Id,
@@ -96,6 +97,8 @@ struct Pending {
     is_modern: bool,
     /// Whoever asks, and what for.
     asked: Arc<Asked>,
+    /// When the server got it.
+    since: Instant,
     /// The request as the server got it, where it may have to be sent again.
     message: Option<Map<String, Value>>,
     /// To be told how it ended, when it is a call.
