@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use shared::oauth::json;
 use shared::scope::{RESOURCES, Scopes, TOOLS_EXECUTE, TOOLS_READ};
 use shared::secret::TokenHash;
 use shared::state::Effect;
@@ -155,12 +156,16 @@ pub fn fingerprint(tool: &Map<String, Value>) -> TokenHash {
 }
 
 impl Rules {
-    /// Reads a rules file.
+    /// Reads a rules file: TOML, or the same as one JSON object.
     ///
     /// # Errors
-    /// In words, with the line.
+    /// In words; of TOML with the line.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let rules: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let rules: Self = match text.trim_start().starts_with('{') {
+            true => of_json(text),
+            false => toml::from_str(text).map_err(|error| error.to_string()),
+        }
+        .map_err(helpful)?;
         match rules.version {
             Some(VERSION) => Ok(rules),
             Some(other) => Err(format!("version = {other} is of a newer program; this one reads {VERSION}")),
@@ -212,6 +217,46 @@ impl Rules {
     /// Whether a tool is what it was when the rules were written, or was not there yet.
     pub fn is_unchanged(&self, name: &str, tool: &Map<String, Value>) -> bool {
         self.known.get(name).is_none_or(|known| *known == fingerprint(tool))
+    }
+}
+
+fn of_json(text: &str) -> Result<Rules, String> {
+    let value = json::parse(text.as_bytes()).map_err(|error| error.to_string())?;
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+/// Every member that a file of rules may have.
+const MEMBERS: [&str; 12] = [
+    "version",
+    "tool",
+    "resource",
+    "prompt",
+    "known",
+    "name",
+    "uri",
+    "read_only",
+    "destructive",
+    "open_world",
+    "scopes",
+    "access",
+];
+
+/// What a rule without an outcome is told, and one with two.
+const OUTCOME: &str = "a rule says either scopes or access, once";
+
+/// An error about the members of a rule, with what was meant.
+fn helpful(error: String) -> String {
+    // The parser's own words for a missing outcome speak of our types.
+    let error = error.replace("no variant of enum Then found in flattened data", OUTCOME);
+    let unknown = error.split_once("unknown field `").and_then(|(_, rest)| Some(rest.split_once('`')?.0));
+    let Some(unknown) = unknown else { return error };
+    if matches!(unknown, "scopes" | "access") {
+        return format!("{}\n{OUTCOME}", error.trim_end());
+    }
+    let near = MEMBERS.iter().map(|member| (strsim::jaro_winkler(member, unknown), member));
+    match near.max_by(|one, other| one.0.total_cmp(&other.0)) {
+        Some((likeness, member)) if likeness > 0.8 => format!("{}\ndid you mean {member}?", error.trim_end()),
+        _ => error,
     }
 }
 
@@ -288,12 +333,19 @@ mod tests {
             ("version = 1\n[[tools]]\nname = \"x\"", "tools"),
             ("version = 1\n[[tool]]\nname = \"x\"", "line 2"),
             ("version = 1\n[[tool]]\nname = \"x\"\naccess = \"allow\"", "allow"),
-            ("version = 1\n[[tool]]\nnmae = \"x\"\naccess = \"open\"", "nmae"),
+            ("version = 1\n[[tool]]\nnmae = \"x\"\naccess = \"open\"", "did you mean name?"),
+            ("version = 1\n[[tool]]\nreadonly = true\naccess = \"open\"", "did you mean read_only?"),
+            ("version = 1\n[[tool]]\nscopes = \"a\"\naccess = \"open\"", "either scopes or access"),
+            (r#"{ "version": 1, "tool": [{ "name": "x", "acess": "deny" }] }"#, "either scopes or access"),
+            (r#"{ "version": 1, "tool": [{ "nam": "x", "access": "deny" }] }"#, "did you mean name?"),
+            (r#"{ "version": 1, "version": 1 }"#, "stands twice"),
             ("version = 1\n[[prompt]]\nname = \"x\"\nscopes = \"a\\\\b\"", "a scope is"),
         ] {
             let error = Rules::parse(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");
         }
+        let rules = Rules::parse(r#"{ "version": 1, "tool": [{ "name": "x", "access": "deny" }] }"#).unwrap();
+        assert_eq!(rules.tool("x", None), Verdict::Denied);
         let empty = Rules::parse("version = 1\n[[tool]]\nname = \"x\"\nscopes = \"\"").unwrap();
         assert_eq!(empty.tool("x", None), Verdict::Denied, "no scope to need is not open");
     }
