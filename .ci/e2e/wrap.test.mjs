@@ -313,6 +313,25 @@ test("a server that ends is started again, its calls are answered, and the host 
   assert.equal(await one.end(), 0);
 });
 
+test("a server that was started again is asked for the news that its predecessor was asked for", async () => {
+  for (const ask of ["ask", "modern"]) {
+    const one = host(wrap(s.data, fixture), { env: { MCP_ACCESS_TOKEN: full } });
+    if (ask === "ask") {
+      await one.initialize();
+      assert.deepEqual((await one.ask("resources/subscribe", { uri: "x://1" })).result, {});
+    } else {
+      one.send("subscriptions/listen", { notifications: { resourceSubscriptions: ["x://1"] }, _meta: { "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {} } });
+    }
+    assert.ok((await one[ask]("tools/call", { name: "die", arguments: {} })).error);
+    const seen = await until("the server again", async () => (await one[ask]("tools/call", { name: "seen", arguments: {} })).result, 10_000);
+    assert.match(seen.content[0].text, /resources\/subscribe/);
+    const updated = () => one.messages().find((message) => message.method === "notifications/resources/updated");
+    await one[ask]("tools/call", { name: "change", arguments: {} });
+    await until("news", updated);
+    assert.equal(await one.end(), 0);
+  }
+});
+
 test("a server that cannot be started is said to be, and we end with an error", async () => {
   const one = host(wrap(s.data, ["/no/such/program"]));
   one.send("initialize", { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "e2e", version: "1" } });

@@ -221,6 +221,7 @@ impl Relay {
     pub(super) fn server_is_ready(&mut self) {
         self.learn_tools();
         self.listen_for_host();
+        self.subscribe_again();
         // A server whose list never changes has told its host so.
         if self.host_initializes && self.server().is_some_and(|server| server.can("tools", Some("listChanged"))) {
             self.watch(None, &Map::new());

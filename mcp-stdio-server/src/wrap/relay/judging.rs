@@ -10,6 +10,7 @@ use shared::secret::TokenHash;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::listens::narrow;
 use super::person::Person;
 use super::{Done, Pending, Relay};
 use crate::audit::{Origin, Underway};
@@ -319,38 +320,6 @@ pub(super) fn without_token(message: &mut Map<String, Value>, mut line: Vec<u8>)
         line.truncate(line.trim_ascii_end().len());
     }
     line
-}
-
-/// Takes out of a wish for news the resources that whoever has it may not read. Whether there were any.
-async fn narrow(wrapped: &Wrapped, message: &mut Map<String, Value>, presented: &Presented) -> bool {
-    let filter = message.get_mut("params").and_then(|params| params.get_mut("notifications"));
-    let Some(Value::Object(filter)) = filter else { return false };
-    let Some(asked) = filter.remove("resourceSubscriptions") else { return false };
-    let Value::Array(asked) = asked else { return true };
-    let before = asked.len();
-    let now = wrapped.gate.clock.now();
-    let mut judged: Vec<(Access, bool)> = Vec::new();
-    let mut kept = Vec::new();
-    for uri in asked.into_iter().take(super::MOST) {
-        let Verdict::Needs(access) = wrapped.rules.resource(uri.as_str().unwrap_or_default()) else { continue };
-        let known = judged.iter().find(|(known, _)| *known == access).map(|(_, may)| *may);
-        let may = match known {
-            Some(may) => may,
-            None => {
-                let answer = wrapped.gate.judge("", &access, presented, now).await;
-                // Whoever left tools out said nothing about resources.
-                let may = matches!(answer, Ok(_) | Err(Refused::Challenge(Challenge::ToolLeftOut, _)));
-                judged.push((access, may));
-                may
-            }
-        };
-        if may {
-            kept.push(uri);
-        }
-    }
-    let changed = kept.len() != before;
-    filter.insert("resourceSubscriptions".to_owned(), kept.into());
-    changed
 }
 
 /// Takes the tokens out of a request. Whether there were any, or what should be one. An argument of that name is the

@@ -1,5 +1,6 @@
 //! News of changes, across the eras: a modern host opens a stream for them, an old one just hears them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -7,9 +8,13 @@ use tokio::task::JoinHandle;
 
 use super::greeting::Own;
 use super::{Pending, Relay};
-use crate::credential;
+use crate::credential::{self, Presented};
+use crate::gate::Refused;
+use crate::guard::{Access, Challenge};
 use crate::listing::{self, Told};
+use crate::wrap::Wrapped;
 use crate::wrap::message::{self, Id, meta, meta_mut, param, params_mut};
+use crate::wrap::rules::Verdict;
 
 /// What a modern host listens to.
 pub(super) struct Listen {
@@ -36,8 +41,14 @@ impl Relay {
     pub(super) fn listened(&mut self, pending: &Pending, message: &Map<String, Value>) -> bool {
         match (pending.method.as_str(), pending.is_modern, self.server_is_modern()) {
             ("subscriptions/listen", true, Some(false)) => self.open(&pending.host_id, message),
-            ("resources/subscribe", false, Some(true)) => self.follow(&pending.host_id, message, true),
-            ("resources/unsubscribe", false, Some(true)) => self.follow(&pending.host_id, message, false),
+            (method @ ("resources/subscribe" | "resources/unsubscribe"), false, Some(is_modern)) => {
+                self.remember(message, method == "resources/subscribe");
+                if !is_modern {
+                    return false;
+                }
+                self.tell(&message::success(&pending.host_id, json!({})));
+                self.listen_for_host();
+            }
             _ => return false,
         }
         true
@@ -171,15 +182,25 @@ impl Relay {
         }
     }
 
+    /// Asks an old server that was started again for the news of resources that its predecessor was asked for.
+    pub(super) fn subscribe_again(&mut self) {
+        if self.server_is_modern() != Some(false) {
+            return;
+        }
+        let listened = self.listens.values().flat_map(|listen| &listen.resources);
+        let wanted: BTreeSet<_> = self.subscribed.iter().chain(listened).cloned().collect();
+        for uri in wanted {
+            self.ask(Own::Other, "resources/subscribe", json!({ "uri": uri }));
+        }
+    }
+
     /// An old host's wish to hear about a resource.
-    fn follow(&mut self, id: &Id, message: &Map<String, Value>, wants: bool) {
+    fn remember(&mut self, message: &Map<String, Value>, wants: bool) {
         let uri = param(message, "uri").and_then(Value::as_str).unwrap_or_default().to_owned();
         self.subscribed.retain(|known| *known != uri);
         if wants && self.subscribed.len() < super::MOST {
             self.subscribed.push(uri);
         }
-        self.tell(&message::success(id, json!({})));
-        self.listen_for_host();
     }
 
     /// A notification of a modern server's, as an old host reads it. `None` when it has no use for it.
@@ -211,4 +232,36 @@ impl Relay {
         }
         self.tell(&json!({ "jsonrpc": "2.0", "method": method }));
     }
+}
+
+/// Takes out of a wish for news the resources that whoever has it may not read. Whether there were any.
+pub(super) async fn narrow(wrapped: &Wrapped, message: &mut Map<String, Value>, presented: &Presented) -> bool {
+    let filter = message.get_mut("params").and_then(|params| params.get_mut("notifications"));
+    let Some(Value::Object(filter)) = filter else { return false };
+    let Some(asked) = filter.remove("resourceSubscriptions") else { return false };
+    let Value::Array(asked) = asked else { return true };
+    let before = asked.len();
+    let now = wrapped.gate.clock.now();
+    let mut judged: Vec<(Access, bool)> = Vec::new();
+    let mut kept = Vec::new();
+    for uri in asked.into_iter().take(super::MOST) {
+        let Verdict::Needs(access) = wrapped.rules.resource(uri.as_str().unwrap_or_default()) else { continue };
+        let known = judged.iter().find(|(known, _)| *known == access).map(|(_, may)| *may);
+        let may = match known {
+            Some(may) => may,
+            None => {
+                let answer = wrapped.gate.judge("", &access, presented, now).await;
+                // Whoever left tools out said nothing about resources.
+                let may = matches!(answer, Ok(_) | Err(Refused::Challenge(Challenge::ToolLeftOut, _)));
+                judged.push((access, may));
+                may
+            }
+        };
+        if may {
+            kept.push(uri);
+        }
+    }
+    let changed = kept.len() != before;
+    filter.insert("resourceSubscriptions".to_owned(), kept.into());
+    changed
 }
