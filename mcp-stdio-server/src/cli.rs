@@ -21,7 +21,7 @@ use shared::time::{Clock, SystemClock};
 use shared::uri::{Issuer, NotAResource, Resource};
 
 use crate::audit::Trail;
-use crate::audit::spans::{Collector, ENDPOINT_VARIABLE, SERVICE_VARIABLE, TRACES_ENDPOINT_VARIABLE};
+use crate::audit::spans;
 use crate::credential::VARIABLE;
 use crate::framing::streams;
 use crate::gate::Gate;
@@ -259,18 +259,9 @@ fn followed(arguments: &Arguments) -> (Arc<JournalStore>, Arc<SystemClock>) {
 /// Where calls are written down. To be kept to the end: it waits for the last lines.
 fn trail(arguments: &Arguments, clock: &Arc<SystemClock>) -> Option<Trail> {
     let keep = Keep { files: arguments.audit_files, ..Keep::default() };
-    let start = || Trail::start(folder(arguments), keep, Arc::clone(clock) as Arc<dyn Clock>, collector());
+    let start =
+        || Trail::start(folder(arguments), keep, Arc::clone(clock) as Arc<dyn Clock>, spans::from_environment());
     (arguments.audit == Switch::On).then(start)
-}
-
-/// Where spans go.
-fn collector() -> Option<Collector> {
-    let variable = |name| std::env::var(name).ok();
-    let (endpoint, traces) = (variable(ENDPOINT_VARIABLE), variable(TRACES_ENDPOINT_VARIABLE));
-    Collector::of(endpoint.as_deref(), traces.as_deref(), variable(SERVICE_VARIABLE).as_deref())
-        .inspect_err(|error| tracing::warn!(%error, "calls are not told to OpenTelemetry"))
-        .ok()
-        .flatten()
 }
 
 fn folder(arguments: &Arguments) -> PathBuf {

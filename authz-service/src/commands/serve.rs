@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix_web::web::Data;
-use mcp_stdio_server::audit::Trail;
+use mcp_stdio_server::audit::{Trail, spans};
 use shared::secret::Secret;
 use shared::state::{Change, ClientCare, State, User, UserStage};
 use shared::store::calls::Keep;
@@ -62,7 +62,7 @@ pub fn run(args: &ServeArgs, loaded: Loaded) -> Result<(), String> {
     app.proxies = Live::new(config.proxies);
     app.proxies_only = config.proxies_only;
     // Kept to the end: it waits for the last lines.
-    let keep = || Trail::start(args.store.folder(), Keep::default(), Arc::clone(&app.clock));
+    let keep = || Trail::start(args.store.folder(), Keep::default(), Arc::clone(&app.clock), spans::from_environment());
     let trail = app.policy.mcp.then(keep);
     app.mcp = app.policy.mcp_resource().map(|resource| {
         let origins = config.cors.clone().unwrap_or_default();

@@ -47,6 +47,16 @@ pub struct Collector {
 #[error("spans go to a collector at http://HOST:PORT only")]
 pub struct NotACollector;
 
+/// The collector that the environment names, by OpenTelemetry's own variables. One that is none is said to be, and left.
+pub fn from_environment() -> Option<Collector> {
+    let variable = |name| std::env::var(name).ok();
+    let (endpoint, traces) = (variable(ENDPOINT_VARIABLE), variable(TRACES_ENDPOINT_VARIABLE));
+    Collector::of(endpoint.as_deref(), traces.as_deref(), variable(SERVICE_VARIABLE).as_deref())
+        .inspect_err(|error| tracing::warn!(%error, "calls are not told to OpenTelemetry"))
+        .ok()
+        .flatten()
+}
+
 impl Collector {
     /// The collector of these variables' values. `None` when they name none.
     ///

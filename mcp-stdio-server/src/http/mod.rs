@@ -31,7 +31,7 @@ use self::sessions::Sessions;
 use crate::audit::Origin;
 use crate::credential::{Place, Presented};
 use crate::gate::{Entry, Gate};
-use crate::guard::{Access, Challenge, Shown, admit};
+use crate::guard::{Access, Challenge, Shown, Wish, admit};
 use crate::login::host::Mute;
 use crate::verify::{Checked, Unavailable, Unverified};
 
@@ -211,8 +211,11 @@ impl Front {
             Need::Other(scopes) => (scopes, false),
         };
         let shown = Shown::Token(&asker.checked.token, &asker.checked.facts);
-        match admit(name.unwrap_or_default(), &scopes, shown, self.gate.clock.now()) {
+        let wish = Wish { tool: name.unwrap_or_default(), arguments: None };
+        match admit(wish, &scopes, shown, self.gate.clock.now()) {
             Ok(_) => Ok(()),
+            // A token for one call is held against the call's arguments by the server behind.
+            Err(Challenge::AnotherCall) if is_tool => Ok(()),
             // Whoever left tools out said nothing about resources and prompts.
             Err(Challenge::ToolLeftOut) if !is_tool => Ok(()),
             Err(challenge) => {

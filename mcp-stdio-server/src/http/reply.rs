@@ -76,6 +76,7 @@ pub(super) fn refuse(front: &Front, denied: &Denied) -> Refused {
     let (status, words) = match why {
         Challenge::Unauthorized => (401, "sign in first: the challenge says where"),
         Challenge::InvalidToken(_) => (401, "the token is expired, revoked, unknown, or not for this server"),
+        Challenge::AnotherCall => (401, "the token is good for another call"),
         Challenge::InsufficientScope => (403, "the token does not have the scopes that this needs"),
         Challenge::ToolLeftOut => (403, "the person who gave the token left this tool out"),
     };

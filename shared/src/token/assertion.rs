@@ -225,7 +225,7 @@ fn fault(error: &jsonwebtoken::errors::Error) -> AssertionError {
 }
 
 impl ClientKey {
-    fn fits(&self, header: &jsonwebtoken::Header) -> bool {
+    fn fits(&self, header: &Header) -> bool {
         self.algorithm == header.alg && (header.kid.is_none() || self.id == header.kid)
     }
 
