@@ -123,12 +123,13 @@ pub fn admit(wish: Wish<'_>, needed: &Scopes, shown: Shown<'_>, now: Timestamp) 
     if !needed.within(held) && !needed.within(&expand(held)) {
         return Err(Challenge::InsufficientScope);
     }
-    if !facts.grant.as_ref().is_some_and(|grant| grant.allows(wish.tool)) {
-        return Err(Challenge::ToolLeftOut);
-    }
+    // Before the tools that were left out, which say nothing about resources and prompts: this token does.
     let once = facts.access.as_ref().and_then(|access| access.once.as_deref());
     if once.is_some_and(|once| !is_this(once, wish)) {
         return Err(Challenge::AnotherCall);
+    }
+    if !facts.grant.as_ref().is_some_and(|grant| grant.allows(wish.tool)) {
+        return Err(Challenge::ToolLeftOut);
     }
     Ok(Caller {
         token: token.clone(),
@@ -309,6 +310,9 @@ mod tests {
         let arguments = jcs::hash(of.as_object().unwrap());
         let once = OneCall { tool: "look".parse().unwrap(), arguments };
         facts.access.as_mut().unwrap().once = Some(Box::new(once));
+        // The grant leaves tools out, which lets resources and prompts in; a token for one call of it does not.
+        let only = Some(["look"].iter().map(|name| name.parse().unwrap()).collect());
+        facts.grant.as_mut().unwrap().terms = Some(Box::new(Terms { tools: only, ..Terms::default() }));
         let wanted = Expected { issuers: vec![claims.iss.clone()], resource: Resource::stdio("a").unwrap() };
         let secret = keys.mint(&claims).unwrap();
         let token = KeyRing::new(&[keys.public()]).verify(secret.expose(), &wanted, NOW).unwrap();
@@ -319,7 +323,9 @@ mod tests {
         assert_eq!(admits("look", Some(&of)), Ok(true));
         // The same, written in another way.
         assert_eq!(admits("look", Some(&serde_json::json!({ "a": [2], "b": 1 }))), Ok(true));
-        for refused in [admits("run", Some(&of)), admits("look", Some(&other)), admits("look", None)] {
+        let others =
+            [admits("run", Some(&of)), admits("look", Some(&other)), admits("look", None), admits("x://1", None)];
+        for refused in others {
             assert_eq!(refused.as_ref().unwrap_err().code(), "invalid_token");
             assert_eq!(refused, Err(Challenge::AnotherCall));
         }
