@@ -39,7 +39,7 @@ const LAYERS: [Layer; 5] = [
             "shared/src/id.rs",
             "shared/src/time.rs",
             "shared/src/date.rs",
-            "shared/src/uri.rs",
+            "shared/src/uri",
             "shared/src/scope.rs",
         ],
         never: &[
