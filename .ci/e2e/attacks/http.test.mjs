@@ -164,6 +164,11 @@ test("C9 a request line of more than 16 KiB, a header block of more than 32 KiB"
   const many = Array.from({ length: 200 }, (_, i) => `X-${i}: a\r\n`).join("");
   await sends(`GET /health HTTP/1.1\r\nHost: HOST\r\n${many}\r\n`, [200, 400, 431], { done: (seen) => /\r\n\r\n/.test(seen) });
 });
+test("C9 a request line of exactly 16 KiB is read, and of one byte more is not", async () => {
+  const line = (bytes) => `GET /health?x=${"a".repeat(bytes - "GET /health?x= HTTP/1.1".length)} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n`;
+  await sends(line(16 * 1024), [200]);
+  await sends(line(16 * 1024 + 1), [414]);
+});
 test("C9 a header block without an end does not grow memory", async () => {
   await new Promise((resolve) => {
     const socket = net.connect(s.port, "127.0.0.1", async () => {

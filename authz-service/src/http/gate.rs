@@ -136,8 +136,9 @@ fn check(app: &App, request: &ServiceRequest) -> Result<(), (StatusCode, &'stati
         return Err((StatusCode::FORBIDDEN, "this service is reached through its proxy only"));
     }
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let line = request.method().as_str().len() + target + "  HTTP/1.1".len();
     let bounds = &app.policy.bounds;
-    if target > bounds.request_line {
+    if line > bounds.request_line {
         return Err((StatusCode::URI_TOO_LONG, "the request line is too long"));
     }
     let headers: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();

@@ -14,7 +14,7 @@ pub struct Bounds {
     pub form_body: usize,
     /// A registration.
     pub registration_body: usize,
-    /// A request's path and query.
+    /// A request's first line: method, path and query, version.
     pub request_line: usize,
     /// A request's headers together.
     pub headers: usize,

@@ -75,7 +75,7 @@ pub struct BoundArgs {
     /// The largest registration.
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size(KIB..=1024 * KIB))]
     pub max_registration: usize,
-    /// The longest path and query of a request.
+    /// The longest first line of a request: method, path and query, version.
     #[arg(long, value_name = "SIZE", default_value = "16KiB", value_parser = size(KIB..=64 * KIB))]
     pub max_request_line: usize,
     /// The largest headers of a request, together.
