@@ -200,6 +200,17 @@ for (const state of ["a\r\nX-Injected: 1\r\n\r\n<script>alert(1)</script>", "\n"
     assert.ok(/^[\x21-\x7e]*$/.test(end.location), "the Location is plain ASCII");
   });
 }
+for (const state of ["%FF", "%C0%80", "%ED%A0%80", "a%80b"]) {
+  test(`AUZ-20 C4 a state that is no text does not come back as another one: ${state}`, async () => {
+    const answer = await browser.ask(`${s.at("/oauth/authorize")}?${form(usual({ state: undefined }))}&state=${state}`);
+    const found = redirected(answer);
+    assert.equal(found.get("error"), "invalid_request");
+    assert.equal(found.get("state"), null);
+  });
+}
+test("AUZ C4 authorization_details, which only a token exchange heeds, are refused", async () => {
+  await goesBack(usual({ authorization_details: '[{"type":"mcp_tool_call","tool":"echo"}]' }), "invalid_authorization_details");
+});
 test("AUZ-21 a redirect URI with encoded line ends stays encoded", async () => {
   const uri = "https://app.example/cb%0d%0aX-Injected:%201?x=%0a";
   const web = await register(s, { redirect_uris: [uri] });

@@ -246,6 +246,9 @@ test("TOK scope at the token endpoint does not widen the grant", async () => {
   if (answer.status === 200) assert.equal(jwt(answer.json.access_token).claims.scope, "mcp:tools:read");
   else refused(answer, 400, "invalid_scope", "invalid_request");
 });
+test("TOK authorization_details with a code are refused, and spend nothing", () => unspent(open, async (held) => {
+  refused(await redeem(s, open, held, { authorization_details: '[{"type":"mcp_tool_call","tool":"echo"}]' }), 400, "invalid_authorization_details");
+}));
 test("TOK unknown parameters are ignored", async () => {
   const held = await codeFor(s, browser, open);
   assert.equal((await redeem(s, open, held, { foo: "bar", audience: "x", "": "", code_challenge: "x" })).status, 200);

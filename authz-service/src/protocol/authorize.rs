@@ -117,7 +117,9 @@ impl AuthorizeRequest {
         let client = pairs.once("client_id")?.ok_or(Refusal::Missing("client_id"))?;
         let redirect_uri = pairs.once("redirect_uri")?;
         let request_uri = pairs.once("request_uri")?;
-        let state = pairs.once("state").ok().flatten();
+        // A state that is no text is not given back, for it would come back as another one.
+        let readable = |_: &String| form::all_values(query, "state").next().is_some();
+        let state = pairs.once("state").ok().flatten().filter(readable);
         let resources = pairs.take_all("resource");
         let rest = pairs.into_parameters();
         Ok(Self { client, redirect_uri, request_uri, rest, resources, state, by_the_person: false })
@@ -318,6 +320,7 @@ fn what_is_asked(
     if rest.get("prompt").is_some_and(|words| words.split(' ').any(|word| word == "none") && words.trim() != "none") {
         return Err(Refusal::Malformed("prompt"));
     }
+    no_details(rest.get("authorization_details"))?;
     let challenge = Challenge::from_request(rest.get("code_challenge"), rest.get("code_challenge_method"))
         .map_err(Refusal::Challenge)?;
     let resource = policy.resource(request.resources.iter().map(String::as_str))?;
@@ -327,6 +330,13 @@ fn what_is_asked(
     let (client, reply_to) = (client.clone(), reply_to.clone());
     let code_lifetime = policy.lifetimes.code;
     Ok(Asked { client, reply_to, scopes, resource, tools, challenge, code_lifetime, pushed: None })
+}
+
+/// `authorization_details` may be meant as limits, so what does not heed them refuses them (RFC 9396 section 5). An empty
+/// list limits nothing.
+pub(super) fn no_details(details: Option<&str>) -> Result<(), Refusal> {
+    let refusal = Refusal::AuthorizationDetails("authorization_details are for token exchange only");
+    if details.is_none_or(|text| text == "[]") { Ok(()) } else { Err(refusal) }
 }
 
 /// What is asked for, without what nobody here knows (AUZ-12: the person sees the smaller list). A client's
@@ -562,6 +572,22 @@ mod tests {
         }
         let found = outcome(&format!("{}&state=x", query(&[])), &with_session(), &policy());
         assert!(!found.contains("state="), "of two states neither is the exact one: {found}");
+        for unreadable in ["%FF", "%C0%80", "a%ED%A0%80"] {
+            let found =
+                outcome(&query(&[]).replace("state=s", &format!("state={unreadable}")), &with_session(), &policy());
+            assert!(found.starts_with(&format!("{ERROR}invalid_request")), "{found}");
+            assert!(!found.contains("state="), "a state that is no text cannot come back exactly: {found}");
+        }
+    }
+
+    #[test]
+    fn c4_details_that_nobody_would_heed_are_refused() {
+        for details in ["{}", "x", r#"[{"type":"mcp_tool_call","tool":"look"}]"#] {
+            fails(&[("authorization_details", Some(details))], "invalid_authorization_details");
+        }
+        for nothing in ["", "[]"] {
+            check(&[("authorization_details", Some(nothing))], "login", ALL);
+        }
     }
 
     #[test]

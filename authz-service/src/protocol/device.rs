@@ -28,6 +28,7 @@ pub struct DeviceRequest {
     pub client: Presented,
     scope: Option<String>,
     resource: Option<String>,
+    details: Option<String>,
 }
 
 /// What the shell draws for a request.
@@ -48,7 +49,8 @@ impl DeviceRequest {
     /// When no client can be made out.
     pub fn parse(authorization: Option<&[u8]>, mut body: Parameters) -> Result<Self, Refusal> {
         let client = Presented::read(authorization, &mut body)?;
-        Ok(Self { client, scope: body.take("scope"), resource: body.take("resource") })
+        let [scope, resource, details] = ["scope", "resource", "authorization_details"].map(|name| body.take(name));
+        Ok(Self { client, scope, resource, details })
     }
 
     /// The records to decide on.
@@ -70,6 +72,7 @@ pub fn decide(
         Err(refusal) => return Verdict::unchanged(Err(refusal)),
     };
     let asked = registered(&client, GrantType::DeviceCode).and_then(|()| {
+        authorize::no_details(request.details.as_deref())?;
         let scopes = authorize::scopes(request.scope.as_deref(), client.record(), policy)?;
         Ok((scopes, policy.resource(request.resource.as_deref())?))
     });
@@ -278,6 +281,8 @@ mod tests {
         assert_eq!(ask(&[("scope", "unknown")], |_| {}).unwrap_err(), Refusal::UnknownScope);
         let target = ask(&[("resource", "https://other.example")], |_| {}).unwrap_err();
         assert!(matches!(target, Refusal::Target(_)));
+        let details = ask(&[("authorization_details", "[{}]")], |_| {}).unwrap_err();
+        assert!(matches!(details, Refusal::AuthorizationDetails(_)));
         let other = |facts: &mut Facts| may(facts, &[GrantType::AuthorizationCode]);
         assert_eq!(ask(&[], other).unwrap_err(), Refusal::GrantNotRegistered(GrantType::DeviceCode.as_str()));
         assert!(matches!(ask(&[], |facts| facts.client = None).unwrap_err(), Refusal::Client { .. }));

@@ -18,6 +18,7 @@ use shared::time::{Seconds, Timestamp};
 use shared::token::VerifiedToken;
 
 use super::Verdict;
+use super::authorize::no_details;
 use super::client_auth::{AuthenticatedClient, Presented};
 use super::policy::{MAX_TOKEN, Policy};
 use super::refusal::Refusal;
@@ -79,6 +80,8 @@ pub struct TokenRequest {
     /// Who says to be asking.
     pub client: Presented,
     grant: GrantRequest,
+    /// `authorization_details` of a grant type that has none.
+    details: Option<String>,
 }
 
 #[derive(Debug)]
@@ -134,7 +137,7 @@ impl TokenRequest {
             GrantType::ClientCredentials => GrantRequest::Client(client::ClientRequest::read(&mut body)),
             GrantType::TokenExchange => GrantRequest::Exchange(Box::new(exchange::ExchangeRequest::read(&mut body))),
         };
-        Ok(Self { client, grant })
+        Ok(Self { client, grant, details: body.take("authorization_details") })
     }
 
     /// The refresh token that was presented, from which its successor follows.
@@ -192,6 +195,9 @@ pub fn decide(
         Ok(client) => client,
         Err(refusal) => return Verdict::unchanged(Err(refusal)),
     };
+    if let Err(refusal) = no_details(request.details.as_deref()) {
+        return Verdict::unchanged(Err(refusal)).after(client.spent());
+    }
     let spent = client.spent();
     let verdict = match &request.grant {
         GrantRequest::Code(request) => code::decide(request, client, facts, policy, fresh, now),
