@@ -111,7 +111,7 @@ pub struct Session {
     pub principal: Option<Principal>,
     /// Whether its requests stand alone, and may be many people's programs' at once.
     is_modern: bool,
-    input: tokio::sync::Mutex<WriteHalf<DuplexStream>>,
+    input: Arc<tokio::sync::Mutex<WriteHalf<DuplexStream>>>,
     routes: Mutex<Routes>,
     used: Mutex<Instant>,
     ended: watch::Sender<bool>,
@@ -139,7 +139,7 @@ impl Session {
         let session = Arc::new(Self {
             principal,
             is_modern,
-            input: tokio::sync::Mutex::new(input),
+            input: Arc::new(tokio::sync::Mutex::new(input)),
             routes: Mutex::default(),
             used: Mutex::new(Instant::now()),
             ended: watch::Sender::new(false),
@@ -173,7 +173,7 @@ impl Session {
         let (way, inbox) = Inbox::new();
         let number = self.board(id, &mut message, way)?;
         let asked = Asked { session: Arc::clone(self), number, inbox, is_answered: false };
-        self.say(&message::line(&Value::Object(message))).await.map_err(|Gone| Unsent::Gone)?;
+        self.say(message::line(&Value::Object(message))).await.map_err(|Gone| Unsent::Gone)?;
         Ok(asked)
     }
 
@@ -203,7 +203,7 @@ impl Session {
     ///
     /// # Errors
     /// When the server has ended, or takes nothing in.
-    pub async fn tell(&self, mut message: Map<String, Value>) -> Result<(), Gone> {
+    pub async fn tell(self: &Arc<Self>, mut message: Map<String, Value>) -> Result<(), Gone> {
         if message.get("method").and_then(Value::as_str) == Some("notifications/cancelled") {
             let named = message::param(&message, "requestId").and_then(Id::of);
             let routes = self.routes();
@@ -214,23 +214,30 @@ impl Session {
             };
             params_mut(&mut message).insert("requestId".to_owned(), number.into());
         }
-        self.say(&message::line(&Value::Object(message))).await
+        self.say(message::line(&Value::Object(message))).await
     }
 
-    async fn say(&self, line: &[u8]) -> Result<(), Gone> {
+    /// Writes a line. Once begun it is written to its end, also when whoever sent it hangs up on the way: half a line
+    /// would swallow the next one, which may be somebody else's.
+    async fn say(self: &Arc<Self>, line: Vec<u8>) -> Result<(), Gone> {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         if self.is_over() {
             return Err(Gone);
         }
-        let written = timeout(TAKEN, async { self.input.lock().await.write_all(line).await });
-        match written.await {
-            Ok(Ok(())) => Ok(()),
-            // Half a line may be in the pipe: nothing can follow it.
-            Ok(Err(_)) | Err(_) => {
-                self.end();
-                Err(Gone)
+        let Ok(mut input) = timeout(TAKEN, Arc::clone(&self.input).lock_owned()).await else {
+            self.end();
+            return Err(Gone);
+        };
+        let session = Arc::clone(self);
+        let writing = async move {
+            if matches!(timeout(TAKEN, input.write_all(&line)).await, Ok(Ok(()))) {
+                return Ok(());
             }
-        }
+            // Half a line may be in the pipe: nothing can follow it.
+            session.end();
+            Err(Gone)
+        };
+        tokio::spawn(writing).await.unwrap_or(Err(Gone))
     }
 
     /// Listens to what belongs to no request. Whoever listened before hears no more.
@@ -412,7 +419,52 @@ impl Drop for Asked {
         let cancelled = message::notification("notifications/cancelled", json!({ "requestId": self.number }));
         let session = Arc::clone(&self.session);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { session.say(&message::line(&cancelled)).await });
+            runtime.spawn(async move { session.say(message::line(&cancelled)).await });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+
+    use super::*;
+
+    fn request(padding: usize) -> Map<String, Value> {
+        let Value::Object(message) = message::request(&Id::Number(7), "x", json!({ "padding": "x".repeat(padding) }))
+        else {
+            unreachable!("a request is an object")
+        };
+        message
+    }
+
+    #[tokio::test]
+    async fn c14_whoever_hangs_up_in_the_middle_of_a_message_swallows_nobody_elses() {
+        let (ours, theirs) = tokio::io::duplex(PIPE);
+        let session = Session::start(None, true, ours, Duration::from_secs(60));
+        let (reading, _writing) = tokio::io::split(theirs);
+        // Four times what the pipe holds: the sender is gone before the server has read anything.
+        let hung_up = timeout(Duration::from_millis(1), session.ask(Id::Number(1), request(4 * PIPE))).await;
+        assert!(hung_up.is_err(), "it was still being written");
+        let mut lines = BufReader::new(reading).lines();
+        let next = async {
+            let _asked = session.ask(Id::Number(2), request(1)).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        let read = async {
+            let mut ids = Vec::new();
+            while ids.len() < 3 {
+                let line = lines.next_line().await.unwrap().unwrap();
+                let message: Value = serde_json::from_str(&line).expect("whole lines only");
+                ids.push(message["id"].as_i64());
+            }
+            ids
+        };
+        let ids = tokio::select! {
+            ids = read => ids,
+            () = next => unreachable!("it waits"),
+            () = tokio::time::sleep(TAKEN) => panic!("the second request never came"),
+        };
+        assert!(ids.contains(&Some(1)) && ids.contains(&Some(2)), "{ids:?}");
     }
 }
