@@ -233,6 +233,30 @@ test("the Inspector lists and calls with a token in a header", async () => {
   assert.match(run.stdout, /inspected/);
 });
 
+/** MET-03, MET-09, MET-10, HTP-04: the metadata to pages of every origin, and what leads nowhere. */
+async function wellBehaved(port) {
+  const at = (path, method, headers) => ask(`http://localhost:${port}${path}`, { method, headers: { origin: "https://inspector.example", ...headers } });
+  for (const path of ["/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"]) {
+    const preflight = await at(path, "OPTIONS", { "access-control-request-method": "GET", "access-control-request-headers": "mcp-protocol-version" });
+    assert.equal(preflight.status, 204);
+    assert.match(preflight.headers["access-control-allow-headers"], /mcp-protocol-version/i);
+    for (const [method, status] of [["GET", 200], ["HEAD", 200], ["OPTIONS", 204], ["POST", 405], ["DELETE", 405]]) {
+      const answer = await at(path, method);
+      assert.deepEqual([answer.status, answer.headers["access-control-allow-origin"]], [status, "*"], `${method} ${path}`);
+      if (status === 405) assert.match(answer.headers.allow, /GET/);
+    }
+    assert.equal((await at(path, "GET", { host: "evil.example" })).status, 421);
+  }
+  for (const path of ["/", "/nope", "/mcp/", "/MCP", "/mcp/x", "/.well-known/oauth-protected-resource/other", "/%00"]) {
+    for (const method of ["GET", "POST", "OPTIONS"]) {
+      const answer = await at(path, method);
+      assert.deepEqual([answer.status, answer.json?.error], [404, "not_found"], `${method} ${path}`);
+      assert.equal((await at(path, method, { host: "evil.example" })).status, 421, `${method} ${path}`);
+    }
+  }
+  assert.match((await at("/mcp", "PATCH")).headers.allow, /POST/);
+}
+
 test("mcp-stdio-server http on its own: the service's tokens, its tools and its metadata", async () => {
   const port = await freePort();
   const url = `http://localhost:${port}/mcp`;
@@ -247,6 +271,7 @@ test("mcp-stdio-server http on its own: the service's tokens, its tools and its 
   const answer = await alone(call("echo", { message: "alone" }), { bearer: access_token, url });
   assert.equal(structured(answer)?.echo, "alone", answer.text);
   assert.equal((await say(hello, { url, bearer: access_token, headers: { host: "evil.example" } })).status, 421);
+  await wellBehaved(port);
   assert.equal(await stop(run), 0);
   await front.end();
 });

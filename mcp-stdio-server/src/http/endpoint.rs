@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value};
@@ -27,6 +27,9 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// How long a server may take to greet: package runners download it first.
 const HANDSHAKE: Duration = Duration::from_secs(60);
+
+/// What the metadata document takes.
+const METADATA_METHODS: &str = "GET, OPTIONS";
 
 /// What the endpoint takes.
 const METHODS: &str = "POST, GET, DELETE, OPTIONS";
@@ -104,16 +107,46 @@ pub async fn refuse_method(mut payload: Payload, http: HttpRequest) -> HttpRespo
     *response
 }
 
-/// The metadata document.
+/// The metadata document, which pages of every origin may read.
 pub async fn metadata(front: Data<Front>, http: HttpRequest) -> HttpResponse {
-    if let Err(response) = for_us(&front, &http) {
-        return *response;
+    let mut response = match for_us(&front, &http) {
+        Ok(()) => HttpResponse::Ok()
+            .insert_header((CACHE_CONTROL, "public, max-age=300"))
+            .insert_header(("X-Content-Type-Options", "nosniff"))
+            .json(front.document().await),
+        Err(response) => *response,
+    };
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+/// Whatever else is asked of the document: its preflight, or nothing.
+pub async fn metadata_methods(front: Data<Front>, http: HttpRequest, mut payload: Payload) -> HttpResponse {
+    drop(body(&http, &mut payload).await);
+    let mut response = match for_us(&front, &http) {
+        Ok(()) if http.method() == Method::OPTIONS => HttpResponse::NoContent()
+            .insert_header(("Access-Control-Allow-Methods", METADATA_METHODS))
+            .insert_header(("Access-Control-Allow-Headers", "MCP-Protocol-Version"))
+            .insert_header(("X-Content-Type-Options", "nosniff"))
+            .finish(),
+        Ok(()) => {
+            let mut response = failure(405, "invalid_request", "this document takes GET");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(METADATA_METHODS));
+            *response
+        }
+        Err(response) => *response,
+    };
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+/// What leads nowhere.
+pub async fn not_found(front: Data<Front>, http: HttpRequest, mut payload: Payload) -> HttpResponse {
+    drop(body(&http, &mut payload).await);
+    match for_us(&front, &http) {
+        Ok(()) => *failure(404, "not_found", "there is nothing here"),
+        Err(response) => *response,
     }
-    HttpResponse::Ok()
-        .insert_header((CACHE_CONTROL, "public, max-age=300"))
-        .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
-        .insert_header(("X-Content-Type-Options", "nosniff"))
-        .json(front.document().await)
 }
 
 type Answer = Result<HttpResponse, Refused>;

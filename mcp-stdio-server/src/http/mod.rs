@@ -16,9 +16,9 @@ pub mod stream;
 
 use std::sync::Arc;
 
-use actix_web::HttpRequest;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpRequest, guard};
 use serde_json::{Map, Value};
 use shared::oauth::metadata::{ProtectedResource, well_known};
 use shared::scope::Scopes;
@@ -111,7 +111,7 @@ impl Front {
         }
     }
 
-    /// Mounts the metadata, inserted before the path and at the root: clients look there too.
+    /// Mounts the metadata, inserted before the path and at the root: clients look there too. All else leads nowhere.
     pub fn mount_metadata(self: &Arc<Self>) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let front = Arc::clone(self);
         move |config| {
@@ -120,8 +120,11 @@ impl Front {
             let paths = if inserted == root { vec![root] } else { vec![inserted, root] };
             for path in paths {
                 let data = Data::from(Arc::clone(&front));
-                config.service(web::resource(path).app_data(data).route(web::get().to(endpoint::metadata)));
+                let read = web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(endpoint::metadata);
+                let other = web::route().to(endpoint::metadata_methods);
+                config.service(web::resource(path).app_data(data).route(read).default_service(other));
             }
+            config.app_data(Data::from(front)).default_service(web::route().to(endpoint::not_found));
         }
     }
 
