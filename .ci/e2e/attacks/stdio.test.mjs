@@ -91,6 +91,15 @@ for (const era of ["legacy", "modern"]) {
       }
     }
   }));
+  test(`STD-02 JSON-RPC 5 ${era}: an error about a message that could not be read is answered by nothing`, () => served(era, async (host) => {
+    const error = { code: -32700, message: "Parse error" };
+    for (const answer of [{ id: null, error }, { error }, { id: 4711, error }, { id: null, result: {} }]) {
+      assert.deepEqual(await after(host, () => host.line({ jsonrpc: "2.0", ...answer })), [], JSON.stringify(answer));
+    }
+  }));
+  test(`STD-18 ${era}: a cursor that is none`, () => served(era, async (host) => {
+    for (const cursor of [1, {}, [], true, "nope"]) rpcRefused(await host.ask("tools/list", { cursor, ...(host.legacy ? {} : { _meta: meta() }) }), -32602);
+  }));
   test(`C10 ${era}: member names are exact and unique`, () => served(era, async (host) => {
     const params = JSON.stringify({ name: "public_info", arguments: {}, _meta: meta() });
     for (const text of [

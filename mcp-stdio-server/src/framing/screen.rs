@@ -50,8 +50,11 @@ fn invalid(id: Option<RequestId>, what: &str) -> Screened {
 }
 
 fn message_of(mut message: Map<String, Value>) -> Screened {
+    let answers = !message.contains_key("method") && (message.contains_key("result") || message.contains_key("error"));
     let id = match message.remove("id") {
         None => None,
+        // JSON-RPC 2.0 section 5: somebody could not read what we wrote. An error about an error would have no end.
+        Some(Value::Null) if answers => None,
         Some(Value::String(id)) => Some(RequestId::String(id.into())),
         Some(Value::Number(id)) if id.is_i64() => Some(RequestId::Number(id.as_i64().unwrap_or_default())),
         Some(_) => return invalid(None, "\"id\" must be a string or an integer of 64 bits"),
@@ -66,8 +69,8 @@ fn message_of(mut message: Map<String, Value>) -> Screened {
             Err(error) => Screened::Refused(Some(id), error),
         },
         (Some(Value::String(method)), None) => notification(method, params),
-        (None, Some(id)) if message.contains_key("result") || message.contains_key("error") => answer(id, &mut message),
-        (None, None) if message.contains_key("result") || message.contains_key("error") => Screened::Ignored,
+        (None, Some(id)) if answers => answer(id, &mut message),
+        (None, None) if answers => Screened::Ignored,
         (None, id) => invalid(id, "\"method\" is missing"),
         (Some(_), id) => invalid(id, "\"method\" must be a string"),
     }
@@ -117,11 +120,18 @@ fn request(method: String, params: Option<Value>) -> Result<ClientRequest, Error
         "subscriptions/listen" => {
             ClientRequest::SubscriptionsListenRequest(typed::<SubscriptionsListenRequest>(method, params.rest)?)
         }
+        // rmcp reads a cursor that is none as no cursor.
+        "tools/list" if !fits(params.rest.as_ref(), "cursor") => return Err(bad_params("\"cursor\" must be a string")),
         "tools/list" => ClientRequest::ListToolsRequest(typed::<ListToolsRequest>(method, params.rest)?),
         _ => ClientRequest::CustomRequest(CustomRequest::new(method, None)),
     };
     attach(&mut request, params.meta.take());
     Ok(request)
+}
+
+/// Whether a member is a text, or is not there.
+fn fits(params: Option<&Map<String, Value>>, name: &str) -> bool {
+    params.and_then(|params| params.get(name)).is_none_or(|value| value.is_string() || value.is_null())
 }
 
 /// A `tools/call`, the one request that has to be fast.
@@ -230,6 +240,10 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1,"result":{"action":"accept"}}"#, "answer"),
             (r#"{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"x"}}"#, "no answer"),
             (r#"{"jsonrpc":"2.0","result":{"action":"accept"}}"#, "ignored"),
+            (r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"x"}}"#, "ignored"),
+            (r#"{"jsonrpc":"2.0","id":null,"method":"x","error":{}}"#, "refused"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":1}}"#, "refused by name"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":null}}"#, "request"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#, "request"),
             (r#"{"jsonrpc":"2.0","method":"x"}"#, "ignored"),
             (r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, "notification"),

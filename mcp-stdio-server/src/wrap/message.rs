@@ -73,6 +73,11 @@ pub fn read(line: &[u8]) -> Result<Message, Value> {
     let Value::Object(message) = value else {
         return Err(invalid(None, "a message is a JSON object; send one message per line"));
     };
+    if message.contains_key("error") && !message.contains_key("method") && message.get("id").is_none_or(Value::is_null)
+    {
+        // About a message whose id could not be read. An error about an error would have no end.
+        return Ok(Message::Empty);
+    }
     let id =
         message.get("id").map(|id| Id::of(id).ok_or_else(|| invalid(None, "\"id\" must be a string or an integer")));
     let id = id.transpose()?;
@@ -85,8 +90,6 @@ pub fn read(line: &[u8]) -> Result<Message, Value> {
         (None, Some(id)) if message.contains_key("result") || message.contains_key("error") => {
             Ok(Message::Response(id, message))
         }
-        // An error about a message whose id could not be read.
-        (None, None) if message.contains_key("error") => Ok(Message::Empty),
         (None, id) => Err(invalid(id.as_ref(), "\"method\" is missing")),
         (Some(_), id) => Err(invalid(id.as_ref(), "\"method\" must be a string")),
     }
@@ -174,6 +177,8 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":"a","result":{}}"#, "response"),
             (r#"{"jsonrpc":"2.0","id":1,"error":{}}"#, "response"),
             (r#"{"jsonrpc":"2.0","error":{}}"#, "empty"),
+            (r#"{"jsonrpc":"2.0","id":null,"error":{}}"#, "empty"),
+            (r#"{"jsonrpc":"2.0","id":null,"method":"x","error":{}}"#, "-32600"),
             (r#"{"jsonrpc":"2.0","id":null,"method":"x"}"#, "-32600"),
             (r#"{"jsonrpc":"2.0","id":1.5,"method":"x"}"#, "-32600"),
             (r#"{"jsonrpc":"1.0","id":1,"method":"x"}"#, "-32600"),
