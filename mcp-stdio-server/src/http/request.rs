@@ -149,11 +149,13 @@ fn modern(method: &str, message: &Map<String, Value>, heads: Heads<'_>) -> Resul
     }
 }
 
-/// What a request names, where a header has to say it too.
+/// What a request names, where a header has to say it too; of a task its id (extension `io.modelcontextprotocol/tasks`,
+/// "Streamable HTTP: Routing Headers").
 pub fn target<'a>(method: &str, message: &'a Map<String, Value>) -> Option<&'a str> {
     let member = match method {
         "tools/call" | "prompts/get" => "name",
         "resources/read" => "uri",
+        "tasks/get" | "tasks/update" | "tasks/cancel" => "taskId",
         _ => return None,
     };
     param(message, member)?.as_str()
@@ -282,6 +284,11 @@ mod tests {
         let read = request("resources/read", json!({ "uri": "x:/", "_meta": full() }));
         check(read.clone(), Some(MODERN), Some("resources/read"), Some("x:/"), Ok(Way::Alone));
         check(read, Some(MODERN), Some("resources/read"), None, mismatch);
+        for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
+            let task = || request(method, json!({ "taskId": "t1", "_meta": full() }));
+            check(task(), Some(MODERN), Some(method), Some("t1"), Ok(Way::Alone));
+            check(task(), Some(MODERN), Some(method), Some("t2"), mismatch);
+        }
         let gone = request("ping", json!({ "_meta": full() }));
         check(gone, Some(MODERN), Some("ping"), None, Err((404, -32601)));
     }
