@@ -7,7 +7,7 @@ use rmcp::model::{CallToolResult, InputRequiredResult};
 use serde_json::{Map, Value};
 use shared::scope::Scopes;
 use shared::secret::Secret;
-use shared::state::Grant;
+use shared::state::{Grant, Kind};
 use shared::store::calls::{Bearer, Decision};
 use shared::time::{Clock, Timestamp};
 use shared::token::{TokenError, VerifiedToken};
@@ -17,10 +17,10 @@ use crate::audit::{self, Audit, Decided, Origin, Transport, Underway};
 use crate::credential::{self, BadPlace, Presented};
 use crate::guard::{Access, Caller, Challenge, Shown, Wish, admit};
 use crate::login::book::Login;
-use crate::login::host::{Action, Host};
+use crate::login::host::{Action, Host, Question};
 use crate::login::round::Asking;
 use crate::login::{Attempt, Climbed, Ladder, words};
-use crate::results::failure;
+use crate::results::{failure, shown};
 use crate::verify::{Checked, Unavailable, Unverified, Verify};
 
 /// How long a list of tools waits for a store that is still being read; then it is the whole list.
@@ -48,9 +48,13 @@ pub struct Gate {
 /// A call that would come in: what it is judged by besides its token, and what its host can do about a refusal.
 #[derive(Clone, Copy)]
 pub struct Entry<'a> {
-    /// The tool.
-    pub tool: &'a str,
-    /// Who may call it.
+    /// What is wanted: a tool, a resource, a prompt.
+    pub kind: Kind,
+    /// Its name, or its URI.
+    pub name: &'a str,
+    /// By which method.
+    pub method: &'a str,
+    /// Who may have it.
     pub access: &'a Access,
     /// The arguments, without a token.
     pub arguments: &'a Map<String, Value>,
@@ -60,15 +64,19 @@ pub struct Entry<'a> {
     pub state: Option<&'a str>,
     /// What the person did with our question (`inputResponses`).
     pub answer: Option<Action>,
-    /// Who asks.
-    pub host: &'a dyn Host,
+    /// Who asks. Without one nobody is asked for a login.
+    pub host: Option<&'a dyn Host>,
     /// Where it comes from.
     pub origin: &'a Origin,
 }
 
 impl Entry<'_> {
     fn wish(&self) -> Wish<'_> {
-        Wish { tool: self.tool, arguments: Some(self.arguments) }
+        Wish { kind: self.kind, name: self.name, arguments: Some(self.arguments) }
+    }
+
+    fn asking(&self) -> Asking<'_> {
+        Asking { kind: self.kind, name: self.name, arguments: self.arguments }
     }
 }
 
@@ -92,6 +100,8 @@ struct Judged {
 pub enum Turned {
     /// A result that says why, and what to do.
     Back(Box<CallToolResult>),
+    /// The same, with a page that its person has to go to, for a host that shows such pages.
+    Page(Box<CallToolResult>, Box<Question>),
     /// A question for the host's person; the call then comes back.
     Ask(Box<InputRequiredResult>),
     /// What it brought back was not given out for it: -32602.
@@ -124,7 +134,7 @@ impl Gate {
     /// What to answer.
     pub async fn enter(&self, entry: &Entry<'_>, now: Timestamp) -> Result<Admission, Turned> {
         let Access::Scopes(needed) = entry.access else { return Ok(self.admission(entry, None, None, now)) };
-        let asking = Asking { tool: entry.tool, arguments: entry.arguments };
+        let asking = entry.asking();
         let bare = matches!(self.presented(entry.presented), Ok(None));
         let ladder = self.ladder.as_ref().filter(|_| bare);
         // A state is given out to calls without a token only: with one, it is somebody else's (ARG-14).
@@ -140,34 +150,42 @@ impl Gate {
             Err(refused) => refused,
         };
         let by_token = matches!(refused, Refused::Challenge(Challenge::Unauthorized | Challenge::InvalidToken(_), _));
-        if let Some(ladder) = ladder.filter(|_| by_token) {
-            let Entry { host, answer, .. } = *entry;
+        if let (Some(ladder), Some(host), true) = (ladder, entry.host, by_token) {
+            let answer = entry.answer;
             match ladder.climb(&Attempt { asking, needed, host, round: round.as_ref(), answer }).await {
                 Climbed::In => return self.again(entry).await,
                 Climbed::Ask(question) => {
                     self.note(entry, Decision::Refused, Some("login-asked-for"), None, now);
                     return Err(Turned::Ask(question));
                 }
-                Climbed::Result(result) => {
+                Climbed::Result(result, page) => {
                     self.note(entry, Decision::Refused, Some(refused.cause()), None, now);
-                    return Err(Turned::Back(result));
+                    return Err(match page {
+                        Some(page) => Turned::Page(result, page),
+                        None => Turned::Back(result),
+                    });
                 }
                 Climbed::BadState => return Err(self.bad_state(entry, now)),
                 Climbed::Nobody => {}
             }
         }
         self.note(entry, Decision::Refused, Some(refused.cause()), bearer, now);
-        Err(self.back(&refused, bare).await)
+        Err(self.back(entry.kind, &refused, bare).await)
+    }
+
+    /// Writes down that a call wanted what is for nobody.
+    pub fn denied(&self, entry: &Entry<'_>, now: Timestamp) {
+        self.note(entry, Decision::Refused, Some("denied-to-all"), None, now);
     }
 
     /// What a refused call gets. A login that does not reach far enough is widened by beginning anew: the person said what
     /// it may do.
-    async fn back(&self, refused: &Refused, bare: bool) -> Turned {
-        let mut result = self.refusal(refused).await;
+    async fn back(&self, kind: Kind, refused: &Refused, bare: bool) -> Turned {
+        let mut result = self.refusal(kind, refused).await;
         let is_narrow =
             matches!(refused, Refused::Challenge(Challenge::InsufficientScope | Challenge::ToolLeftOut, _)) && bare;
         if let Some(login) = self.ladder.as_ref().filter(|_| is_narrow).and_then(Ladder::login) {
-            result = words::too_narrow(&result, &login.issuer);
+            result = words::too_narrow(&result, kind, &login.issuer);
         }
         Turned::Back(Box::new(result))
     }
@@ -180,7 +198,7 @@ impl Gate {
             Ok(caller) => Ok(self.admission(entry, caller, bearer, now)),
             Err(refused) => {
                 self.note(entry, Decision::Refused, Some(refused.cause()), bearer, now);
-                Err(self.back(&refused, true).await)
+                Err(self.back(entry.kind, &refused, true).await)
             }
         }
     }
@@ -210,27 +228,20 @@ impl Gate {
         bearer: Option<Bearer>,
         at: Timestamp,
     ) -> Underway {
-        let Entry { tool, arguments, origin, .. } = *entry;
-        self.audit.decided(Decided { server: &self.resource, tool, arguments, origin, decision, cause, bearer, at })
+        let Entry { kind, name, method, arguments, origin, .. } = *entry;
+        let server = &self.resource;
+        self.audit.decided(Decided { server, kind, name, method, arguments, origin, decision, cause, bearer, at })
     }
 
     fn presented<'a>(&'a self, presented: &'a Presented) -> Result<Option<&'a Secret>, BadPlace> {
         credential::choose(presented, self.environment.as_ref(), self.token_argument)
     }
 
-    /// Judges what is no call of a tool by its own token, else by the login of this program. Nothing of an earlier request
-    /// counts, and a token for one call opens nothing here.
-    ///
-    /// # Errors
-    /// Why the tool is not run.
-    pub async fn judge(
-        &self,
-        tool: &str,
-        access: &Access,
-        presented: &Presented,
-        now: Timestamp,
-    ) -> Result<Option<Caller>, Refused> {
-        self.weigh(Wish { tool, arguments: None }, access, presented, now).await.verdict
+    /// Whether somebody may hear of a resource, by the token that came with the wish, else by the login of this program. A
+    /// token for one call opens nothing here, and nobody is asked.
+    pub async fn may_hear(&self, access: &Access, presented: &Presented, now: Timestamp) -> bool {
+        let wish = Wish { kind: Kind::Resource, name: "", arguments: None };
+        self.weigh(wish, access, presented, now).await.verdict.is_ok()
     }
 
     async fn weigh(&self, wish: Wish<'_>, access: &Access, presented: &Presented, now: Timestamp) -> Judged {
@@ -267,7 +278,7 @@ impl Gate {
             admitted => admitted,
         };
         admitted.map(Some).map_err(|challenge| {
-            tracing::info!(tool = %wish.tool, ?challenge, "call refused");
+            tracing::info!(kind = wish.kind.word(), name = %shown(wish.name), ?challenge, "call refused");
             Refused::Challenge(challenge, needed.clone())
         })
     }
@@ -333,20 +344,21 @@ impl Gate {
     }
 
     /// What a refused call gives back.
-    pub async fn refusal(&self, refused: &Refused) -> CallToolResult {
+    async fn refusal(&self, kind: Kind, refused: &Refused) -> CallToolResult {
         match refused {
-            Refused::Challenge(challenge, needed) => self.challenge(challenge, needed).await,
+            Refused::Challenge(challenge, needed) => self.challenge(kind, challenge, needed).await,
             Refused::Place(place) => failure("invalid_request", &format!("Bad arguments: {place}."), Map::new()),
             Refused::Unavailable(why) => {
-                failure("temporarily_unavailable", &format!("The tool cannot be used now: {why}."), Map::new())
+                let words = format!("The {} cannot be used now: {why}.", kind.word());
+                failure("temporarily_unavailable", &words, Map::new())
             }
         }
     }
 
-    async fn challenge(&self, challenge: &Challenge, needed: &Scopes) -> CallToolResult {
+    async fn challenge(&self, kind: Kind, challenge: &Challenge, needed: &Scopes) -> CallToolResult {
         let issuers: Vec<_> = self.verify.issuers().await.iter().map(ToString::to_string).collect();
         let resource = &self.resource;
-        let words = words(challenge, needed, resource, &issuers, self.token_argument);
+        let words = words(kind, challenge, needed, resource, &issuers, self.token_argument && kind.is_tool());
         let mut details = Map::new();
         details.insert("scope".to_owned(), needed.to_string().into());
         details.insert("resource".to_owned(), resource.as_str().into());
@@ -372,10 +384,10 @@ fn note_open(login: Option<&Login>, checked: &Checked, now: Timestamp) {
     }
 }
 
-/// Why a tool was not run.
+/// Why a call was not let in.
 #[derive(Debug)]
 pub enum Refused {
-    /// The token does not open it.
+    /// The token does not open what it wants.
     Challenge(Challenge, Scopes),
     /// What should be a token is none.
     Place(BadPlace),
@@ -399,13 +411,25 @@ impl Refused {
 
 /// What a person or a model reads when a call is refused: what happened and what to do next. The same words for every
 /// token that is no good, so that nothing can be learnt by trying.
-fn words(challenge: &Challenge, needed: &Scopes, resource: &Resource, issuers: &[String], argument: bool) -> String {
+fn words(
+    kind: Kind,
+    challenge: &Challenge,
+    needed: &Scopes,
+    resource: &Resource,
+    issuers: &[String],
+    argument: bool,
+) -> String {
+    let kind = kind.word();
     let what = match challenge {
-        Challenge::Unauthorized => "Authorization is needed to use this tool: no access token came with the call.",
+        Challenge::Unauthorized => {
+            &format!("Authorization is needed to use this {kind}: no access token came with the call.")
+        }
         Challenge::InvalidToken(_) | Challenge::AnotherCall => {
             "The access token was refused: it is expired, revoked, unknown, or not for this server."
         }
-        Challenge::InsufficientScope => "The access token is good, but does not have the scope that this tool needs.",
+        Challenge::InsufficientScope => {
+            &format!("The access token is good, but does not have the scope that this {kind} needs.")
+        }
         Challenge::ToolLeftOut => "The access token is good, but the person who gave it left this tool out.",
     };
     let from = match issuers {

@@ -5,7 +5,7 @@ use shared::jcs;
 use shared::oauth::error::ErrorCode;
 use shared::oauth::jwt::AccessClaims;
 use shared::scope::{Scopes, expand};
-use shared::state::{Facts, OneCall, User};
+use shared::state::{Facts, Kind, OneCall, User};
 use shared::time::Timestamp;
 use shared::token::{TokenError, VerifiedToken};
 
@@ -78,9 +78,11 @@ pub enum Challenge {
 /// What somebody wants to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish<'a> {
-    /// The tool, or something else that is guarded.
-    pub tool: &'a str,
-    /// What is passed to the tool; `None` when it is no call.
+    /// With what.
+    pub kind: Kind,
+    /// Its name, or its URI.
+    pub name: &'a str,
+    /// What is passed to it; `None` when it is no call.
     pub arguments: Option<&'a Map<String, Value>>,
 }
 
@@ -123,12 +125,12 @@ pub fn admit(wish: Wish<'_>, needed: &Scopes, shown: Shown<'_>, now: Timestamp) 
     if !needed.within(held) && !needed.within(&expand(held)) {
         return Err(Challenge::InsufficientScope);
     }
-    // Before the tools that were left out, which say nothing about resources and prompts: this token does.
     let once = facts.access.as_ref().and_then(|access| access.once.as_deref());
     if once.is_some_and(|once| !is_this(once, wish)) {
         return Err(Challenge::AnotherCall);
     }
-    if !facts.grant.as_ref().is_some_and(|grant| grant.allows(wish.tool)) {
+    // Whoever left tools out said nothing about resources and prompts.
+    if wish.kind == Kind::Tool && !facts.grant.as_ref().is_some_and(|grant| grant.allows(wish.name)) {
         return Err(Challenge::ToolLeftOut);
     }
     Ok(Caller {
@@ -140,7 +142,9 @@ pub fn admit(wish: Wish<'_>, needed: &Scopes, shown: Shown<'_>, now: Timestamp) 
 }
 
 fn is_this(once: &OneCall, wish: Wish<'_>) -> bool {
-    once.tool.as_str() == wish.tool && wish.arguments.is_some_and(|arguments| jcs::hash(arguments) == once.arguments)
+    wish.kind == Kind::Tool
+        && once.tool.as_str() == wish.name
+        && wish.arguments.is_some_and(|arguments| jcs::hash(arguments) == once.arguments)
 }
 
 #[cfg(test)]
@@ -156,7 +160,7 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000_000);
-    const CALL: Wish<'_> = Wish { tool: "look", arguments: None };
+    const CALL: Wish<'_> = Wish { kind: Kind::Tool, name: "look", arguments: None };
 
     fn claims() -> AccessClaims {
         AccessClaims {
@@ -255,6 +259,26 @@ mod tests {
     }
 
     #[test]
+    fn whoever_left_tools_out_said_nothing_about_resources_and_prompts() {
+        let (claims, keys) = (claims(), KeySet::generate(NOW).unwrap());
+        let mut facts = facts(&claims);
+        facts.grant.as_mut().unwrap().terms = Some(Box::new(Terms { tools: Some([].into()), ..Terms::default() }));
+        let wanted = Expected { issuers: vec![claims.iss.clone()], resource: Resource::stdio("a").unwrap() };
+        let secret = keys.mint(&claims).unwrap();
+        let token = KeyRing::new(&[keys.public()]).verify(secret.expose(), &wanted, NOW).unwrap();
+        for (kind, needed, expected) in [
+            (Kind::Tool, "x", Err(Challenge::ToolLeftOut)),
+            (Kind::Resource, "x", Ok(())),
+            (Kind::Prompt, "x", Ok(())),
+            (Kind::Prompt, "y", Err(Challenge::InsufficientScope)),
+        ] {
+            let wish = Wish { kind, name: "look", arguments: None };
+            let admitted = admit(wish, &needed.parse().unwrap(), Shown::Token(&token, &facts), NOW);
+            assert_eq!(admitted.map(drop), expected, "{kind:?}");
+        }
+    }
+
+    #[test]
     fn a_dead_token_opens_nothing() {
         let dead = || Err(Challenge::InvalidToken(TokenError::Dead));
         check("x", |_, _| {}, 300, Err(Challenge::InvalidToken(TokenError::Expired)));
@@ -316,15 +340,23 @@ mod tests {
         let wanted = Expected { issuers: vec![claims.iss.clone()], resource: Resource::stdio("a").unwrap() };
         let secret = keys.mint(&claims).unwrap();
         let token = KeyRing::new(&[keys.public()]).verify(secret.expose(), &wanted, NOW).unwrap();
-        let admits = |tool, arguments: Option<&Value>| {
-            let wish = Wish { tool, arguments: arguments.and_then(Value::as_object) };
+        let admits_of = |kind, name, arguments: Option<&Value>| {
+            let wish = Wish { kind, name, arguments: arguments.and_then(Value::as_object) };
             admit(wish, &"x".parse().unwrap(), Shown::Token(&token, &facts), NOW).map(|caller| caller.is_once())
         };
+        let admits = |name, arguments| admits_of(Kind::Tool, name, arguments);
         assert_eq!(admits("look", Some(&of)), Ok(true));
         // The same, written in another way.
-        assert_eq!(admits("look", Some(&serde_json::json!({ "a": [2], "b": 1 }))), Ok(true));
-        let others =
-            [admits("run", Some(&of)), admits("look", Some(&other)), admits("look", None), admits("x://1", None)];
+        let same = serde_json::json!({ "a": [2], "b": 1 });
+        assert_eq!(admits("look", Some(&same)), Ok(true));
+        let others = [
+            admits("run", Some(&of)),
+            admits("look", Some(&other)),
+            admits("look", None),
+            admits_of(Kind::Resource, "x://1", None),
+            admits_of(Kind::Resource, "look", Some(&of)),
+            admits_of(Kind::Prompt, "look", Some(&of)),
+        ];
         for refused in others {
             assert_eq!(refused.as_ref().unwrap_err().code(), "invalid_token");
             assert_eq!(refused, Err(Challenge::AnotherCall));

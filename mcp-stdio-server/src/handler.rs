@@ -16,6 +16,7 @@ use rmcp::model::{
 use rmcp::service::{NotificationContext, RequestContext, Service, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Map, Value, json};
+use shared::state::Kind;
 use shared::store::calls::Outcome;
 use shared::uri::Resource;
 use tokio::sync::watch;
@@ -129,7 +130,7 @@ impl Handler {
         };
         let mut result = match self.run(entry, request, &presented, &conversation).await {
             Ok(result) => result,
-            Err(Turned::Back(result)) => *result,
+            Err(Turned::Back(result) | Turned::Page(result, _)) => *result,
             Err(Turned::Ask(mut question)) => {
                 question.meta = self.identity(conversation.era);
                 return Ok(CallToolResponse::InputRequired(*question));
@@ -158,13 +159,15 @@ impl Handler {
         let (gate, definition) = (&self.gate, &entry.definition);
         let arguments = request.arguments.unwrap_or_default();
         let call = gate::Entry {
-            tool: &definition.name,
+            kind: Kind::Tool,
+            name: &definition.name,
+            method: Kind::Tool.method(),
             access: &definition.access,
             arguments: &arguments,
             presented,
             state: request.request_state.as_deref(),
             answer: request.input_responses.as_ref().and_then(answered),
-            host,
+            host: Some(host),
             origin: &host.origin(),
         };
         let Admission { caller, underway } = gate.enter(&call, gate.clock.now()).await?;

@@ -51,7 +51,7 @@ fn of_call(call: &Call) -> [String; 8] {
     [
         call.decision.word().to_owned(),
         call.server.to_string(),
-        call.tool.as_str().to_owned(),
+        call.subject().into_owned(),
         bearer.and_then(|bearer| bearer.user.as_ref()).map_or_else(dash, ToString::to_string),
         bearer.map_or_else(dash, |bearer| bearer.client.to_string()),
         bearer.map_or_else(dash, |bearer| bearer.grant.to_string()),

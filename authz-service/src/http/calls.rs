@@ -1,4 +1,4 @@
-//! The end of the trail of tool calls, for pages. The whole of it is for `authz-service audit`: it may be large.
+//! The end of the trail of calls, for pages. The whole of it is for `authz-service audit`: it may be large.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -16,8 +16,8 @@ const NEAR: u64 = 1024 * 1024;
 pub struct Lately {
     /// How many calls were let in.
     pub calls: u64,
-    /// The last one's tool.
-    pub tool: String,
+    /// What the last one was of.
+    pub last: String,
     /// When it was.
     pub at: Timestamp,
 }
@@ -45,10 +45,10 @@ pub fn lately(store: &Path) -> Result<HashMap<GrantId, Lately>, StoreError> {
     let mut lately = HashMap::new();
     read(store, &mut |recorded| {
         if let Some((grant, call)) = admitted(&recorded) {
-            let known = lately.entry(grant).or_insert(Lately { calls: 0, tool: String::new(), at: recorded.at });
+            let known = lately.entry(grant).or_insert(Lately { calls: 0, last: String::new(), at: recorded.at });
             known.calls += 1;
             if recorded.at >= known.at {
-                (known.tool, known.at) = (call.tool.as_str().to_owned(), recorded.at);
+                (known.last, known.at) = (call.subject().into_owned(), recorded.at);
             }
         }
     })?;
@@ -72,6 +72,7 @@ fn read(store: &Path, visit: &mut dyn FnMut(Recorded)) -> Result<(), StoreError>
 #[cfg(test)]
 mod tests {
     use shared::id::TokenId;
+    use shared::state::Kind;
     use shared::store::calls::{Bearer, Calls, Keep};
     use shared::uri::Resource;
     use uuid::Uuid;
@@ -84,6 +85,8 @@ mod tests {
         Entry::Call(Box::new(Call {
             server: Resource::stdio("a").unwrap(),
             tool: tool.into(),
+            kind: Kind::Tool,
+            method: None,
             decision,
             cause: None,
             bearer: Some(Bearer {
@@ -109,7 +112,7 @@ mod tests {
         let mut entries =
             tools.into_iter().zip(1..).map(|((tool, decision), at)| (Timestamp(at), call(tool, decision)));
         Calls::new(folder.path(), Keep::default()).append(&mut |_| entries.next()).unwrap();
-        let used = Lately { calls: 2, tool: "b".into(), at: Timestamp(2) };
+        let used = Lately { calls: 2, last: "b".into(), at: Timestamp(2) };
         assert_eq!(lately(folder.path()).unwrap(), HashMap::from([(GRANT, used)]));
         let numbers = |most| last(folder.path(), most).unwrap().iter().map(|line| line.number).collect::<Vec<_>>();
         assert_eq!((numbers(9), numbers(2)), (vec![3, 2, 1], vec![3, 2]));

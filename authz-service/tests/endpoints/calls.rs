@@ -16,6 +16,8 @@ use super::process::{APPROVE, Running, command};
 fn call(tool: &str, cause: Option<&'static str>) -> Entry {
     Entry::Call(Box::new(Call {
         server: Resource::stdio("a").unwrap(),
+        kind: shared::state::Kind::Tool,
+        method: None,
         tool: tool.into(),
         decision: if cause.is_some() { Decision::Refused } else { Decision::Open },
         cause: cause.map(Into::into),

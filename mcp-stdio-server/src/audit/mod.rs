@@ -1,4 +1,4 @@
-//! Every decision about a tool call is written down, and how the call ended. No call waits for that: what is decided
+//! Every decision about a call is written down, and how the call ended. No call waits for that: what is decided
 //! goes into a queue, from which a thread of its own writes to the trail in the store's folder (`shared::store::calls`).
 
 mod queue;
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use shared::jcs;
-use shared::state::Facts;
+use shared::state::{Facts, Kind};
 use shared::store::calls::{Bearer, Decision, End, Outcome, Trace};
+use shared::text::Text;
 use shared::time::Timestamp;
 use shared::token::VerifiedToken;
 use shared::uri::Resource;
@@ -76,8 +77,12 @@ impl Origin {
 pub struct Decided<'a> {
     /// The server.
     pub server: &'a Resource,
-    /// The tool.
-    pub tool: &'a str,
+    /// What was wanted.
+    pub kind: Kind,
+    /// Its name, or its URI.
+    pub name: &'a str,
+    /// By which method.
+    pub method: &'a str,
     /// The arguments, without a token.
     pub arguments: &'a Map<String, Value>,
     /// Where it comes from.
@@ -115,7 +120,9 @@ impl Audit {
         let Some(Inner { queue, transport }) = &self.0 else { return Underway(None) };
         let item = Arc::new(Item {
             server: decided.server.clone(),
-            tool: decided.tool.into(),
+            kind: decided.kind,
+            name: kept(decided.kind, decided.name),
+            method: decided.method.into(),
             decision: decided.decision,
             cause: decided.cause,
             bearer: decided.bearer,
@@ -131,6 +138,19 @@ impl Audit {
         queue.put(Arc::clone(&item));
         Underway((decided.decision != Decision::Refused).then(|| (Arc::clone(queue), item)))
     }
+}
+
+/// The most bytes that are kept of a name.
+const LONGEST_NAME: usize = 512;
+
+/// A name as it is written down. It is a caller's text: cut off when it is long, and a URI without what follows its path,
+/// where secrets travel.
+fn kept(kind: Kind, name: &str) -> Text {
+    let end = if kind == Kind::Resource { name.find(['?', '#']).unwrap_or(name.len()) } else { name.len() };
+    if end <= LONGEST_NAME {
+        return name[..end].into();
+    }
+    format!("{}…", &name[..name.floor_char_boundary(LONGEST_NAME)]).into()
 }
 
 /// How far a call is, for the thread that writes it down and the one that carries it out: whoever comes second knows what
@@ -202,6 +222,22 @@ const LAST_LINES: Duration = Duration::from_millis(300);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_kept_without_its_secrets_and_bounded() {
+        for (kind, name, text) in [
+            (Kind::Tool, "what?", "what?"),
+            (Kind::Resource, "db://table/7", "db://table/7"),
+            (Kind::Resource, "https://x/y?access_token=hunter2#z", "https://x/y"),
+            (Kind::Resource, "x:#hunter2", "x:"),
+            (Kind::Prompt, "", ""),
+        ] {
+            assert_eq!(kept(kind, name).as_str(), text);
+        }
+        let long = "ä".repeat(1 << 20);
+        let cut = kept(Kind::Prompt, &format!("x{long}"));
+        assert!(cut.ends_with("ä…") && cut.len() == 514, "{}", cut.len());
+    }
 
     #[test]
     fn whoever_comes_second_knows_what_the_first_has_done() {

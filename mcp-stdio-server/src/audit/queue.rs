@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use shared::secret::TokenHash;
+use shared::state::Kind;
 use shared::store::calls::{Bearer, Decision, End, Trace};
 use shared::text::Text;
 use shared::time::Timestamp;
@@ -25,7 +26,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A call that was decided on.
 pub(super) struct Item {
     pub server: Resource,
-    pub tool: Text,
+    pub kind: Kind,
+    pub name: Text,
+    pub method: Text,
     pub decision: Decision,
     pub cause: Option<&'static str>,
     pub bearer: Option<Bearer>,

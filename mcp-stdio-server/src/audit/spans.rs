@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use shared::secret::random_bytes;
+use shared::state::Kind;
 use shared::store::calls::{Decision, End, Outcome};
 use shared::time::unix_nanos;
 use shared::uri::Parts;
@@ -125,6 +126,15 @@ fn attribute(key: &str, value: &str) -> Value {
     json!({ "key": key, "value": { "stringValue": value } })
 }
 
+/// The attribute that names what was used (OpenTelemetry, semantic conventions for MCP).
+const fn subject(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Tool => "gen_ai.tool.name",
+        Kind::Resource => "mcp.resource.uri",
+        Kind::Prompt => "gen_ai.prompt.name",
+    }
+}
+
 /// The way to a collector.
 pub(super) struct Spans {
     batches: Option<SyncSender<Vec<Value>>>,
@@ -171,8 +181,8 @@ impl Spans {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let trace = item.trace.as_deref();
         let mut attributes = vec![
-            attribute("mcp.method.name", "tools/call"),
-            attribute("gen_ai.tool.name", item.tool.as_str()),
+            attribute("mcp.method.name", &item.method),
+            attribute(subject(item.kind), &item.name),
             attribute("authz.server", item.server.as_str()),
             attribute("authz.decision", item.decision.word()),
         ];
@@ -184,7 +194,11 @@ impl Spans {
             "spanId": hex(&random_bytes::<8>()),
             "parentSpanId": trace.map(|trace| trace.span()).unwrap_or_default(),
             "traceState": trace.and_then(|trace| trace.state.as_ref()).map_or("", |state| state.as_str()),
-            "name": format!("tools/call {}", item.tool.as_str()),
+            "name": match item.kind {
+                // There may be many of them (OpenTelemetry, semantic conventions for MCP: a name has few values).
+                Kind::Resource => item.method.to_string(),
+                Kind::Tool | Kind::Prompt => format!("{} {}", item.method, item.name),
+            },
             // SPAN_KIND_SERVER.
             "kind": 2,
             "startTimeUnixNano": start.to_string(),

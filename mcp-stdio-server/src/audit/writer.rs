@@ -130,7 +130,9 @@ impl Writer {
 fn call(item: &Item, number: u64, host: Option<&Program>, key: Option<&ArgumentsKey>) -> Call {
     Call {
         server: item.server.clone(),
-        tool: item.tool.clone(),
+        tool: item.name.clone(),
+        kind: item.kind,
+        method: (item.method.as_str() != item.kind.method()).then(|| item.method.to_string().into()),
         decision: item.decision,
         cause: item.cause.map(Into::into),
         bearer: item.bearer.clone(),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use shared::scope::Scopes;
-use shared::state::Tool;
+use shared::state::{Kind, Tool};
 use tokio::io::DuplexStream;
 
 use crate::announce;
@@ -31,17 +31,15 @@ pub enum Need {
     Nothing,
     /// A token that lives. What more it takes is judged behind.
     Token,
-    /// A token with these scopes, for this tool.
-    Tool(Scopes),
-    /// A token with these scopes, for something that is no tool.
-    Other(Scopes),
+    /// A token with these scopes, for something of this kind.
+    Scopes(Kind, Scopes),
 }
 
 impl Need {
-    fn of(verdict: Verdict, need: fn(Scopes) -> Self) -> Self {
+    fn of(kind: Kind, verdict: Verdict) -> Self {
         match verdict {
             Verdict::Needs(Access::Open) => Self::Nothing,
-            Verdict::Needs(Access::Scopes(scopes)) => need(scopes),
+            Verdict::Needs(Access::Scopes(scopes)) => Self::Scopes(kind, scopes),
             // That there is no such thing is said behind.
             Verdict::Denied => Self::Token,
         }
@@ -95,7 +93,7 @@ impl Backend for Own {
 
     fn need(&self, method: &str, name: Option<&str>) -> Need {
         match (method, name.and_then(|name| self.known.get(name))) {
-            ("tools/call", Some(tool)) => Need::of(Verdict::Needs(tool.definition.access.clone()), Need::Tool),
+            ("tools/call", Some(tool)) => Need::of(Kind::Tool, Verdict::Needs(tool.definition.access.clone())),
             _ => need_of(method),
         }
     }
@@ -164,11 +162,11 @@ impl Backend for Wrap {
 
     fn need(&self, method: &str, name: Option<&str>) -> Need {
         match (method, name) {
-            ("tools/call", Some(name)) => Need::of(self.listing().verdict(&self.rules, name), Need::Tool),
+            ("tools/call", Some(name)) => Need::of(Kind::Tool, self.listing().verdict(&self.rules, name)),
             ("resources/read" | "resources/subscribe" | "resources/unsubscribe", Some(uri)) => {
-                Need::of(self.rules.resource(uri), Need::Other)
+                Need::of(Kind::Resource, self.rules.resource(uri))
             }
-            ("prompts/get", Some(name)) => Need::of(self.rules.prompt(name), Need::Other),
+            ("prompts/get", Some(name)) => Need::of(Kind::Prompt, self.rules.prompt(name)),
             _ => need_of(method),
         }
     }

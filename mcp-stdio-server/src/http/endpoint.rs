@@ -20,7 +20,7 @@ use crate::audit::Origin;
 use crate::credential;
 use crate::era::Era;
 use crate::wrap::eras::MODERN;
-use crate::wrap::message::{Id, Message, meta_mut, param, params_mut};
+use crate::wrap::message::{Id, Message, arguments, meta_mut, param, params_mut};
 
 /// An answer that takes longer becomes a stream, so that nothing on the way takes the connection for dead.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -206,11 +206,11 @@ async fn posted(front: &Arc<Front>, http: &HttpRequest, body: Result<Bytes, Refu
 /// Writes down a call that is refused here: the server behind never sees it.
 async fn note(front: &Front, http: &HttpRequest, asker: Option<&Asker>, message: &Message) {
     let (Some(asker), Message::Request(_, method, members)) = (asker, message) else { return };
-    let Some(tool) = named(method, members).filter(|_| method == "tools/call") else { return };
+    let Some(name) = named(method, members) else { return };
     let is_modern = text(http, &VERSION).ok().flatten() == Some(MODERN);
     let era = if is_modern { Era::Modern } else { Era::Legacy };
     let origin = Origin::of(era, param(members, "_meta").and_then(Value::as_object));
-    front.note(asker, &tool, param(members, "arguments"), &origin).await;
+    front.note(asker, (method, &name), &arguments(method, members), &origin).await;
 }
 
 /// Begins a session with its `initialize`.

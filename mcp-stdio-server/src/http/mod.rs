@@ -32,7 +32,6 @@ use crate::audit::Origin;
 use crate::credential::{Place, Presented};
 use crate::gate::{Entry, Gate};
 use crate::guard::{Access, Challenge, Shown, Wish, admit};
-use crate::login::host::Mute;
 use crate::verify::{Checked, Unavailable, Unverified};
 
 /// The longest message, as on stdio (contract C10).
@@ -203,24 +202,18 @@ impl Front {
         let Some(asker) = asker else {
             let scopes = match need {
                 Need::Nothing if self.open => return Ok(()),
-                Need::Tool(scopes) | Need::Other(scopes) => scopes,
+                Need::Scopes(_, scopes) => scopes,
                 Need::Nothing | Need::Token => self.sessions.backend().scopes(),
             };
             return Err(Denied::Challenge(Challenge::Unauthorized, scopes));
         };
-        let (scopes, is_tool) = match need {
-            Need::Nothing | Need::Token => return Ok(()),
-            Need::Tool(scopes) => (scopes, true),
-            Need::Other(scopes) => (scopes, false),
-        };
+        let Need::Scopes(kind, scopes) = need else { return Ok(()) };
         let shown = Shown::Token(&asker.checked.token, &asker.checked.facts);
-        let wish = Wish { tool: name.unwrap_or_default(), arguments: None };
+        let wish = Wish { kind, name: name.unwrap_or_default(), arguments: None };
         match admit(wish, &scopes, shown, self.gate.clock.now()) {
             Ok(_) => Ok(()),
             // A token for one call is held against the call's arguments by the server behind.
-            Err(Challenge::AnotherCall) if is_tool => Ok(()),
-            // Whoever left tools out said nothing about resources and prompts.
-            Err(Challenge::ToolLeftOut) if !is_tool => Ok(()),
+            Err(Challenge::AnotherCall) if kind.is_tool() => Ok(()),
             Err(challenge) => {
                 tracing::info!(method, ?challenge, "request refused");
                 Err(Denied::Challenge(challenge, scopes))
@@ -229,19 +222,20 @@ impl Front {
     }
 
     /// Writes down that a call was refused before it went any further. Not for strangers, who could fill the trail.
-    async fn note(&self, asker: &Asker, tool: &str, arguments: Option<&Value>, origin: &Origin) {
-        let Need::Tool(scopes) = self.sessions.backend().need("tools/call", Some(tool)) else { return };
-        let none = Map::new();
+    async fn note(&self, asker: &Asker, (method, name): (&str, &str), arguments: &Map<String, Value>, origin: &Origin) {
+        let Need::Scopes(kind, scopes) = self.sessions.backend().need(method, Some(name)) else { return };
         let presented =
             Presented { meta: Place::Token(Secret::new(asker.token.expose().to_owned())), ..Presented::default() };
         let entry = Entry {
-            tool,
+            kind,
+            name,
+            method,
             access: &Access::Scopes(scopes),
-            arguments: arguments.and_then(Value::as_object).unwrap_or(&none),
+            arguments,
             presented: &presented,
             state: None,
             answer: None,
-            host: &Mute,
+            host: None,
             origin,
         };
         drop(self.gate.enter(&entry, self.gate.clock.now()).await);

@@ -16,7 +16,7 @@ use super::book::Login;
 use super::host::{Action, Elicits, Question};
 use super::round::Round;
 use super::standing::Standing;
-use super::words::{self, Turned};
+use super::words::{self, About, Turned};
 use super::{Attempt, Climbed, Ladder, QUESTION, Top, lock};
 
 /// How often a host that wants to know is told that a call still waits.
@@ -137,8 +137,7 @@ impl Ladder {
         let Some(_alone) = Eliciting::begin(&self.eliciting, login.hash()) else {
             return self.wait_and_say(attempt, login, self.choice.wait, false).await;
         };
-        let message = words::message(login, &self.asker.resource);
-        let question = Question { id: random_uuid().to_string(), url: words::link(login), message };
+        let question = self.question(login);
         let answer = tokio::select! {
             answer = attempt.host.elicit(&question) => answer,
             waited = self.wait(attempt, login, self.choice.wait) => {
@@ -162,19 +161,20 @@ impl Ladder {
         }
     }
 
+    fn question(&self, login: &Login) -> Question {
+        let message = words::message(login, &self.asker.resource);
+        Question { id: random_uuid().to_string(), url: words::link(login), message }
+    }
+
     /// Gives a host of the later era the question back as the call's result.
     fn return_question(&self, attempt: &Attempt<'_>, login: &Login) -> Climbed {
         let round = attempt
             .round
             .cloned()
             .unwrap_or_else(|| Round::first(login.hash(), attempt.asking, self.asker.clock.now()));
-        let params = ElicitRequestParams::UrlElicitationParams {
-            meta: None,
-            message: words::message(login, &self.asker.resource),
-            url: words::link(login),
-            // Before 2026-07-28 the member was needed, and some hosts still want it.
-            elicitation_id: random_uuid().to_string(),
-        };
+        // Before 2026-07-28 a name was needed, and some hosts still want it.
+        let Question { id: elicitation_id, url, message } = self.question(login);
+        let params = ElicitRequestParams::UrlElicitationParams { meta: None, message, url, elicitation_id };
         let request = InputRequest::Elicitation(ElicitRequest::new(params));
         self.come_back(Some([(QUESTION.to_owned(), request)].into()), &round, attempt, login)
     }
@@ -295,14 +295,20 @@ impl Ladder {
 
     fn nobody(&self, trouble: &Trouble, attempt: &Attempt<'_>) -> Climbed {
         tracing::warn!(%trouble, "nobody can be asked for a login");
-        let result = words::trouble(trouble, attempt.needed, &self.asker.resource);
-        result.map_or(Climbed::Nobody, |result| Climbed::Result(Box::new(result)))
+        let result = words::trouble(trouble, &self.about(attempt));
+        result.map_or(Climbed::Nobody, |result| Climbed::Result(Box::new(result), None))
     }
 
     fn turned(&self, turned: Turned, attempt: &Attempt<'_>, login: &Login) -> Climbed {
         let (now, complete) = (self.asker.clock.now(), self.choice.top >= Top::Link);
-        let result = words::result(&turned, login, attempt.needed, &self.asker.resource, complete, now);
-        Climbed::Result(Box::new(result))
+        let result = words::result(&turned, login, &self.about(attempt), complete, now);
+        // Whoever closed the dialog is not shown it again.
+        let shows = self.choice.top >= Top::Elicit && matches!(turned, Turned::Link { .. });
+        Climbed::Result(Box::new(result), shows.then(|| Box::new(self.question(login))))
+    }
+
+    fn about<'a>(&'a self, attempt: &Attempt<'a>) -> About<'a> {
+        About { kind: attempt.asking.kind, needed: attempt.needed, resource: &self.asker.resource }
     }
 }
 
@@ -356,7 +362,7 @@ mod tests {
     use std::sync::OnceLock;
 
     use serde_json::{Map, Value};
-    use shared::state::{Change, Program};
+    use shared::state::{Change, Kind, Program};
     use shared::store::journal::JournalStore;
     use shared::time::{Clock, ManualClock, Timestamp};
     use shared::uri::Resource;
@@ -411,9 +417,9 @@ mod tests {
         /// A call; its error, and the code that it shows.
         async fn call(&self) -> (String, String) {
             let (arguments, needed) = (Map::new(), "x".parse().unwrap());
-            let asking = Asking { tool: "t", arguments: &arguments };
+            let asking = Asking { kind: Kind::Tool, name: "t", arguments: &arguments };
             let attempt = Attempt { asking, needed: &needed, host: &Patient, round: None, answer: None };
-            let Climbed::Result(result) = self.ladder.climb(&attempt).await else { panic!() };
+            let Climbed::Result(result, _) = self.ladder.climb(&attempt).await else { panic!() };
             let told = result.structured_content.unwrap();
             let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
             (text("error"), text("user_code"))

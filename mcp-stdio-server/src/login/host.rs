@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use serde_json::{Value, json};
+
 /// An answer of a host's, which may take as long as a person takes.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -51,6 +53,13 @@ pub struct Question {
     pub message: String,
 }
 
+impl Question {
+    /// As it travels: the parameters of `elicitation/create` in URL mode.
+    pub fn params(&self) -> Value {
+        json!({ "mode": "url", "message": self.message, "url": self.url, "elicitationId": self.id })
+    }
+}
+
 /// The host of one call. By itself it shows nothing and is told nothing: a front says what its hosts can do.
 pub trait Host: Send + Sync {
     /// How it shows a person a URL.
@@ -83,8 +92,3 @@ pub trait Host: Send + Sync {
         Box::pin(std::future::pending())
     }
 }
-
-/// A host of which nothing is known.
-pub struct Mute;
-
-impl Host for Mute {}

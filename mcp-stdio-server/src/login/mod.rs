@@ -25,7 +25,7 @@ use shared::secret::TokenHash;
 
 use self::asker::Asker;
 use self::book::Login;
-use self::host::{Action, Host};
+use self::host::{Action, Host, Question};
 use self::round::{Asking, Round};
 
 /// The key of our one question in `inputRequests` and `inputResponses`.
@@ -75,8 +75,8 @@ pub enum Climbed {
     In,
     /// The host is to ask, and to call again.
     Ask(Box<InputRequiredResult>),
-    /// Not let in.
-    Result(Box<CallToolResult>),
+    /// Not let in; with the page that a person has to go to, when that is what is missing.
+    Result(Box<CallToolResult>, Option<Box<Question>>),
     /// What came back was not given out for this call and this login.
     BadState,
     /// Nobody can be asked; the usual refusal says what to do.

@@ -1,17 +1,17 @@
 //! One round of a call that comes back: the `requestState` of MCP 2026-07-28 ("Multi Round-Trip Requests").
 //!
-//! It goes through the host and is an attacker's until it opens: sealed under a key of this process, for this tool, these
+//! It goes through the host and is an attacker's until it opens: sealed under a key of this process, for this tool (or resource, or prompt), these
 //! arguments and this login, and only for minutes.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use shared::sealed::{Refuses, Sealer};
 use shared::secret::TokenHash;
-use shared::state::Device;
+use shared::state::{Device, Kind};
 use shared::time::Timestamp;
 
 /// What it is sealed for.
-const PURPOSE: &str = "tools/call login round 1";
+const PURPOSE: &str = "login round 2";
 
 /// What a call that comes back carries.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -22,7 +22,8 @@ pub struct Round {
     pub accepted: bool,
     /// How often the call came back.
     pub count: u8,
-    tool: String,
+    kind: Kind,
+    name: String,
     arguments: TokenHash,
     until: Timestamp,
 }
@@ -30,8 +31,10 @@ pub struct Round {
 /// A call, as far as a round is bound to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking<'a> {
-    /// The tool.
-    pub tool: &'a str,
+    /// Of what.
+    pub kind: Kind,
+    /// Its name, or its URI.
+    pub name: &'a str,
     /// Its arguments, without a token.
     pub arguments: &'a Map<String, Value>,
 }
@@ -46,8 +49,8 @@ impl Asking<'_> {
 impl Round {
     /// The first round of a call.
     pub fn first(login: TokenHash, asking: Asking<'_>, now: Timestamp) -> Self {
-        let (tool, arguments) = (asking.tool.to_owned(), asking.digest());
-        Self { login, accepted: false, count: 0, tool, arguments, until: now + Device::LIFETIME }
+        let (kind, name, arguments) = (asking.kind, asking.name.to_owned(), asking.digest());
+        Self { login, accepted: false, count: 0, kind, name, arguments, until: now + Device::LIFETIME }
     }
 
     /// The round after this one. Its end stays.
@@ -67,8 +70,8 @@ impl Round {
     /// Reads a text that came back with this call; `None` for everything that was not given out for it, or too long ago.
     pub fn open(text: &str, asking: Asking<'_>, sealer: &Sealer, now: Timestamp) -> Option<Self> {
         let round: Self = serde_json::from_slice(&sealer.open(PURPOSE, text)?).ok()?;
-        let fits = round.tool == asking.tool && round.arguments == asking.digest() && round.until > now;
-        fits.then_some(round)
+        let same = round.kind == asking.kind && round.name == asking.name && round.arguments == asking.digest();
+        (same && round.until > now).then_some(round)
     }
 }
 
@@ -85,15 +88,21 @@ mod tests {
     fn arg_14_a_round_is_for_its_call_and_time_alone() {
         let arguments = |value: Value| value.as_object().unwrap().clone();
         let (ours, other) = (arguments(json!({ "b": 1, "a": 2 })), arguments(json!({ "b": 1 })));
-        let asking = Asking { tool: "echo", arguments: &ours };
+        let asking = Asking { kind: Kind::Tool, name: "echo", arguments: &ours };
         let (sealer, login) = (Sealer::new().unwrap(), TokenHash::of(b"l"));
         let round = Round::first(login, asking, NOW);
         let text = round.seal(&sealer).unwrap();
         let open = |asking, later| Round::open(&text, asking, &sealer, NOW + Seconds(later));
         assert_eq!(open(asking, 599), Some(round.clone()));
         assert_eq!(open(asking, 600), None);
-        assert_eq!(open(Asking { tool: "whoami", arguments: &ours }, 0), None);
-        assert_eq!(open(Asking { tool: "echo", arguments: &other }, 0), None);
+        for other in [
+            Asking { name: "whoami", ..asking },
+            Asking { arguments: &other, ..asking },
+            Asking { kind: Kind::Prompt, ..asking },
+            Asking { kind: Kind::Resource, ..asking },
+        ] {
+            assert_eq!(open(other, 0), None, "{other:?}");
+        }
         assert_eq!(Round::open(&text, asking, &Sealer::new().unwrap(), NOW), None, "another process");
         assert_eq!(Round::open("", asking, &sealer, NOW), None);
         assert_eq!((round.next().count, round.next().accepted, round.next().until), (1, true, round.until));

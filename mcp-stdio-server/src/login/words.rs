@@ -4,6 +4,7 @@ use rmcp::model::CallToolResult;
 use serde_json::{Map, Value};
 use shared::oauth::form;
 use shared::scope::Scopes;
+use shared::state::Kind;
 use shared::store::StoreError;
 use shared::time::Timestamp;
 use shared::uri::{Issuer, Resource};
@@ -34,8 +35,40 @@ pub enum Turned {
     Expired,
 }
 
-/// What is missing.
-const NEEDED: &str = "Authorization is needed to use this tool.";
+/// What a call was for.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// Of what.
+    pub kind: Kind,
+    /// What it needs.
+    pub needed: &'a Scopes,
+    /// At which server.
+    pub resource: &'a Resource,
+}
+
+impl About<'_> {
+    /// What is missing.
+    fn missing(&self) -> String {
+        format!("Authorization is needed to use this {}.", self.kind.word())
+    }
+
+    /// What to do when a person has signed in.
+    fn again(&self) -> &'static str {
+        match self.kind {
+            Kind::Tool => "call the tool again",
+            Kind::Resource => "read the resource again",
+            Kind::Prompt => "get the prompt again",
+        }
+    }
+
+    /// What every refusal says to programs.
+    fn details(&self) -> Map<String, Value> {
+        let mut details = Map::new();
+        details.insert("scope".to_owned(), self.needed.to_string().into());
+        details.insert("resource".to_owned(), self.resource.as_str().into());
+        details
+    }
+}
 
 /// The page on which people type codes.
 pub fn page(issuer: &Issuer) -> String {
@@ -62,16 +95,10 @@ pub fn waiting(login: &Login) -> String {
 }
 
 /// The result of a call that was not let in. `complete` is whether a link may carry the code.
-pub fn result(
-    turned: &Turned,
-    login: &Login,
-    needed: &Scopes,
-    resource: &Resource,
-    complete: bool,
-    now: Timestamp,
-) -> CallToolResult {
+pub fn result(turned: &Turned, login: &Login, about: &About<'_>, complete: bool, now: Timestamp) -> CallToolResult {
+    let linked = |waited, browser| linked(login, about, waited, browser, complete);
     let (code, words) = match turned {
-        Turned::Link { waited, browser } => ("unauthorized", linked(login, *waited, *browser, complete)),
+        Turned::Link { waited, browser } => ("unauthorized", linked(*waited, *browser)),
         Turned::Denied => (
             "access_denied",
             "A person was asked to allow this, and said no. Do not ask again unless they want you to; a further call \
@@ -83,10 +110,9 @@ pub fn result(
             "The person did not want to sign in. Do not ask again unless they want you to; a further call asks anew."
                 .to_owned(),
         ),
-        Turned::Cancelled => (
-            "unauthorized",
-            format!("The person closed the question without an answer. {}", linked(login, false, false, complete)),
-        ),
+        Turned::Cancelled => {
+            ("unauthorized", format!("The person closed the question without an answer. {}", linked(false, false)))
+        }
         Turned::Expired => {
             ("expired_token", "Nobody signed in while the code was good. A further call makes a new one.".to_owned())
         }
@@ -94,7 +120,7 @@ pub fn result(
             ("invalid_token", "The access that a person had given was taken back. A further call asks anew.".to_owned())
         }
     };
-    let mut details = details(needed, resource);
+    let mut details = about.details();
     details.insert("authorization_servers".to_owned(), vec![login.issuer.to_string()].into());
     if matches!(turned, Turned::Link { .. } | Turned::Cancelled) {
         details.insert("verification_uri".to_owned(), page(&login.issuer).into());
@@ -107,19 +133,12 @@ pub fn result(
     failure(code, &words, details)
 }
 
-/// What every refusal says to programs.
-fn details(needed: &Scopes, resource: &Resource) -> Map<String, Value> {
-    let mut details = Map::new();
-    details.insert("scope".to_owned(), needed.to_string().into());
-    details.insert("resource".to_owned(), resource.as_str().into());
-    details
-}
-
 /// The refusal of a login that a person gave less to than this call needs.
-pub fn too_narrow(refused: &CallToolResult, issuer: &Issuer) -> CallToolResult {
+pub fn too_narrow(refused: &CallToolResult, kind: Kind, issuer: &Issuer) -> CallToolResult {
     let words = format!(
-        "The person who signed in did not allow this tool. If they change their mind: they take back this program's access \
+        "The person who signed in did not allow this {}. If they change their mind: they take back this program's access \
          at {}, and the next call asks anew.",
+        kind.word(),
         issuer.join("/account")
     );
     let mut details = match &refused.structured_content {
@@ -130,7 +149,7 @@ pub fn too_narrow(refused: &CallToolResult, issuer: &Issuer) -> CallToolResult {
     failure(&code, &words, details)
 }
 
-fn linked(login: &Login, waited: bool, browser: bool, complete: bool) -> String {
+fn linked(login: &Login, about: &About<'_>, waited: bool, browser: bool, complete: bool) -> String {
     let code = login.user_code.shown();
     let still = if waited { "Nobody has signed in yet." } else { "A person must sign in." };
     let shown = if browser { "A browser shows the page. If it does not: " } else { "" };
@@ -138,28 +157,29 @@ fn linked(login: &Login, waited: bool, browser: bool, complete: bool) -> String 
         true => format!("Ask them to open {} (the page shows the code {code})", link(login)),
         false => format!("Ask them to open {} and to type the code {code}", page(&login.issuer)),
     };
-    format!("{NEEDED} {still} {shown}{how}, and call the tool again.")
+    format!("{} {still} {shown}{how}, and {}.", about.missing(), about.again())
 }
 
 /// The result of a call for which nobody could be asked; `None` where the usual refusal says more.
-pub fn trouble(trouble: &Trouble, needed: &Scopes, resource: &Resource) -> Option<CallToolResult> {
-    let mut details = details(needed, resource);
+pub fn trouble(trouble: &Trouble, about: &About<'_>) -> Option<CallToolResult> {
+    let (mut details, missing) = (about.details(), about.missing());
     let words = match trouble {
         Trouble::NoIssuer | Trouble::NoKeys | Trouble::Store(StoreError::Absent(_)) => return None,
         Trouble::Store(StoreError::Loading) => {
-            let words = "The tool cannot be used now: store loading; try again in a moment.";
-            return Some(failure("temporarily_unavailable", words, Map::new()));
+            let words = format!("The {} cannot be used now: store loading; try again in a moment.", about.kind.word());
+            return Some(failure("temporarily_unavailable", &words, Map::new()));
         }
         Trouble::NotServing(issuer) => {
             details.insert("authorization_servers".to_owned(), vec![issuer.to_string()].into());
             format!(
-                "{NEEDED} A person must sign in, and the service at {issuer} does not answer. Start authz-service, and \
-                 call the tool again."
+                "{missing} A person must sign in, and the service at {issuer} does not answer. Start authz-service, and \
+                 {}.",
+                about.again()
             )
         }
         // Paths and processes are for the log.
         Trouble::Store(_) | Trouble::Commit(_) | Trouble::Book(_) => {
-            format!("{NEEDED} A person must sign in, and no login could be begun; this server's log says why.")
+            format!("{missing} A person must sign in, and no login could be begun; this server's log says why.")
         }
     };
     Some(failure("unauthorized", &words, details))

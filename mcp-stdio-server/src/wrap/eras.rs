@@ -89,6 +89,11 @@ impl Server {
     }
 }
 
+/// The operations that may be answered with a question, and then come back (MCP 2026-07-28, "Multi Round-Trip Requests").
+pub fn comes_back(method: &str) -> bool {
+    matches!(method, "tools/call" | "prompts/get" | "resources/read")
+}
+
 /// The operations whose results say how long they may be kept (MCP 2026-07-28, "Caching").
 pub fn is_cacheable(method: &str) -> bool {
     matches!(

@@ -1,5 +1,7 @@
 //! A line as far as a relay must understand it. What it need not change it passes on byte for byte.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 use shared::oauth::json;
 
@@ -92,6 +94,24 @@ pub fn read(line: &[u8]) -> Result<Message, Value> {
         }
         (None, id) => Err(invalid(id.as_ref(), "\"method\" is missing")),
         (Some(_), id) => Err(invalid(id.as_ref(), "\"method\" must be a string")),
+    }
+}
+
+/// What a request passes on to what it names, as it is written down and as a login is bound to it: a tool's or a prompt's
+/// arguments, else all that it says.
+pub fn arguments<'a>(method: &str, message: &'a Map<String, Value>) -> Cow<'a, Map<String, Value>> {
+    match (method, message.get("params")) {
+        ("tools/call" | "prompts/get", Some(Value::Object(params))) => {
+            params.get("arguments").and_then(Value::as_object).map_or_else(Cow::default, Cow::Borrowed)
+        }
+        (_, Some(Value::Object(params))) => {
+            let mut params = params.clone();
+            for name in ["_meta", "inputResponses", "requestState"] {
+                params.remove(name);
+            }
+            Cow::Owned(params)
+        }
+        _ => Cow::default(),
     }
 }
 

@@ -125,7 +125,7 @@ fn access(access: &AppAccess, lately: Option<&Lately>) -> Value {
         scopes => scopes.map(|(scope, meaning)| context! { scope => scope.as_str(), meaning }).collect::<Vec<Value>>(),
         tools => access.tools.iter().map(tool).collect::<Vec<Value>>(),
         narrowed => access.narrowed,
-        lately => lately.map(|used| context! { calls => used.calls, tool => plain(&used.tool), at => moment(used.at) }),
+        lately => lately.map(|used| context! { calls => used.calls, last => plain(&used.last), at => moment(used.at) }),
         since => moment(access.since),
         used => moment(access.used),
         expires => access.expires.map(moment),

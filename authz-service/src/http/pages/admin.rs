@@ -209,7 +209,7 @@ fn call_card(recorded: &Recorded) -> Value {
         ("Grant", text(bearer.map(|bearer| bearer.grant.to_string()))),
         ("Outcome", text(call.end.as_ref().map(ended))),
     ];
-    card(call.tool.as_str(), &rows, &[])
+    card(&call.subject(), &rows, &[])
 }
 
 fn ended(end: &End) -> String {

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::judging::{Asked, Target, without_token};
+use super::judging::{Asked, without_token};
+use super::target::Target;
 use super::{MOST, Pending, Relay};
 use crate::wrap::eras::{Host, MODERN, legacy_request, modern_request};
 use crate::wrap::exact::lookalike;

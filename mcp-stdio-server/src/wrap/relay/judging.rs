@@ -4,24 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{AbortHandle, Abortable};
-use rmcp::model::{CallToolResult, InputRequiredResult};
 use serde_json::{Map, Value, json};
 use shared::secret::TokenHash;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::denied::Denied;
 use super::listens::narrow;
 use super::person::Person;
+use super::target::Target;
 use super::{Done, Pending, Relay};
 use crate::audit::{Origin, Underway};
 use crate::credential::{self, Place, Presented};
 use crate::era::Era;
-use crate::gate::{Entry, Refused, Turned};
-use crate::guard::{Access, Challenge};
+use crate::gate::{Entry, Turned};
+use crate::guard::Access;
 use crate::login::QUESTION;
 use crate::login::host::Action;
 use crate::wrap::Wrapped;
-use crate::wrap::eras::Host;
+use crate::wrap::eras::{self, Host};
 use crate::wrap::listing::{List, Listing, Viewer, filter};
 use crate::wrap::message::{self, Id, param};
 use crate::wrap::rules::Verdict;
@@ -49,92 +50,12 @@ impl Asked {
     }
 }
 
-/// What a request is about.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Target {
-    /// A tool.
-    Tool(String),
-    /// A resource that is read.
-    Read(String),
-    /// A resource in another way.
-    Resource(String),
-    /// A prompt.
-    Prompt(String),
-    /// News, also of resources.
-    News,
-    /// Nothing that is guarded.
-    Nothing,
-    /// Something that we do not know.
-    Unknown,
-    /// Its parameters make no sense.
-    Malformed(&'static str),
-}
-
-impl Target {
-    pub(super) fn of(method: &str, message: &Map<String, Value>) -> Self {
-        let text = |name: &'static str| match param(message, name) {
-            Some(Value::String(text)) => Ok(text.clone()),
-            Some(_) => Err("a name must be a string"),
-            None => Err("a name is missing"),
-        };
-        let named = |name: &'static str, target: fn(String) -> Self| text(name).map_or_else(Self::Malformed, target);
-        match method {
-            "tools/call" => named("name", Self::Tool),
-            "resources/read" => named("uri", Self::Read),
-            "resources/subscribe" | "resources/unsubscribe" => named("uri", Self::Resource),
-            "prompts/get" => named("name", Self::Prompt),
-            "completion/complete" => {
-                let member = |name: &str| param(message, "ref")?.get(name)?.as_str().map(str::to_owned);
-                match (member("name"), member("uri")) {
-                    (Some(name), None) => Self::Prompt(name),
-                    (None, Some(uri)) => Self::Resource(uri),
-                    _ => Self::Malformed("\"ref\" must name a prompt or a resource"),
-                }
-            }
-            "subscriptions/listen" => Self::News,
-            "ping" | "logging/setLevel" | "server/discover" => Self::Nothing,
-            _ if List::of(method).is_some() => Self::Nothing,
-            _ => Self::Unknown,
-        }
-    }
-
-    fn verdict(&self, wrapped: &Wrapped, listing: &Listing) -> Verdict {
-        match self {
-            Self::Tool(name) => listing.verdict(&wrapped.rules, name),
-            Self::Read(uri) | Self::Resource(uri) => wrapped.rules.resource(uri),
-            Self::Prompt(name) => wrapped.rules.prompt(name),
-            Self::News | Self::Nothing => Verdict::Needs(Access::Open),
-            // What we do not know may do anything.
-            Self::Unknown | Self::Malformed(_) => Listing::default().verdict(&crate::wrap::rules::Rules::default(), ""),
-        }
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Self::Tool(name) | Self::Read(name) | Self::Resource(name) | Self::Prompt(name) => name,
-            _ => "",
-        }
-    }
-}
-
 /// A request that was judged.
 pub(super) struct Judged {
     pending: Pending,
     message: Map<String, Value>,
     line: Option<Vec<u8>>,
     verdict: Result<Option<Underway>, Denied>,
-}
-
-/// What a request gets that may not be.
-enum Denied {
-    /// There is no such thing, for anybody.
-    Unknown,
-    /// A result of the guard's.
-    Refused(Box<CallToolResult>),
-    /// A question of the guard's; the call comes back with the answer.
-    Asked(Box<InputRequiredResult>),
-    /// What it brought back was not given out for it.
-    BadState,
 }
 
 /// What a call brings back that the guard has asked something.
@@ -204,7 +125,7 @@ impl Relay {
         if matches!(target, Target::Tool(_)) {
             self.learn_tools_once();
         }
-        let person = self.person(&message, is_modern);
+        let person = self.person(&pending.method, &message, is_modern);
         let back = Back::of(&mut message, &self.names.prefix);
         let line = line.filter(|_| back.state.is_none());
         let judging = async move {
@@ -218,7 +139,7 @@ impl Relay {
                 Target::News if narrow(&wrapped, &mut message, &asked.presented).await => None,
                 _ => line,
             };
-            let verdict = may(&wrapped, &target, &listing, (&message, era), caller).await;
+            let verdict = may(&wrapped, &target, &listing, (&pending.method, &message, era), caller).await;
             Done::Judged(Box::new(Judged { pending, message, line, verdict }))
         };
         self.work.push(Box::pin(async move { Abortable::new(judging, registration).await.unwrap_or(Done::Nothing) }));
@@ -240,57 +161,15 @@ impl Relay {
         }
     }
 
-    fn denied(&self, pending: &Pending, denied: Denied) -> Value {
-        let id = Some(&pending.host_id);
-        match denied {
-            Denied::Asked(mut question) => {
-                // So that it is told from a state of the server's when it comes back.
-                question.request_state = question.request_state.map(|state| format!("{}{state}", self.names.prefix));
-                let mut result = serde_json::to_value(&*question).unwrap_or_default();
-                if let Some(server) = self.server() {
-                    result = server.modern_result("tools/call", result);
-                }
-                message::success(&pending.host_id, result)
-            }
-            Denied::BadState => {
-                let words =
-                    "Invalid params: \"requestState\" was not given out for this call, or is over; call without it";
-                message::failure(id, -32602, words, None)
-            }
-            Denied::Unknown if pending.method == "tools/call" => {
-                message::failure(id, -32602, "Unknown tool; tools/list names them all", None)
-            }
-            Denied::Unknown => message::failure(id, -32602, "Invalid params: there is nothing of this name", None),
-            Denied::Refused(mut result) if pending.method == "tools/call" => {
-                result.result_type = None;
-                let mut result = serde_json::to_value(&*result).unwrap_or_default();
-                if let Some(server) = self.server().filter(|_| pending.is_modern) {
-                    result = server.modern_result("tools/call", result);
-                }
-                message::success(&pending.host_id, result)
-            }
-            Denied::Refused(result) => {
-                let data = result.structured_content.clone().unwrap_or_default();
-                // Outside the ranges that JSON-RPC and MCP keep for themselves (STD-19), and familiar.
-                let code = match data["error"].as_str() {
-                    Some("insufficient_scope") => 403,
-                    Some("temporarily_unavailable") => 503,
-                    _ => 401,
-                };
-                let words = data["error_description"].as_str().unwrap_or_default().to_owned();
-                message::failure(id, code, &words, Some(data))
-            }
-        }
-    }
-
     /// The person behind a request.
-    fn person(&self, message: &Map<String, Value>, is_modern: bool) -> Person {
+    fn person(&self, method: &str, message: &Map<String, Value>, is_modern: bool) -> Person {
         let host = match (&self.host_is, is_modern) {
             (Some(host), false) => host.clone(),
             _ => Host::of_meta(message.get("params")),
         };
         Person {
             is_modern,
+            comes_back: eras::comes_back(method),
             capabilities: host.capabilities,
             progress: message::meta_of(message, "progressToken").cloned(),
             host: self.host.clone(),
@@ -346,40 +225,45 @@ async fn may(
     wrapped: &Wrapped,
     target: &Target,
     listing: &Listing,
-    (message, era): (&Map<String, Value>, Era),
+    (method, message, era): (&str, &Map<String, Value>, Era),
     caller: Caller<'_>,
 ) -> Result<Option<Underway>, Denied> {
-    let Caller { presented, person, back } = caller;
-    let access = match target.verdict(wrapped, listing) {
-        Verdict::Denied => return Err(Denied::Unknown),
-        Verdict::Needs(access) => access,
-    };
-    let gate = &wrapped.gate;
-    let now = gate.clock.now();
-    if !matches!(target, Target::Tool(_)) {
-        return match gate.judge(target.name(), &access, presented, now).await {
-            Ok(_) => Ok(None),
-            // Whoever left tools out said nothing about resources and prompts.
-            Err(Refused::Challenge(Challenge::ToolLeftOut, _)) => Ok(None),
-            Err(refused) => Err(Denied::Refused(Box::new(gate.refusal(&refused).await))),
-        };
+    if *target == Target::News {
+        return Ok(None);
     }
-    let none = Map::new();
-    let arguments = param(message, "arguments").and_then(Value::as_object).unwrap_or(&none);
+    let Caller { presented, person, back } = caller;
+    let verdict = target.verdict(wrapped, listing);
+    let arguments = message::arguments(method, message);
     let origin = Origin::of(era, param(message, "_meta").and_then(Value::as_object));
     let entry = Entry {
-        tool: target.name(),
-        access: &access,
-        arguments,
+        kind: target.kind(),
+        name: target.name(method),
+        method,
+        access: match &verdict {
+            Verdict::Needs(access) => access,
+            Verdict::Denied => &Access::Open,
+        },
+        arguments: &arguments,
         presented,
         state: back.state.as_deref(),
         answer: back.action,
-        host: person,
+        host: match target {
+            // What nobody knows, hosts try out at their start.
+            Target::Unknown => None,
+            _ => Some(person),
+        },
         origin: &origin,
     };
-    match gate.enter(&entry, now).await {
+    let now = wrapped.gate.clock.now();
+    if verdict == Verdict::Denied {
+        wrapped.gate.denied(&entry, now);
+        return Err(Denied::Unknown);
+    }
+    match wrapped.gate.enter(&entry, now).await {
         Ok(admission) => Ok(Some(admission.underway)),
         Err(Turned::Back(result)) => Err(Denied::Refused(result)),
+        Err(Turned::Page(result, page)) if person.is_sent_there() => Err(Denied::Sent(result, page)),
+        Err(Turned::Page(result, _)) => Err(Denied::Refused(result)),
         Err(Turned::Ask(question)) => Err(Denied::Asked(question)),
         Err(Turned::BadState) => Err(Denied::BadState),
     }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use shared::store::calls::Outcome;
 use tokio::task::JoinHandle;
 
 use super::greeting::Own;
 use super::{Pending, Relay};
 use crate::credential::{self, Presented};
-use crate::gate::Refused;
-use crate::guard::{Access, Challenge};
+use crate::guard::Access;
 use crate::listing::{self, Told};
 use crate::wrap::Wrapped;
 use crate::wrap::message::{self, Id, meta, meta_mut, param, params_mut};
@@ -47,6 +47,9 @@ impl Relay {
                     return false;
                 }
                 self.tell(&message::success(&pending.host_id, json!({})));
+                if let Some(underway) = &pending.underway {
+                    underway.ended(Outcome::Ok);
+                }
                 self.listen_for_host();
             }
             _ => return false,
@@ -250,9 +253,7 @@ pub(super) async fn narrow(wrapped: &Wrapped, message: &mut Map<String, Value>, 
         let may = match known {
             Some(may) => may,
             None => {
-                let answer = wrapped.gate.judge("", &access, presented, now).await;
-                // Whoever left tools out said nothing about resources.
-                let may = matches!(answer, Ok(_) | Err(Refused::Challenge(Challenge::ToolLeftOut, _)));
+                let may = wrapped.gate.may_hear(&access, presented, now).await;
                 judged.push((access, may));
                 may
             }

@@ -1,12 +1,14 @@
 //! What happens between a host and a wrapped server: one task, which owns all there is.
 
 mod child;
+mod denied;
 mod greeting;
 mod host;
 mod input;
 mod judging;
 mod listens;
 mod person;
+mod target;
 
 use std::collections::HashMap;
 use std::future::Future;

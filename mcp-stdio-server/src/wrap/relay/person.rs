@@ -35,6 +35,8 @@ impl Waiting {
 pub(super) struct Person {
     /// Whether the request is of the modern era.
     pub is_modern: bool,
+    /// Whether the request may be answered with a question (MCP 2026-07-28, "Multi Round-Trip Requests").
+    pub comes_back: bool,
     /// What the host can do.
     pub capabilities: Value,
     /// What the host wants to hear of progress by.
@@ -47,14 +49,23 @@ pub(super) struct Person {
     pub left: watch::Receiver<bool>,
 }
 
+impl Person {
+    fn shows_urls(&self) -> bool {
+        self.capabilities.get("elicitation").is_some_and(|elicitation| elicitation.get("url").is_some())
+    }
+
+    /// Whether the host shows a page that an error names: in the era of `initialize` only.
+    pub(super) fn is_sent_there(&self) -> bool {
+        !self.is_modern && self.shows_urls()
+    }
+}
+
 impl Host for Person {
     fn elicits(&self) -> Elicits {
-        let shows_urls =
-            self.capabilities.get("elicitation").is_some_and(|elicitation| elicitation.get("url").is_some());
-        match (shows_urls, self.is_modern) {
-            (false, _) => Elicits::Never,
+        match (self.shows_urls(), self.is_modern) {
             (true, false) => Elicits::Asks,
-            (true, true) => Elicits::Returns,
+            (true, true) if self.comes_back => Elicits::Returns,
+            (true, true) | (false, _) => Elicits::Never,
         }
     }
 
@@ -64,10 +75,7 @@ impl Host for Person {
             let (sender, answer) = oneshot::channel();
             self.waiting.questions().insert(id.clone(), sender);
             let asked = UnderWay { person: self, id: id.clone() };
-            let params = json!({
-                "mode": "url", "message": question.message, "url": question.url, "elicitationId": question.id,
-            });
-            self.host.put(message::line(&message::request(&id, "elicitation/create", params)));
+            self.host.put(message::line(&message::request(&id, "elicitation/create", question.params())));
             let answer = answer.await.ok()?;
             drop(asked);
             answer.get("result")?.get("action")?.as_str().and_then(Action::of)

@@ -1,4 +1,4 @@
-//! What is written down of a tool call. Never a token, and never an argument: its hash.
+//! What is written down of a call. Never a token, and never an argument: its hash.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ClientId, GrantId, TokenId, UserName};
 use crate::secret::TokenHash;
-use crate::state::Program;
+use crate::state::{Kind, Program};
 use crate::text::Text;
 use crate::time::Timestamp;
 use crate::uri::Resource;
@@ -16,8 +16,14 @@ use crate::uri::Resource;
 pub struct Call {
     /// The server.
     pub server: Resource,
-    /// The tool.
+    /// The tool; of another [`Kind`], the resource's URI (without its query) or the prompt's name. Cut off when it is long.
     pub tool: Text,
+    /// What it is. Older lines are about tools.
+    #[serde(default, skip_serializing_if = "Kind::is_tool")]
+    pub kind: Kind,
+    /// The method, where it is not the usual one of its kind ([`Kind::method`]): `resources/subscribe`, for example.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Cow<'static, str>>,
     /// What was decided.
     pub decision: Decision,
     /// Exactly why it was refused: one word with dashes.
@@ -43,6 +49,21 @@ pub struct Call {
     /// How it ended, when it has ended by the time that it is written down.
     #[serde(flatten)]
     pub end: Option<End>,
+}
+
+impl Call {
+    /// What was used, for people: a tool by its name alone.
+    pub fn subject(&self) -> Cow<'_, str> {
+        match self.kind {
+            Kind::Tool => self.tool.as_str().into(),
+            kind => format!("{} {}", kind.word(), self.tool).into(),
+        }
+    }
+
+    /// The method by which it was used.
+    pub fn method(&self) -> &str {
+        self.method.as_deref().unwrap_or(self.kind.method())
+    }
 }
 
 /// What was decided about a call.
@@ -222,6 +243,25 @@ pub struct Recorded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn n12_a_line_says_what_kind_of_thing_it_is_about_and_older_lines_are_about_tools() {
+        let old =
+            r#"{"server":"urn:mcp:stdio:a","tool":"look","decision":"open","transport":"stdio","era":"stateless"}"#;
+        let mut call: Call = serde_json::from_str(old).unwrap();
+        assert_eq!((call.kind, call.method(), call.subject().as_ref()), (Kind::Tool, "tools/call", "look"));
+        assert_eq!(serde_json::to_string(&call).unwrap(), old);
+        for (kind, method, by, subject) in [
+            (Kind::Resource, None, "resources/read", "resource look"),
+            (Kind::Prompt, None, "prompts/get", "prompt look"),
+            (Kind::Resource, Some("resources/subscribe".into()), "resources/subscribe", "resource look"),
+        ] {
+            (call.kind, call.method) = (kind, method);
+            assert_eq!((call.method(), call.subject().as_ref()), (by, subject));
+            let text = serde_json::to_string(&call).unwrap();
+            assert_eq!(serde_json::from_str::<Call>(&text).unwrap(), call);
+        }
+    }
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 

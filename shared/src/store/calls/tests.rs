@@ -9,6 +9,8 @@ fn call(tool: &str) -> Entry {
     Entry::Call(Box::new(Call {
         server: Resource::stdio("a").unwrap(),
         tool: tool.into(),
+        kind: crate::state::Kind::Tool,
+        method: None,
         decision: Decision::Refused,
         cause: Some("no-token".into()),
         bearer: None,
