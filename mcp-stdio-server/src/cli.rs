@@ -1,5 +1,6 @@
 //! The command line: flags and environment become one server.
 
+mod foreign;
 mod http;
 mod wrap;
 
@@ -52,7 +53,8 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", default_value = "default", value_parser = resource, global = true)]
     name: Resource,
 
-    /// Accept tokens of this issuer only [default: every issuer that the store names]
+    /// Accept tokens of this issuer only [default: every issuer that the store names]; the issuer itself need not be this
+    /// project's (`http --verify`)
     #[arg(long, value_name = "URL", env = "MCP_AUTHZ_ISSUER", global = true)]
     issuer: Option<Issuer>,
 

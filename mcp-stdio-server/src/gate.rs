@@ -10,7 +10,7 @@ use shared::secret::Secret;
 use shared::state::{Grant, Kind};
 use shared::store::calls::{Bearer, Decision};
 use shared::time::{Clock, Timestamp};
-use shared::token::{TokenError, VerifiedToken};
+use shared::token::TokenError;
 use shared::uri::Resource;
 
 use crate::audit::{self, Audit, Decided, Origin, Transport, Underway};
@@ -21,6 +21,7 @@ use crate::login::host::{Action, Host, Question};
 use crate::login::round::Asking;
 use crate::login::{Attempt, Climbed, Ladder, words};
 use crate::results::{failure, shown};
+use crate::token::Token;
 use crate::verify::{Checked, Unavailable, Unverified, Verify};
 
 /// How long a list of tools waits for a store that is still being read; then it is the whole list.
@@ -115,6 +116,8 @@ pub enum View {
     Whole,
     /// What the grant lets its holder call.
     Granted(Box<Grant>),
+    /// What these scopes open: those of a token behind which there is no grant of the store's.
+    Scoped(Scopes),
     /// What needs no grant: the one that was there was taken back.
     Closed,
 }
@@ -274,8 +277,8 @@ impl Gate {
             },
         };
         let admitted = match admitted {
-            Ok(caller) if caller.is_once() => self.spend(caller).await?,
-            admitted => admitted,
+            Ok(caller) => self.spend(caller).await?,
+            refused => refused,
         };
         admitted.map(Some).map_err(|challenge| {
             tracing::info!(kind = wish.kind.word(), name = %shown(wish.name), ?challenge, "call refused");
@@ -285,7 +288,8 @@ impl Gate {
 
     /// Uses a token for one call up, before the call is made: of two that use it, one comes in.
     async fn spend(&self, caller: Caller) -> Result<Result<Caller, Challenge>, Refused> {
-        match self.verify.spend(caller.claims().jti).await {
+        let Some(name) = caller.once() else { return Ok(Ok(caller)) };
+        match self.verify.spend(name).await {
             Ok(()) => Ok(Ok(caller)),
             Err(Unverified::Token(cause)) => Ok(Err(Challenge::InvalidToken(cause))),
             Err(Unverified::Unavailable(why)) => Err(Refused::Unavailable(why)),
@@ -322,14 +326,14 @@ impl Gate {
     }
 
     /// What a list may show now to the holder of a token that was checked before; `None` while the store has no answer.
-    pub async fn view_again(&self, token: &VerifiedToken) -> Option<View> {
+    pub async fn view_again(&self, token: &Token) -> Option<View> {
         let facts = self.verify.again(token).await?;
         let checked = Checked { token: token.clone(), facts };
         Some(view_of(&checked, true, self.clock.now()))
     }
 
     /// What the token says that came with a request, when it is one of ours. The token itself is not kept.
-    pub async fn holder(&self, presented: &Presented) -> Option<VerifiedToken> {
+    pub async fn holder(&self, presented: &Presented) -> Option<Token> {
         let token = self.presented(presented).ok().flatten()?;
         let check = tokio::time::timeout(LIST_PATIENCE, self.verify.check(token, self.clock.now()));
         check.await.ok()?.ok().map(|checked| checked.token)
@@ -339,7 +343,7 @@ impl Gate {
     pub async fn grant(&self, presented: &Presented) -> Option<Grant> {
         match self.view(presented).await {
             View::Granted(grant) => Some(*grant),
-            View::Whole | View::Closed => None,
+            View::Whole | View::Scoped(_) | View::Closed => None,
         }
     }
 
@@ -372,6 +376,7 @@ impl Gate {
 fn view_of(checked: &Checked, was_open: bool, now: Timestamp) -> View {
     match (checked.token.alive(&checked.facts, now), &checked.facts.grant) {
         (Ok(()), Some(grant)) => View::Granted(Box::new(grant.clone())),
+        (Ok(()), None) => View::Scoped(checked.token.scopes().clone()),
         (Err(TokenError::Dead), _) if was_open => View::Closed,
         _ => View::Whole,
     }
@@ -405,6 +410,8 @@ impl Refused {
             Self::Unavailable(Unavailable::Loading) => "store-loading",
             Self::Unavailable(Unavailable::Absent) => "store-absent",
             Self::Unavailable(Unavailable::Unreadable) => "store-unreadable",
+            Self::Unavailable(Unavailable::Issuer) => "issuer-unavailable",
+            Self::Unavailable(Unavailable::Busy) => "issuer-busy",
         }
     }
 }

@@ -1,13 +1,15 @@
 //! The decision: a tool's scopes × a credential × what the store knows × the time → a caller, or a challenge.
 
 use serde_json::{Map, Value};
+use shared::id::TokenId;
 use shared::jcs;
 use shared::oauth::error::ErrorCode;
-use shared::oauth::jwt::AccessClaims;
-use shared::scope::{Scopes, expand};
+use shared::scope::Scopes;
 use shared::state::{Facts, Kind, OneCall, User};
 use shared::time::Timestamp;
-use shared::token::{TokenError, VerifiedToken};
+use shared::token::TokenError;
+
+use crate::token::Token;
 
 /// Who may call a tool.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,22 +28,22 @@ pub enum Shown<'a> {
     /// A token came, and its signature or its claims are wrong.
     Bad(TokenError),
     /// A token came and verified.
-    Token(&'a VerifiedToken, &'a Facts),
+    Token(&'a Token, &'a Facts),
 }
 
 /// Evidence that a token opens a tool. Only [`admit`] makes one.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    token: VerifiedToken,
+    token: Token,
     client_name: Option<String>,
     user: Option<User>,
-    is_once: bool,
+    once: Option<TokenId>,
 }
 
 impl Caller {
-    /// What the token says.
-    pub fn claims(&self) -> &AccessClaims {
-        self.token.claims()
+    /// The token, which says who they are.
+    pub fn token(&self) -> &Token {
+        &self.token
     }
 
     /// What the client calls itself: self-declared, not to be trusted.
@@ -49,9 +51,9 @@ impl Caller {
         self.client_name.as_deref()
     }
 
-    /// Whether its token is good for this one call, and is to be spent before it is made.
-    pub fn is_once(&self) -> bool {
-        self.is_once
+    /// The name of a token that is good for this one call, and is to be spent before it is made.
+    pub fn once(&self) -> Option<TokenId> {
+        self.once
     }
 
     /// The person who consented; nobody when the client acts for itself.
@@ -121,23 +123,22 @@ pub fn admit(wish: Wish<'_>, needed: &Scopes, shown: Shown<'_>, now: Timestamp) 
         Shown::Token(token, facts) => (token, facts),
     };
     token.alive(facts, now).map_err(Challenge::InvalidToken)?;
-    let held = &token.claims().scope;
-    if !needed.within(held) && !needed.within(&expand(held)) {
+    if !token.opens(needed) {
         return Err(Challenge::InsufficientScope);
     }
-    let once = facts.access.as_ref().and_then(|access| access.once.as_deref());
-    if once.is_some_and(|once| !is_this(once, wish)) {
+    // Before the tools that were left out, which say nothing about resources and prompts: this token does.
+    let once = token.once(facts);
+    if once.is_some_and(|(_, once)| !is_this(once, wish)) {
         return Err(Challenge::AnotherCall);
     }
-    // Whoever left tools out said nothing about resources and prompts.
-    if wish.kind == Kind::Tool && !facts.grant.as_ref().is_some_and(|grant| grant.allows(wish.name)) {
+    if wish.kind == Kind::Tool && !token.allows(facts, wish.name) {
         return Err(Challenge::ToolLeftOut);
     }
     Ok(Caller {
         token: token.clone(),
         client_name: facts.client.as_ref().and_then(|client| client.name.as_deref().map(str::to_owned)),
         user: facts.grant_user.clone(),
-        is_once: once.is_some(),
+        once: once.map(|(name, _)| name),
     })
 }
 
@@ -150,7 +151,7 @@ fn is_this(once: &OneCall, wish: Wish<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use shared::id::{GrantId, TokenId};
-    use shared::oauth::jwt::Audience;
+    use shared::oauth::jwt::{AccessClaims, Audience};
     use shared::state::{Access as Record, Grant, GrantStage, Terms, UserStage};
     use shared::time::Seconds;
     use shared::token::{Expected, KeyRing, KeySet};
@@ -226,9 +227,9 @@ mod tests {
         let keys = KeySet::generate(NOW).unwrap();
         let wanted = Expected { issuers: vec![claims.iss.clone()], resource: Resource::stdio("a").unwrap() };
         let secret = keys.mint(&claims).unwrap();
-        let token = KeyRing::new(&[keys.public()]).verify(secret.expose(), &wanted, NOW).unwrap();
+        let token = KeyRing::new(&[keys.public()]).verify(secret.expose(), &wanted, NOW).unwrap().into();
         let admitted = admit(CALL, &needed.parse().unwrap(), Shown::Token(&token, &facts), NOW + Seconds(later));
-        assert_eq!(admitted.map(|caller| assert_eq!(caller.claims(), &claims)), expected);
+        assert_eq!(admitted.map(|caller| assert_eq!(caller.token().subject(), claims.sub)), expected);
     }
 
     #[test]
@@ -265,7 +266,7 @@ mod tests {
         facts.grant.as_mut().unwrap().terms = Some(Box::new(Terms { tools: Some([].into()), ..Terms::default() }));
         let wanted = Expected { issuers: vec![claims.iss.clone()], resource: Resource::stdio("a").unwrap() };
         let secret = keys.mint(&claims).unwrap();
-        let token = KeyRing::new(&[keys.public()]).verify(secret.expose(), &wanted, NOW).unwrap();
+        let token = KeyRing::new(&[keys.public()]).verify(secret.expose(), &wanted, NOW).unwrap().into();
         for (kind, needed, expected) in [
             (Kind::Tool, "x", Err(Challenge::ToolLeftOut)),
             (Kind::Resource, "x", Ok(())),
@@ -339,10 +340,10 @@ mod tests {
         facts.grant.as_mut().unwrap().terms = Some(Box::new(Terms { tools: only, ..Terms::default() }));
         let wanted = Expected { issuers: vec![claims.iss.clone()], resource: Resource::stdio("a").unwrap() };
         let secret = keys.mint(&claims).unwrap();
-        let token = KeyRing::new(&[keys.public()]).verify(secret.expose(), &wanted, NOW).unwrap();
+        let token = KeyRing::new(&[keys.public()]).verify(secret.expose(), &wanted, NOW).unwrap().into();
         let admits_of = |kind, name, arguments: Option<&Value>| {
             let wish = Wish { kind, name, arguments: arguments.and_then(Value::as_object) };
-            admit(wish, &"x".parse().unwrap(), Shown::Token(&token, &facts), NOW).map(|caller| caller.is_once())
+            admit(wish, &"x".parse().unwrap(), Shown::Token(&token, &facts), NOW).map(|caller| caller.once().is_some())
         };
         let admits = |name, arguments| admits_of(Kind::Tool, name, arguments);
         assert_eq!(admits("look", Some(&of)), Ok(true));

@@ -101,7 +101,7 @@ impl Handler {
     fn listing_for(&self, view: &View) -> Vec<rmcp::model::Tool> {
         let is_open = |name: &str| self.catalog.get(name).is_some_and(|entry| entry.definition.access == Access::Open);
         let shows = |name: &str| match view {
-            View::Whole => true,
+            View::Whole | View::Scoped(_) => true,
             View::Granted(grant) => grant.allows(name) || is_open(name),
             View::Closed => is_open(name),
         };

@@ -20,6 +20,7 @@ mod logging;
 pub mod login;
 mod results;
 pub mod server;
+pub mod token;
 pub mod tools;
 pub mod verify;
 pub mod wrap;

@@ -6,11 +6,11 @@ use rmcp::RoleServer;
 use rmcp::model::{ServerNotification, ToolListChangedNotification};
 use rmcp::service::{Peer, SubscriptionSink};
 
-use shared::token::VerifiedToken;
 use tokio::sync::watch;
 
 use crate::credential::Presented;
 use crate::gate::{Gate, View};
+use crate::token::Token;
 use crate::wrap::queue::Queue;
 
 /// Who is told.
@@ -79,7 +79,7 @@ pub async fn watch_for(gate: Arc<Gate>, presented: Presented, mut last: watch::R
 }
 
 /// Whose token a list was shown for, and what it showed.
-pub type Holder = Option<(VerifiedToken, View)>;
+pub type Holder = Option<(Token, View)>;
 
 /// Where it is noted whose list a host saw last.
 pub type Last = watch::Sender<Holder>;

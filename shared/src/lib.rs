@@ -13,6 +13,8 @@ pub mod files;
 pub mod id;
 pub mod jcs;
 pub mod list;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod oauth;
 pub mod scope;
 pub mod sealed;

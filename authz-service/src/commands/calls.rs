@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use shared::date::rfc3339;
-use shared::store::calls::{Call, End, Entry, Recorded};
+use shared::store::calls::{Bearer, Call, End, Entry, Recorded};
 
 use super::audit::Shown;
 use super::lists;
@@ -52,9 +52,9 @@ fn of_call(call: &Call) -> [String; 8] {
         call.decision.word().to_owned(),
         call.server.to_string(),
         call.subject().into_owned(),
-        bearer.and_then(|bearer| bearer.user.as_ref()).map_or_else(dash, ToString::to_string),
-        bearer.map_or_else(dash, |bearer| bearer.client.to_string()),
-        bearer.map_or_else(dash, |bearer| bearer.grant.to_string()),
+        bearer.and_then(Bearer::user).map_or_else(dash, str::to_owned),
+        bearer.map_or_else(dash, |bearer| bearer.client().to_owned()),
+        bearer.and_then(Bearer::grant).map_or_else(dash, |grant| grant.to_string()),
         call.cause.as_ref().map_or_else(dash, ToString::to_string),
         ended(call.end.as_ref()),
     ]

@@ -57,7 +57,7 @@ pub fn lately(store: &Path) -> Result<HashMap<GrantId, Lately>, StoreError> {
 
 fn admitted(recorded: &Recorded) -> Option<(GrantId, &Call)> {
     match &recorded.entry {
-        Some(Entry::Call(call)) if call.decision == Decision::Admitted => Some((call.bearer.as_ref()?.grant, call)),
+        Some(Entry::Call(call)) if call.decision == Decision::Admitted => Some((call.bearer.as_ref()?.grant()?, call)),
         _ => None,
     }
 }
@@ -89,7 +89,7 @@ mod tests {
             method: None,
             decision,
             cause: None,
-            bearer: Some(Bearer {
+            bearer: Some(Bearer::Ours {
                 grant: GRANT,
                 user: None,
                 client: "c_1".parse().unwrap(),

@@ -9,6 +9,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Client, Response, redirect};
 use shared::address::is_public;
+use shared::net::innermost;
 use shared::oauth::cimd::DocumentUrl;
 
 use crate::protocol::cimd::{DocumentFault, Fetched};
@@ -122,13 +123,4 @@ fn fault(error: &reqwest::Error) -> DocumentFault {
         cause = error.source();
     }
     if error.is_timeout() { DocumentFault::Slow } else { DocumentFault::Unreachable(innermost(error)) }
-}
-
-/// The innermost cause: reqwest's own words repeat the URL.
-pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    if innermost.is::<reqwest::Error>() { "the request failed".to_owned() } else { innermost.to_string() }
 }

@@ -2,12 +2,13 @@
 //! else, without redirects, bounded in size and time. Metadata and keys are remembered.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::web::Data;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, RequestBuilder, redirect};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, RequestBuilder};
+use shared::net::{Manner, NoReply, Remote, Reply};
 use shared::oauth::json::parse;
 use shared::time::{Seconds, Timestamp};
 use shared::token::{IdTokenError, Identity, ProviderKeys};
@@ -15,14 +16,13 @@ use shared::uri::Issuer;
 use tokio::sync::{Mutex as Turn, Semaphore};
 
 use super::app::App;
-use super::fetch::innermost;
 use crate::protocol::upstream::{self, Attempt, Provider, TokenRequest, Tokens, Upstream, UpstreamFault};
 
 /// How long everything that one request needs of a provider may take.
 const TIME: Duration = Duration::from_secs(10);
 
-/// The longest answer, in bytes.
-const MAX_ANSWER: usize = 256 * 1024;
+/// How requests are made. Each thread makes its own connections.
+const MANNER: Manner = Manner { agent: concat!("authz-service/", env!("CARGO_PKG_VERSION")), time: TIME, kept: 0 };
 
 /// How long metadata and keys are believed.
 const LIFETIME: Seconds = Seconds(3600);
@@ -41,7 +41,7 @@ type Outcome = Result<Arc<Provider>, UpstreamFault>;
 
 /// Everything that is known of providers.
 pub struct Providers {
-    client: OnceLock<Client>,
+    remote: Remote,
     turns: Semaphore,
     known: Mutex<HashMap<Issuer, Arc<Known>>>,
 }
@@ -55,7 +55,7 @@ struct Known {
 
 impl Default for Providers {
     fn default() -> Self {
-        Self { client: OnceLock::new(), turns: Semaphore::new(AT_A_TIME), known: Mutex::default() }
+        Self { remote: Remote::new(MANNER), turns: Semaphore::new(AT_A_TIME), known: Mutex::default() }
     }
 }
 
@@ -80,7 +80,7 @@ pub async fn identify(
 ) -> Result<Identity, UpstreamFault> {
     let providers = &app.providers;
     in_time(async {
-        let (status, body) = providers.send(providers.exchange(request)?).await?;
+        let Reply { status, body, .. } = providers.send(providers.exchange(request)?).await?;
         let tokens = upstream::tokens(status, &body)?;
         providers.identity(upstream, provider, &tokens, attempt, app.now()).await
     })
@@ -93,6 +93,10 @@ async fn in_time<T>(work: impl Future<Output = Result<T, UpstreamFault>>) -> Res
 
 fn down(why: impl Into<String>) -> UpstreamFault {
     UpstreamFault::Down(why.into())
+}
+
+fn unreached(why: NoReply) -> UpstreamFault {
+    UpstreamFault::Down(why.to_string())
 }
 
 impl Providers {
@@ -159,8 +163,8 @@ impl Providers {
 
     async fn get(&self, url: &str) -> Result<Vec<u8>, UpstreamFault> {
         match self.send(self.client()?.get(url)).await? {
-            (200, body) => Ok(body),
-            (status, _) => Err(down(format!("{url} answers with status {status}"))),
+            Reply { status: 200, body, .. } => Ok(body),
+            Reply { status, .. } => Err(down(format!("{url} answers with status {status}"))),
         }
     }
 
@@ -175,32 +179,12 @@ impl Providers {
         Ok(built.header(AUTHORIZATION, value))
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<(u16, Vec<u8>), UpstreamFault> {
+    async fn send(&self, request: RequestBuilder) -> Result<Reply, UpstreamFault> {
         let _turn = self.turns.acquire().await.map_err(|_| down("nobody can be asked"))?;
-        let failed = |error: reqwest::Error| down(innermost(&error));
-        let mut response = request.header(ACCEPT, "application/json").send().await.map_err(failed)?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(down("its answer is longer than 256 KiB"));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok((response.status().as_u16(), body))
+        self.remote.send(request).await.map_err(unreached)
     }
 
     fn client(&self) -> Result<&Client, UpstreamFault> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        let builder = Client::builder()
-            .user_agent(concat!("authz-service/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            // A connection belongs to the thread that made it.
-            .pool_max_idle_per_host(0)
-            .timeout(TIME);
-        let client = builder.build().map_err(|error| down(innermost(&error)))?;
-        Ok(self.client.get_or_init(|| client))
+        self.remote.client().map_err(unreached)
     }
 }

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 use shared::id::ClientId;
 use shared::oauth::cimd::{DocumentUrl, NotADocumentUrl};
+use shared::oauth::freshness::freshness;
 use shared::oauth::json;
 use shared::oauth::register::AuthMethod;
 use shared::secret::TokenHash;
@@ -142,20 +143,10 @@ fn is_json(content_type: &str) -> bool {
     kind == "json" || kind.strip_suffix("+json").is_some_and(|kind| !kind.is_empty())
 }
 
-/// How long a document is believed (RFC 9111 sections 4.2, 5.2.2): what its server says, at most a day.
+/// How long a document is believed: what its server says, at most a day.
 fn lifetime(fetched: &Fetched) -> Seconds {
-    let directives = || fetched.cache_control.iter().flat_map(|value| value.split(',')).map(str::trim);
-    let is = |word: &str| directives().any(|one| one.eq_ignore_ascii_case(word));
-    if is("no-store") || is("no-cache") {
-        return Seconds(0);
-    }
-    let max_age = directives().find_map(|one| {
-        let (name, value) = one.split_once('=')?;
-        let known = name.trim().eq_ignore_ascii_case("max-age");
-        known.then(|| value.trim().trim_matches('"').parse::<u64>().unwrap_or(0))
-    });
-    let left = max_age.map_or(DOCUMENT_LIFETIME.0, |seconds| seconds.saturating_sub(fetched.age.unwrap_or(0)));
-    Seconds(left.min(MAX_DOCUMENT_LIFETIME.0))
+    let said = fetched.cache_control.iter().map(String::as_str);
+    freshness(said, fetched.age, DOCUMENT_LIFETIME).min(MAX_DOCUMENT_LIFETIME)
 }
 
 fn client(url: &DocumentUrl, body: &[u8], policy: &Policy, now: Timestamp) -> Result<Client, Refusal> {

@@ -1,7 +1,8 @@
 //! From a server's URL to the endpoints of its authorization server (RFC 9728, RFC 8414; MCP "Authorization Server
 //! Discovery"). Nothing that a server says about itself is believed without the check that its RFC asks for.
 
-use shared::oauth::metadata::{AuthorizationServer, ProtectedResource, well_known};
+use shared::oauth::metadata::{AuthorizationServer, ProtectedResource, is_endpoint, is_plain, well_known};
+pub use shared::oauth::metadata::{is_local, issuer_places};
 use shared::oauth::register::GrantType;
 use shared::oauth::{challenge, pkce};
 use shared::scope::Scopes;
@@ -174,18 +175,6 @@ fn speaks_for(place: &str, resource: &Resource) -> bool {
     well_known(resource.as_str(), "oauth-protected-resource").is_some_and(|expected| expected == place)
 }
 
-/// Where an issuer's metadata may lie, in the order to try.
-pub fn issuer_places(issuer: &Issuer) -> Vec<String> {
-    let mut places: Vec<_> = ["oauth-authorization-server", "openid-configuration"]
-        .into_iter()
-        .filter_map(|name| well_known(issuer.as_str(), name))
-        .collect();
-    if !issuer.parts().path.trim_end_matches('/').is_empty() {
-        places.push(issuer.join("/.well-known/openid-configuration"));
-    }
-    places
-}
-
 /// An authorization server whose metadata was checked. Only [`accept_issuer`] makes one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(clippy::manual_non_exhaustive, reason = "nobody in this crate may make one either")]
@@ -252,26 +241,10 @@ pub(super) fn may_be_shown(issuer: &Issuer, url: &str) -> bool {
     is_endpoint(issuer, url)
 }
 
-fn is_endpoint(issuer: &Issuer, url: &str) -> bool {
-    is_plain(url) && is_allowed(issuer.as_str(), url)
-}
-
 /// Whether `who` may name `url` to us: a remote server has no business in having us, our browser or our secrets sent
 /// to a port of this machine, by http or https (MCP security best practices, server-side request forgery).
 fn is_allowed(who: &str, url: &str) -> bool {
     !is_local(url) || is_local(who)
-}
-
-/// A URL that every parser reads alike: http(s), a host, no user, no fragment, only the characters of RFC 3986;
-/// plain http on this machine only.
-fn is_plain(url: &str) -> bool {
-    url.parse::<Resource>().is_ok_and(|resource| resource.stdio_name().is_none())
-        && (url.starts_with("https://") || url.starts_with("http://"))
-}
-
-/// Whether a URL is on this machine.
-pub fn is_local(url: &str) -> bool {
-    Parts::of(url).is_some_and(|parts| parts.is_loopback())
 }
 
 /// Scheme and authority in lower case, without a default port.

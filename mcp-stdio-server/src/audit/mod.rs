@@ -15,12 +15,12 @@ use shared::state::{Facts, Kind};
 use shared::store::calls::{Bearer, Decision, End, Outcome, Trace};
 use shared::text::Text;
 use shared::time::Timestamp;
-use shared::token::VerifiedToken;
 use shared::uri::Resource;
 
 use self::queue::{Item, Queue};
 pub use self::writer::Trail;
 use crate::era::Era;
+use crate::token::Token;
 
 /// The members of `_meta` that carry a trace context (MCP 2026-07-28, basic).
 const TRACE_PARENT: &str = "traceparent";
@@ -98,13 +98,23 @@ pub struct Decided<'a> {
 }
 
 /// Who stands behind a token that was verified.
-pub fn bearer(token: &VerifiedToken, facts: &Facts) -> Bearer {
-    let claims = token.claims();
-    Bearer {
-        grant: claims.grant,
-        user: facts.grant.as_ref().and_then(|grant| grant.user.clone()),
-        client: claims.client_id.clone(),
-        token: claims.jti,
+pub fn bearer(token: &Token, facts: &Facts) -> Bearer {
+    match token {
+        Token::Ours(token) => {
+            let claims = token.claims();
+            Bearer::Ours {
+                grant: claims.grant,
+                user: facts.grant.as_ref().and_then(|grant| grant.user.clone()),
+                client: claims.client_id.clone(),
+                token: claims.jti,
+            }
+        }
+        Token::Foreign(token) => Bearer::Foreign {
+            issuer: token.issuer().clone(),
+            subject: token.subject().clone(),
+            client: token.client().clone(),
+            token: token.id().cloned(),
+        },
     }
 }
 

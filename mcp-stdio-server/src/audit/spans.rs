@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use shared::secret::random_bytes;
 use shared::state::Kind;
-use shared::store::calls::{Decision, End, Outcome};
+use shared::store::calls::{Bearer, Decision, End, Outcome};
 use shared::time::unix_nanos;
 use shared::uri::Parts;
 
@@ -187,7 +187,9 @@ impl Spans {
             attribute("authz.decision", item.decision.word()),
         ];
         attributes.extend(item.cause.map(|cause| attribute("authz.cause", cause)));
-        attributes.extend(item.bearer.iter().map(|bearer| attribute("authz.grant", &bearer.grant.to_string())));
+        let bearer = item.bearer.as_ref();
+        attributes.extend(bearer.and_then(Bearer::grant).map(|grant| attribute("authz.grant", &grant.to_string())));
+        attributes.extend(bearer.and_then(Bearer::issuer).map(|issuer| attribute("authz.issuer", issuer.as_str())));
         let failed = item.decision == Decision::Refused || end.is_some_and(|end| end.outcome != Outcome::Ok);
         json!({
             "traceId": trace.map_or_else(|| hex(&random_bytes::<16>()), |trace| trace.id().to_owned()),

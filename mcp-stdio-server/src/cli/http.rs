@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use actix_web::{App, HttpServer};
 use shared::store::Store;
-use shared::time::Clock;
+use shared::time::{Clock, SystemClock};
 use shared::uri::{Parts, Resource};
 
+use super::foreign::Whose;
 use super::{Switch, catalog, followed, trail, wrap};
 use crate::announce;
 use crate::audit::Trail;
@@ -32,6 +33,9 @@ pub(super) struct Arguments {
     /// started with the same --resource [default: http://localhost:PORT/mcp]
     #[arg(long, value_name = "URL")]
     resource: Option<Resource>,
+
+    #[command(flatten)]
+    whose: Whose,
 
     /// Answer without a token what needs no scope: the handshake, lists, open tools
     #[arg(long)]
@@ -99,13 +103,20 @@ async fn serve(
     listener: TcpListener,
     resource: Resource,
 ) -> io::Result<()> {
-    let (store, clock) = followed(arguments);
-    let issuer = arguments.issuer.clone();
+    let clock = Arc::new(SystemClock);
     // Kept to the end: it waits for the last lines.
     let trail = trail(arguments, &clock);
     let audit = trail.as_ref().map(Trail::audit).unwrap_or_default();
-    let verify: Arc<dyn Verify> = Arc::new(Local::new(Arc::clone(&store) as Arc<dyn Store>, resource.clone(), issuer));
     let clock: Arc<dyn Clock> = clock;
+    // Where another issuer's tokens are taken, the store is not asked for anything.
+    let (store, verify) = match wanted.whose.verifier(arguments.issuer.as_ref(), &resource)? {
+        Some(verify) => (None, verify),
+        None => {
+            let store = followed(arguments).0;
+            let local = Local::new(Arc::clone(&store) as Arc<dyn Store>, resource.clone(), arguments.issuer.clone());
+            (Some(store), Arc::new(local) as Arc<dyn Verify>)
+        }
+    };
     let gates = {
         let (clock, resource) = (Arc::clone(&clock), resource.clone());
         move || Gate::of_front(Arc::clone(&verify), Arc::clone(&clock), resource.clone(), &audit)
@@ -113,7 +124,7 @@ async fn serve(
     let gate = gates();
     let address = listener.local_addr()?;
     let backend = backend(arguments, &wanted, Box::new(gates), &resource).await?;
-    if arguments.announce == Switch::On {
+    if let Some(store) = store.filter(|_| arguments.announce == Switch::On) {
         let tools = backend.announced();
         tokio::spawn(announce::announce(store, resource.clone(), tools, clock));
     }

@@ -173,12 +173,8 @@ impl Front {
             Err(Unverified::Unavailable(why)) => return Err(Denied::Unavailable(why)),
         };
         checked.token.alive(&checked.facts, self.gate.clock.now()).map_err(bad)?;
-        let claims = checked.token.claims();
-        let principal = Principal {
-            issuer: claims.iss.to_string(),
-            subject: claims.sub.clone(),
-            client: claims.client_id.to_string(),
-        };
+        let (issuer, subject, client) = (checked.token.issuer(), checked.token.subject(), checked.token.client());
+        let principal = Principal { issuer: issuer.to_owned(), subject: subject.to_owned(), client: client.to_owned() };
         Ok(Some(Asker { principal, token, checked }))
     }
 

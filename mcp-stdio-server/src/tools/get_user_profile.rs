@@ -41,7 +41,7 @@ impl Tool for GetUserProfile {
 }
 
 fn describe(caller: &Caller) -> Value {
-    let subject = &caller.claims().sub;
+    let subject = caller.token().subject();
     let roles: &[&str] = match caller.user() {
         Some(user) if user.admin => &["admin", "user"],
         Some(_) => &["user"],

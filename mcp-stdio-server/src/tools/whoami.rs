@@ -28,8 +28,12 @@ impl Tool for Whoami {
                 },
                 "scopes": { "type": "array", "items": { "type": "string" } },
                 "resource": { "type": "string" },
-                "expires_at": { "type": "string", "description": "RFC 3339, UTC." },
-                "grant": { "type": "string", "description": "The consent; revoking it ends the access." },
+                "issuer": { "type": "string", "description": "Who issued the token." },
+                "expires_at": { "type": ["string", "null"], "description": "RFC 3339, UTC." },
+                "grant": {
+                    "type": ["string", "null"],
+                    "description": "The consent; revoking it ends the access. Another issuer keeps its own.",
+                },
             })),
             access: needs(TOOLS_READ),
             read_only: true,
@@ -47,18 +51,15 @@ pub(super) fn caller(call: &Call) -> Result<&Caller, ToolError> {
 }
 
 fn describe(caller: &Caller) -> Value {
-    let claims = caller.claims();
-    let resource = match &claims.aud {
-        shared::oauth::jwt::Audience::One(resource) => resource.as_str().to_owned(),
-        shared::oauth::jwt::Audience::Many(resources) => resources.join(" "),
-    };
+    let token = caller.token();
     json!({
-        "subject": claims.sub,
-        "client_id": claims.client_id,
+        "subject": token.subject(),
+        "client_id": token.client(),
         "client_name": caller.client_name(),
-        "scopes": claims.scope.iter().collect::<Vec<_>>(),
-        "resource": resource,
-        "expires_at": date::rfc3339(claims.exp),
-        "grant": claims.grant,
+        "scopes": token.scopes().iter().collect::<Vec<_>>(),
+        "resource": token.audience(),
+        "issuer": token.issuer(),
+        "expires_at": token.expires().map(date::rfc3339),
+        "grant": token.grant(),
     })
 }

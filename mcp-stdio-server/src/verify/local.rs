@@ -1,6 +1,5 @@
 //! Checking tokens against the store that this process follows.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,14 +14,13 @@ use shared::uri::{Issuer, Resource};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::remembered::Remembered;
 use super::{Checked, Unavailable, Unverified, Verify};
+use crate::token::Token;
 
 /// How long a call waits for a store that is still being read. A host shows a spinner for that long; then it learns
 /// that the store is loading.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// At most this many verified tokens are remembered: one per client and hour is far less.
-const REMEMBERED: usize = 1024;
 
 /// A verifier that follows a store.
 pub struct Local {
@@ -43,10 +41,8 @@ struct Known {
     keys: Vec<PublicKey>,
     ring: KeyRing,
     issuers: Vec<Issuer>,
-    /// Tokens whose signature and claims were right, by hash. Whether they live is asked at every call.
-    verified: HashMap<TokenHash, VerifiedToken>,
-    /// Tokens that were seen expired: a clock that is set back does not wake them (F-16).
-    expired: HashSet<TokenHash>,
+    /// Tokens whose signature and claims were right. Whether they live is asked at every call.
+    tokens: Remembered<VerifiedToken>,
 }
 
 impl Local {
@@ -73,7 +69,7 @@ impl Local {
             return self.check_opaque(id, token, now).await;
         }
         let hash = token.hash();
-        let remembered = self.known().verified.get(&hash).map(|token| token.claims().jti);
+        let remembered = self.known().tokens.verified(&hash).map(|token| token.claims().jti);
         // The first look brings the follower up to date, so that a key published a moment ago is known below.
         let mut looked_up = (remembered, self.load(remembered).await?);
         self.refresh()?;
@@ -82,7 +78,7 @@ impl Local {
         if looked_up.0 != jti {
             looked_up = (jti, self.load(jti).await?);
         }
-        Ok(Checked { token, facts: looked_up.1 })
+        Ok(Checked { token: token.into(), facts: looked_up.1 })
     }
 
     /// An opaque token is what the store says of it.
@@ -90,15 +86,15 @@ impl Local {
         let facts = self.load(Some(id)).await?;
         self.refresh()?;
         let mut known = self.known();
-        if !known.expired.is_empty() && known.expired.contains(&token.hash()) {
+        if known.tokens.is_expired(|| token.hash()) {
             return Err(TokenError::Expired.into());
         }
         let expected = Expected { issuers: known.issuers.clone(), resource: self.resource.clone() };
         let verified = VerifiedToken::of_record(token, &facts, &expected, now);
         if matches!(verified, Err(TokenError::Expired)) {
-            known.remember(token.hash(), &verified, now);
+            known.tokens.note(token.hash(), &verified, now);
         }
-        Ok(Checked { token: verified?, facts })
+        Ok(Checked { token: verified?.into(), facts })
     }
 
     async fn load(&self, access: Option<TokenId>) -> Result<Facts, StoreError> {
@@ -134,56 +130,24 @@ impl Local {
             known.ring = KeyRing::new(&keys);
             known.keys = keys;
             known.issuers = issuers;
-            known.verified.clear();
+            known.tokens.forget_verified();
         }
         Ok(())
     }
 
     fn verified(&self, hash: TokenHash, token: &Secret, now: Timestamp) -> Result<VerifiedToken, TokenError> {
         let mut known = self.known();
-        if known.expired.contains(&hash) {
-            return Err(TokenError::Expired);
+        if let Some(known) = known.tokens.recall(&hash, now) {
+            return known;
         }
-        let verified = match known.verified.get(&hash) {
-            Some(token) if token.claims().exp > now => return Ok(token.clone()),
-            Some(_) => Err(TokenError::Expired),
-            None => {
-                let expected = Expected { issuers: known.issuers.clone(), resource: self.resource.clone() };
-                known.ring.verify(token.expose(), &expected, now)
-            }
-        };
-        known.remember(hash, &verified, now);
+        let expected = Expected { issuers: known.issuers.clone(), resource: self.resource.clone() };
+        let verified = known.ring.verify(token.expose(), &expected, now);
+        known.tokens.note(hash, &verified, now);
         verified
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Known {
-    /// Remembers what came of a token, within bounds.
-    fn remember(&mut self, hash: TokenHash, verified: &Result<VerifiedToken, TokenError>, now: Timestamp) {
-        match verified {
-            Ok(token) => {
-                if self.verified.len() >= REMEMBERED {
-                    self.verified.retain(|_, token| token.claims().exp > now);
-                }
-                if self.verified.len() >= REMEMBERED {
-                    self.verified.clear();
-                }
-                self.verified.insert(hash, token.clone());
-            }
-            // Only after the signature was found right: a stranger cannot fill this.
-            Err(TokenError::Expired) => {
-                self.verified.remove(&hash);
-                if self.expired.len() >= REMEMBERED {
-                    self.expired.clear();
-                }
-                self.expired.insert(hash);
-            }
-            Err(_) => {}
-        }
     }
 }
 
@@ -201,8 +165,11 @@ impl Verify for Local {
         })
     }
 
-    fn again<'a>(&'a self, token: &'a VerifiedToken) -> Answer<'a, Option<Facts>> {
-        Box::pin(async move { self.load(Some(token.claims().jti)).await.ok() })
+    fn again<'a>(&'a self, token: &'a Token) -> Answer<'a, Option<Facts>> {
+        Box::pin(async move {
+            let Token::Ours(token) = token else { return None };
+            self.load(Some(token.claims().jti)).await.ok()
+        })
     }
 
     fn spend(&self, token: TokenId) -> Answer<'_, Result<(), Unverified>> {
@@ -455,7 +422,8 @@ mod tests {
         ];
         bench.store.commit([sample.known(), changes].concat()).await.unwrap();
         let checked = bench.local.check(&token, NOW).await.unwrap();
-        assert_eq!((checked.token.claims().jti, checked.token.claims().sub.as_str()), (id, sample.user.name.as_str()));
+        let (access, subject) = (checked.facts.access.as_ref().unwrap().id, checked.token.subject());
+        assert_eq!((access, subject), (id, sample.user.name.as_str()));
         assert!(checked.token.alive(&checked.facts, NOW).is_ok());
         // The same name with another secret, an unknown name, and the name of a token that is signed.
         let signed = opaque_token(TokenId(Uuid::from_u128(1)), &[1; 32]);

@@ -1,15 +1,19 @@
 //! Checking a token: its signature and claims, and whether what stands behind it still lives.
 
+pub mod foreign;
 pub mod local;
+pub mod remembered;
 
 use shared::id::TokenId;
 use shared::secret::Secret;
 use shared::state::Facts;
 use shared::store::Answer;
 use shared::time::Timestamp;
-use shared::token::{TokenError, VerifiedToken};
+use shared::token::TokenError;
 use shared::uri::Issuer;
 use tokio::sync::watch;
+
+use crate::token::Token;
 
 /// A way to check tokens: following the store here, asking the service elsewhere.
 pub trait Verify: Send + Sync {
@@ -17,7 +21,7 @@ pub trait Verify: Send + Sync {
     fn check<'a>(&'a self, token: &'a Secret, now: Timestamp) -> Answer<'a, Result<Checked, Unverified>>;
 
     /// What is known now about a token that was checked before; `None` while nothing is.
-    fn again<'a>(&'a self, _token: &'a VerifiedToken) -> Answer<'a, Option<Facts>> {
+    fn again<'a>(&'a self, _token: &'a Token) -> Answer<'a, Option<Facts>> {
         Box::pin(std::future::ready(None))
     }
 
@@ -40,8 +44,8 @@ pub trait Verify: Send + Sync {
 #[derive(Debug)]
 pub struct Checked {
     /// The token.
-    pub token: VerifiedToken,
-    /// The records behind it.
+    pub token: Token,
+    /// The records behind it; none behind another issuer's.
     pub facts: Facts,
 }
 
@@ -54,7 +58,7 @@ pub enum Unverified {
     Unavailable(Unavailable),
 }
 
-/// Why the store has no answer. For a person: the path is in the log.
+/// Why there is no answer. For a person: the path is in the log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Unavailable {
     /// Still being read.
@@ -68,4 +72,10 @@ pub enum Unavailable {
     /// Not readable, damaged, or from a newer program.
     #[error("store unavailable: it cannot be read; this server's log and `authz-service` say why")]
     Unreadable,
+    /// The authorization server does not answer, or with something else.
+    #[error("the authorization server does not answer; try again in a moment")]
+    Issuer,
+    /// Too many tokens wait to be asked about.
+    #[error("too many tokens are being checked; try again in a moment")]
+    Busy,
 }

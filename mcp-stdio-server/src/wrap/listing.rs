@@ -131,6 +131,7 @@ pub fn filter(list: List, result: &mut Value, rules: &Rules, viewer: Viewer<'_>)
         let is_seen = match viewer.view {
             View::Whole => true,
             View::Closed => false,
+            View::Scoped(scopes) => needed.within(&expand(scopes)),
             View::Granted(grant) => {
                 needed.within(&expand(&grant.scopes)) && (list != List::Tools || grant.allows(name))
             }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shared::store::calls::{Call, Decision, Entry, Outcome, whole};
+use shared::store::calls::{Bearer, Call, Decision, Entry, Outcome, whole};
 
 use crate::host::{Host, eventually, modern};
 use crate::store::Fixture;
@@ -60,9 +60,9 @@ fn n12_every_decision_is_written_down_with_its_cause_and_no_value() {
         ]
     );
     let first = &calls[0];
-    let bearer = first.bearer.as_ref().unwrap();
-    assert_eq!((bearer.grant, bearer.token, &bearer.client), (good.grant, good.claims.jti, &fixture.client));
-    assert_eq!(bearer.user.as_ref().unwrap().as_str(), "ada");
+    let (grant, token, client) = (good.grant, good.claims.jti, fixture.client.clone());
+    let bearer = Bearer::Ours { grant, user: Some("ada".parse().unwrap()), client, token };
+    assert_eq!(first.bearer, Some(bearer));
     assert_eq!((first.tool.as_str(), first.server.as_str()), ("echo", "urn:mcp:stdio:default"));
     assert_eq!((&*first.transport, &*first.era, first.end.unwrap().outcome), ("stdio", "initialize", Outcome::Ok));
     assert!(first.host.as_ref().is_some_and(|host| !host.name.as_str().is_empty()), "{first:?}");

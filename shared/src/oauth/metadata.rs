@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::uri::{Issuer, Parts, Resource};
+
 /// Authorization server metadata (RFC 8414 section 2), as we write it and as a client reads it.
 ///
 /// Endpoints are kept as text. Absent lists are empty.
@@ -112,9 +114,40 @@ pub struct ProtectedResource {
 ///
 /// `name` is `oauth-authorization-server`, `oauth-protected-resource` or `openid-configuration`.
 pub fn well_known(url: &str, name: &str) -> Option<String> {
-    let parts = crate::uri::Parts::of(url)?;
+    let parts = Parts::of(url)?;
     let path = parts.path.trim_end_matches('/');
     Some(format!("{}://{}/.well-known/{name}{path}", parts.scheme, parts.authority?))
+}
+
+/// Where an issuer's metadata may lie, in the order to try (RFC 8414 sections 3.1 and 5, OpenID Connect Discovery section 4).
+pub fn issuer_places(issuer: &Issuer) -> Vec<String> {
+    let mut places: Vec<_> = ["oauth-authorization-server", "openid-configuration"]
+        .into_iter()
+        .filter_map(|name| well_known(issuer.as_str(), name))
+        .collect();
+    if !issuer.parts().path.trim_end_matches('/').is_empty() {
+        places.push(issuer.join("/.well-known/openid-configuration"));
+    }
+    places
+}
+
+/// Whether an issuer may send us, or a browser, to `url`: a plain one, and on this machine only when the issuer is there
+/// too. A remote server has no business in having us or our secrets sent to a port of this machine (MCP security best
+/// practices, server-side request forgery).
+pub fn is_endpoint(issuer: &Issuer, url: &str) -> bool {
+    is_plain(url) && (!is_local(url) || is_local(issuer.as_str()))
+}
+
+/// A URL that every parser reads alike: http(s), a host, no user, no fragment, only the characters of RFC 3986;
+/// plain http on this machine only.
+pub fn is_plain(url: &str) -> bool {
+    url.parse::<Resource>().is_ok_and(|resource| resource.stdio_name().is_none())
+        && (url.starts_with("https://") || url.starts_with("http://"))
+}
+
+/// Whether a URL is on this machine.
+pub fn is_local(url: &str) -> bool {
+    Parts::of(url).is_some_and(|parts| parts.is_loopback())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub mod cimd;
 pub mod device;
 pub mod error;
 pub mod form;
+pub mod freshness;
 pub mod json;
 pub mod jwt;
 pub mod metadata;

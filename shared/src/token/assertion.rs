@@ -2,11 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::Value;
 
+use super::claims::{Audiences, numeric_date, perhaps_numeric_date};
+use super::jwks::{Jwks, Unsigned};
 use crate::id::ClientId;
 use crate::secret::TokenHash;
 use crate::time::{Seconds, Timestamp};
@@ -30,9 +30,6 @@ const SKEW: Seconds = Seconds(60);
 
 /// The longest `jti`, in bytes.
 const MAX_NAME: usize = 256;
-
-/// The shortest RSA modulus, in bytes (RFC 7518 section 3.3: 2048 bits).
-const MIN_RSA: usize = 256;
 
 /// Why an assertion proves nothing. For the log; a caller learns `invalid_client` and nothing else.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -81,24 +78,6 @@ struct Claims {
     iat: Option<Timestamp>,
 }
 
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(untagged)]
-pub(super) enum Audiences {
-    One(String),
-    Many(Vec<String>),
-}
-
-/// Seconds since 1970; a fraction is cut off (RFC 7519 section 2 allows one).
-pub(super) fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-    let number = f64::deserialize(deserializer)?;
-    let fits = (0.0..=u32::MAX as f64).contains(&number);
-    fits.then_some(Timestamp(number as u64)).ok_or_else(|| serde::de::Error::custom("no time"))
-}
-
-pub(super) fn perhaps_numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    numeric_date(deserializer).map(Some)
-}
-
 /// An assertion's claims before anything is believed: what to look up.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Unproven {
@@ -144,25 +123,13 @@ impl Proven {
 }
 
 /// A client's public keys, each for one algorithm.
-pub struct ClientKeys(Vec<ClientKey>);
-
-struct ClientKey {
-    id: Option<String>,
-    algorithm: Algorithm,
-    key: DecodingKey,
-}
-
-impl std::fmt::Debug for ClientKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ClientKeys({})", self.0.len())
-    }
-}
+#[derive(Debug)]
+pub struct ClientKeys(Jwks);
 
 impl ClientKeys {
     /// Reads a JWK Set (RFC 7517 section 5). Keys that can verify no assertion are left out.
     pub fn read(jwks: &Value) -> Self {
-        let keys = jwks.get("keys").and_then(Value::as_array);
-        Self(keys.into_iter().flatten().filter_map(|key| ClientKey::read(key.as_object()?)).collect())
+        Self(Jwks::read(jwks, &ASSERTION_ALGORITHMS))
     }
 
     /// Whether no key of the set can verify anything.
@@ -173,7 +140,7 @@ impl ClientKeys {
     /// Whether a key of the set is the one that an assertion names, as far as it names one.
     pub fn may_verify(&self, assertion: &str) -> bool {
         let header = (assertion.len() <= MAX_ASSERTION).then(|| jsonwebtoken::decode_header(assertion).ok()).flatten();
-        header.is_some_and(|header| self.0.iter().any(|key| key.fits(&header)))
+        header.is_some_and(|header| self.0.may_verify(&header))
     }
 
     /// Checks an assertion of `client` for the server called `issuer`: signature, type and every claim. Whether it
@@ -201,81 +168,18 @@ impl ClientKeys {
         if header.typ.as_ref().is_some_and(|typ| !types.iter().any(|one| typ.eq_ignore_ascii_case(one))) {
             return Err(AssertionError::Type);
         }
-        check(&self.signed(assertion, &header)?, client, issuer, now)
+        check(&self.0.signed(assertion, &header)?, client, issuer, now)
     }
+}
 
-    /// The claims of a token that one of the keys signed: one for the header's algorithm, with its name if it has one.
-    pub(super) fn signed<C: DeserializeOwned>(&self, token: &str, header: &Header) -> Result<C, AssertionError> {
-        let mut why = AssertionError::Key;
-        for key in self.0.iter().filter(|key| key.fits(header)) {
-            match jsonwebtoken::decode::<C>(token, &key.key, &signature_only(key.algorithm)) {
-                Ok(read) => return Ok(read.claims),
-                Err(error) => why = fault(&error),
-            }
+impl From<Unsigned> for AssertionError {
+    fn from(why: Unsigned) -> Self {
+        match why {
+            Unsigned::Form => Self::Form,
+            Unsigned::Key => Self::Key,
+            Unsigned::Signature => Self::Signature,
         }
-        Err(why)
     }
-}
-
-fn fault(error: &jsonwebtoken::errors::Error) -> AssertionError {
-    match error.kind() {
-        jsonwebtoken::errors::ErrorKind::Json(_) | jsonwebtoken::errors::ErrorKind::Base64(_) => AssertionError::Form,
-        _ => AssertionError::Signature,
-    }
-}
-
-impl ClientKey {
-    fn fits(&self, header: &Header) -> bool {
-        self.algorithm == header.alg && (header.kid.is_none() || self.id == header.kid)
-    }
-
-    fn read(jwk: &Map<String, Value>) -> Option<Self> {
-        let part = |name: &str| jwk.get(name)?.as_str();
-        let (algorithm, key) = match (part("kty")?, part("crv")) {
-            ("EC", Some("P-256")) => (Algorithm::ES256, DecodingKey::from_ec_components(part("x")?, part("y")?)),
-            ("OKP", Some("Ed25519")) => (Algorithm::EdDSA, DecodingKey::from_ed_components(part("x")?)),
-            ("RSA", _) => {
-                let modulus = URL_SAFE_NO_PAD.decode(part("n")?).ok()?;
-                if modulus.iter().skip_while(|byte| **byte == 0).count() < MIN_RSA {
-                    return None;
-                }
-                let padding = if part("alg") == Some("PS256") { Algorithm::PS256 } else { Algorithm::RS256 };
-                (padding, DecodingKey::from_rsa_components(part("n")?, part("e")?))
-            }
-            _ => return None,
-        };
-        let is_named = part("alg").is_none_or(|alg| alg == word(algorithm));
-        let may_sign = part("use").is_none_or(|usage| usage == "sig") && may_verify(jwk.get("key_ops"));
-        if !is_named || !may_sign {
-            return None;
-        }
-        Some(Self { id: part("kid").map(str::to_owned), algorithm, key: key.ok()? })
-    }
-}
-
-/// RFC 7517 section 4.3.
-fn may_verify(operations: Option<&Value>) -> bool {
-    operations.is_none_or(|list| list.as_array().is_some_and(|list| list.iter().any(|one| one == "verify")))
-}
-
-fn word(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::ES256 => "ES256",
-        Algorithm::EdDSA => "EdDSA",
-        Algorithm::RS256 => "RS256",
-        Algorithm::PS256 => "PS256",
-        _ => "",
-    }
-}
-
-/// The library checks the signature with the key's algorithm; the claims are ours to check, with our clock.
-fn signature_only(algorithm: Algorithm) -> Validation {
-    let mut validation = Validation::new(algorithm);
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.validate_aud = false;
-    validation
 }
 
 fn check(claims: &Claims, client: &ClientId, issuer: &Issuer, now: Timestamp) -> Result<Proven, AssertionError> {
@@ -284,11 +188,7 @@ fn check(claims: &Claims, client: &ClientId, issuer: &Issuer, now: Timestamp) ->
     }
     // The issuer and nothing beside it: an assertion that names an endpoint, or several servers, could have been
     // asked for by another server (draft-ietf-oauth-rfc7523bis, audience injection).
-    let audience = match &claims.aud {
-        Audiences::One(one) => Some(one),
-        Audiences::Many(many) => Some(&many[..]).filter(|many| many.len() == 1).and_then(<[String]>::first),
-    };
-    if audience.is_none_or(|audience| audience != issuer.as_str()) {
+    if claims.aud.only() != Some(issuer.as_str()) {
         return Err(AssertionError::Audience);
     }
     if claims.jti.is_empty() || claims.jti.len() > MAX_NAME {
@@ -311,7 +211,7 @@ mod tests {
     use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
     use aws_lc_rs::rand::SystemRandom;
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
-    use jsonwebtoken::EncodingKey;
+    use jsonwebtoken::{Algorithm, EncodingKey, Header};
     use serde_json::json;
 
     use super::*;

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
-use super::assertion::{AssertionError, Audiences, ClientKeys, numeric_date, perhaps_numeric_date};
+use super::claims::{Audiences, numeric_date, perhaps_numeric_date};
+use super::jwks::{Jwks, Unsigned};
 use crate::time::{Seconds, Timestamp};
 use crate::uri::Issuer;
 
@@ -19,6 +20,10 @@ const SKEW: Seconds = Seconds(60);
 
 /// How old a fresh one may be: it comes straight from the provider, who made it for this answer.
 const OLDEST: Seconds = Seconds(600);
+
+/// The algorithms that a provider's key may be for, each key for one of them.
+const PROVIDER_ALGORITHMS: [&str; 9] =
+    ["ES256", "ES384", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"];
 
 /// Why an ID token says nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -108,12 +113,13 @@ impl Identity {
 }
 
 /// A provider's public keys, each for one algorithm.
-pub struct ProviderKeys(ClientKeys);
+#[derive(Debug)]
+pub struct ProviderKeys(pub(super) Jwks);
 
 impl ProviderKeys {
     /// Reads a JWK Set (RFC 7517 section 5). Keys that can verify nothing here are left out.
     pub fn read(jwks: &Value) -> Self {
-        Self(ClientKeys::read(jwks))
+        Self(Jwks::read(jwks, &PROVIDER_ALGORITHMS))
     }
 
     /// Whether no key of the set can verify anything.
@@ -135,10 +141,10 @@ impl ProviderKeys {
         if header.crit.is_some() || header.typ.as_ref().is_some_and(|typ| !typ.eq_ignore_ascii_case("jwt")) {
             return Err(IdTokenError::Form);
         }
-        let claims: Claims = self.0.signed(token, &header).map_err(|error| match error {
-            AssertionError::Key => IdTokenError::Key,
-            AssertionError::Form => IdTokenError::Form,
-            _ => IdTokenError::Signature,
+        let claims: Claims = self.0.signed(token, &header).map_err(|why| match why {
+            Unsigned::Key => IdTokenError::Key,
+            Unsigned::Form => IdTokenError::Form,
+            Unsigned::Signature => IdTokenError::Signature,
         })?;
         check(claims, wanted, now)
     }
@@ -149,11 +155,7 @@ fn check(claims: Claims, wanted: &IdTokenFor<'_>, now: Timestamp) -> Result<Iden
         return Err(IdTokenError::Issuer);
     }
     // Steps 3 to 5: we trust no other audience, so that a token for several is for somebody else too.
-    let audience = match &claims.aud {
-        Audiences::One(one) => Some(one),
-        Audiences::Many(many) => Some(&many[..]).filter(|many| many.len() == 1).and_then(<[String]>::first),
-    };
-    if audience.is_none_or(|one| one != wanted.client) || claims.azp.as_ref().is_some_and(|azp| azp != wanted.client) {
+    if claims.aud.only() != Some(wanted.client) || claims.azp.as_ref().is_some_and(|azp| azp != wanted.client) {
         return Err(IdTokenError::Audience);
     }
     if claims.exp + SKEW <= now {
@@ -167,8 +169,8 @@ fn check(claims: Claims, wanted: &IdTokenFor<'_>, now: Timestamp) -> Result<Iden
     if !bool::from(nonce.as_bytes().ct_eq(wanted.nonce.as_bytes())) {
         return Err(IdTokenError::Nonce);
     }
-    // Section 3.1.3.6: the left half of the hash that goes with the algorithm. Every algorithm of ours goes with SHA-256,
-    // but EdDSA, for which nothing is said; providers take SHA-512 for it.
+    // Section 3.1.3.6: the left half of the hash that goes with the algorithm. For EdDSA nothing is said; providers take
+    // SHA-512 for it.
     if let (Some(at_hash), Some(access_token)) = (&claims.at_hash, wanted.access_token)
         && !is_hash_of(at_hash, access_token)
     {
@@ -180,8 +182,8 @@ fn check(claims: Claims, wanted: &IdTokenFor<'_>, now: Timestamp) -> Result<Iden
 }
 
 fn is_hash_of(at_hash: &str, access_token: &str) -> bool {
-    use aws_lc_rs::digest::SHA512;
-    [(&SHA256, 16), (&SHA512, 32)].into_iter().any(|(algorithm, half)| {
+    use aws_lc_rs::digest::{SHA384, SHA512};
+    [(&SHA256, 16), (&SHA384, 24), (&SHA512, 32)].into_iter().any(|(algorithm, half)| {
         let hash = digest(algorithm, access_token.as_bytes());
         URL_SAFE_NO_PAD.encode(&hash.as_ref()[..half]) == at_hash
     })

@@ -13,10 +13,10 @@ use crate::time::{Seconds, Timestamp};
 use crate::uri::{Issuer, Resource};
 
 /// A longer token is refused unread (contract C9).
-const MAX_TOKEN: usize = 8 * 1024;
+pub(super) const MAX_TOKEN: usize = 8 * 1024;
 
 /// How far ahead of ours an issuer's clock may be.
-const SKEW: Seconds = Seconds(60);
+pub(super) const SKEW: Seconds = Seconds(60);
 
 /// What a token must say to be for us.
 #[derive(Clone, Debug)]
@@ -54,9 +54,12 @@ pub enum TokenError {
     /// `nbf` or `iat` lie ahead.
     #[error("not valid yet")]
     Early,
-    /// The store does not know it, or knows that it was revoked.
-    #[error("revoked, or unknown to the store")]
+    /// The store, or whoever issued it, does not know it, or knows that it was revoked.
+    #[error("revoked, or unknown")]
     Dead,
+    /// It is good only beside a proof (RFC 9449, RFC 8705), and nobody here asks for one.
+    #[error("bound to a key of its client's, for which no proof is taken here")]
+    Bound,
 }
 
 impl TokenError {
@@ -72,6 +75,7 @@ impl TokenError {
             Self::Expired => "token-expired",
             Self::Early => "token-not-valid-yet",
             Self::Dead => "token-revoked-or-unknown",
+            Self::Bound => "token-bound-to-a-key",
         }
     }
 }

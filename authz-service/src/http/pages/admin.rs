@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use minijinja::{Value, context};
 use shared::state::{ClientOrigin, State, UserStage};
 use shared::store::StoreError;
-use shared::store::calls::{End, Entry, Recorded};
+use shared::store::calls::{Bearer, End, Entry, Recorded};
 use shared::store::journal::{Audited, Verified};
 use shared::time::Timestamp;
 
@@ -202,11 +202,12 @@ fn call_card(recorded: &Recorded) -> Value {
     let rows = [
         when,
         ("Decision", format!("{}{cause}", call.decision.word())),
-        ("Who", text(bearer.and_then(|bearer| bearer.user.as_ref()).map(ToString::to_string))),
-        ("Client", text(bearer.map(|bearer| bearer.client.to_string()))),
+        ("Who", text(bearer.and_then(Bearer::user).map(str::to_owned))),
+        ("Client", text(bearer.map(|bearer| bearer.client().to_owned()))),
         ("Program", text(call.host.as_ref().map(|host| host.name.as_str().to_owned()))),
         ("Server", call.server.to_string()),
-        ("Grant", text(bearer.map(|bearer| bearer.grant.to_string()))),
+        ("Grant", text(bearer.and_then(Bearer::grant).map(|grant| grant.to_string()))),
+        ("Issuer", text(bearer.and_then(Bearer::issuer).map(ToString::to_string))),
         ("Outcome", text(call.end.as_ref().map(ended))),
     ];
     card(&call.subject(), &rows, &[])

@@ -5,11 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use shared::oauth::form::{self, Parameters};
 use shared::oauth::json::parse_as;
+use shared::oauth::metadata::is_endpoint;
 use shared::oauth::pkce::Verifier;
 use shared::secret::Secret;
 use shared::time::Timestamp;
 use shared::token::{IdTokenError, IdTokenFor, Identity, ProviderKeys};
-use shared::uri::{Issuer, Parts};
+use shared::uri::Issuer;
 
 use super::{Upstream, UpstreamFault};
 
@@ -51,9 +52,8 @@ impl Provider {
         if read.code_challenge_methods_supported.is_some_and(|all| !all.iter().any(|one| one == "S256")) {
             return Err(down("it does not do PKCE with S256".to_owned()));
         }
-        let local = upstream.issuer.parts().scheme == "http";
         for endpoint in [&read.authorization_endpoint, &read.token_endpoint, &read.jwks_uri] {
-            if !is_endpoint(endpoint, local) {
+            if !is_endpoint(&upstream.issuer, endpoint) {
                 return Err(down("its metadata lead to an address that is no https URL".to_owned()));
             }
         }
@@ -74,15 +74,6 @@ impl Provider {
     pub fn jwks(&self) -> &str {
         &self.jwks
     }
-}
-
-/// An https URL; of a provider on this machine, http on this machine too.
-fn is_endpoint(text: &str, local: bool) -> bool {
-    let plain = text.len() <= 2048 && text.bytes().all(|b| b.is_ascii_graphic());
-    let Some(parts) = Parts::of(text).filter(|_| plain) else { return false };
-    let has_host = parts.host().is_some_and(|host| !host.is_empty());
-    let bare = parts.fragment.is_none() && parts.authority.is_some_and(|authority| !authority.contains('@'));
-    has_host && bare && (parts.scheme == "https" || (local && parts.scheme == "http" && parts.is_loopback()))
 }
 
 /// What belongs to one sign-in: it is made again from what the browser brings back, and stored nowhere.

@@ -9,7 +9,7 @@ use crate::secret::TokenHash;
 use crate::state::{Kind, Program};
 use crate::text::Text;
 use crate::time::Timestamp;
-use crate::uri::Resource;
+use crate::uri::{Issuer, Resource};
 
 /// A call that was decided on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -91,16 +91,66 @@ impl Decision {
 
 /// By whose token a call came. Known only of tokens that were verified.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Bearer {
-    /// The consent.
-    pub grant: GrantId,
-    /// The person; nobody when a client acts for itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<UserName>,
+#[serde(untagged)]
+pub enum Bearer {
+    /// One of this store's.
+    Ours {
+        /// The consent.
+        grant: GrantId,
+        /// The person; nobody when a client acts for itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<UserName>,
+        /// The client.
+        client: ClientId,
+        /// The token's name (`jti`), which opens nothing.
+        token: TokenId,
+    },
+    /// One of another authorization server's, which alone knows what the names mean.
+    Foreign {
+        /// Who issued it.
+        issuer: Issuer,
+        /// Whom it acts for.
+        subject: Text,
+        /// The client.
+        client: Text,
+        /// The token's name (`jti`), if it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<Text>,
+    },
+}
+
+impl Bearer {
+    /// The person, as far as there is one.
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Self::Ours { user, .. } => user.as_ref().map(UserName::as_str),
+            Self::Foreign { subject, .. } => Some(subject),
+        }
+    }
+
     /// The client.
-    pub client: ClientId,
-    /// The token's name (`jti`), which opens nothing.
-    pub token: TokenId,
+    pub fn client(&self) -> &str {
+        match self {
+            Self::Ours { client, .. } => client.as_str(),
+            Self::Foreign { client, .. } => client,
+        }
+    }
+
+    /// The consent, when it is one of this store's.
+    pub fn grant(&self) -> Option<GrantId> {
+        match self {
+            Self::Ours { grant, .. } => Some(*grant),
+            Self::Foreign { .. } => None,
+        }
+    }
+
+    /// Who issued the token, when that was another.
+    pub fn issuer(&self) -> Option<&Issuer> {
+        match self {
+            Self::Ours { .. } => None,
+            Self::Foreign { issuer, .. } => Some(issuer),
+        }
+    }
 }
 
 /// How a call ended.
