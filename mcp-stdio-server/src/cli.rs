@@ -2,6 +2,8 @@
 
 mod foreign;
 mod http;
+mod import;
+mod vault;
 mod wrap;
 
 use std::io;
@@ -31,6 +33,7 @@ use crate::login::asker::Asker;
 use crate::login::{Choice, Ladder, Top};
 use crate::server::Ending;
 use crate::tools::Catalog;
+use crate::vault::KEY_VARIABLE;
 use crate::verify::local::Local;
 use crate::wrap::child::KEEPER;
 #[cfg(unix)]
@@ -105,6 +108,10 @@ pub struct Arguments {
     )]
     audit_files: u64,
 
+    /// The file with the vault's key, on a disk of its own maybe [default: vault.key in the store's folder]
+    #[arg(long, value_name = "FILE", env = KEY_VARIABLE, global = true)]
+    vault_key_file: Option<PathBuf>,
+
     /// The access token of calls that bring none. Only from the environment: a command line is no place for it
     #[arg(skip = std::env::var(VARIABLE).ok().filter(|token| !token.is_empty()).map(Secret::new))]
     token: Option<Secret>,
@@ -123,6 +130,9 @@ enum Command {
     /// Write and check the rules of a wrapped server: what each tool needs
     #[command(subcommand)]
     Rules(wrap::RulesCommand),
+    /// Look after the vault: the secrets that wrapped servers get while somebody lets them
+    #[command(subcommand)]
+    Vault(vault::Command),
     /// Keep a wrapped server for the process PARENT, and leave nothing of it behind
     #[cfg(unix)]
     #[command(name = KEEPER, hide = true)]
@@ -133,6 +143,8 @@ enum Command {
         #[arg(last = true, required = true)]
         command: Vec<std::ffi::OsString>,
     },
+    /// Move secrets from hosts' configuration files into the vault, and let `wrap` start the servers they were for
+    Import(import::Arguments),
     /// Print the completions of a shell
     Completions {
         /// Which shell
@@ -216,6 +228,8 @@ fn run(mut arguments: Arguments) -> io::Result<ExitCode> {
         #[cfg(unix)]
         Some(Command::Keep { parent, command }) => return Ok(keeper::run(parent, &command)),
         Some(Command::Rules(command)) => return Ok(wrap::rules(command)),
+        Some(Command::Vault(command)) => return Ok(vault::run(&arguments, command)),
+        Some(Command::Import(wanted)) => return Ok(import::run(&arguments, &wanted)),
         Some(Command::Http(wanted)) => return http::run(&arguments, wanted),
         command => command,
     };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rmcp::model::{CallToolResult, InputRequiredResult};
 use serde_json::{Map, Value};
+use shared::id::GrantId;
 use shared::scope::Scopes;
 use shared::secret::Secret;
 use shared::state::{Grant, Kind};
@@ -337,6 +338,17 @@ impl Gate {
         let token = self.presented(presented).ok().flatten()?;
         let check = tokio::time::timeout(LIST_PATIENCE, self.verify.check(token, self.clock.now()));
         check.await.ok()?.ok().map(|checked| checked.token)
+    }
+
+    /// The grant behind the token that came with a request, else behind this process's own credential. `None` when there is no
+    /// token that is alive.
+    pub async fn grant_of(&self, presented: &Presented) -> Option<GrantId> {
+        let chosen = self.presented(presented).ok().flatten();
+        let login = self.login_without(chosen);
+        let token = chosen.or_else(|| login.as_deref().map(Login::token))?;
+        let now = self.clock.now();
+        let checked = self.verify.check(token, now).await.ok()?;
+        checked.token.alive(&checked.facts, now).ok().and_then(|()| checked.token.grant())
     }
 
     /// The live grant behind the token that came with a request for a list. `None` without a good token.

@@ -15,6 +15,7 @@ pub mod gate;
 pub mod guard;
 pub mod handler;
 pub mod http;
+pub mod import;
 pub mod listing;
 mod logging;
 pub mod login;
@@ -22,6 +23,7 @@ mod results;
 pub mod server;
 pub mod token;
 pub mod tools;
+pub mod vault;
 pub mod verify;
 pub mod wrap;
 

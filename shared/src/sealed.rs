@@ -1,4 +1,5 @@
-//! Small values that travel through somebody else's hands, and that only their maker can read again (AES-256-GCM).
+//! Values that lie or travel where others can have them, and that only whoever has the key can read (AES-256-GCM, a random nonce
+//! for each).
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine;
@@ -10,9 +11,10 @@ use crate::secret::random_bytes;
 /// A longer text is none of ours, and is not looked at.
 const LONGEST: usize = 8 * 1024;
 
-/// A key that lives as long as this value, and what it seals and opens.
+/// A key, and what it seals and opens.
 pub struct Sealer {
     key: RandomizedNonceKey,
+    longest: usize,
 }
 
 /// The cryptographic library refuses.
@@ -26,8 +28,15 @@ impl Sealer {
     /// # Errors
     /// [`Refuses`]; never in practice.
     pub fn new() -> Result<Self, Refuses> {
-        let bytes = Zeroizing::new(random_bytes::<32>());
-        RandomizedNonceKey::new(&AES_256_GCM, bytes.as_ref()).map(|key| Self { key }).map_err(|_| Refuses)
+        Self::of(&Zeroizing::new(random_bytes::<32>()), LONGEST)
+    }
+
+    /// A sealer with a key that is kept somewhere. A sealed text of more than `longest` bytes is not looked at.
+    ///
+    /// # Errors
+    /// [`Refuses`]; never in practice.
+    pub fn of(key: &[u8; 32], longest: usize) -> Result<Self, Refuses> {
+        RandomizedNonceKey::new(&AES_256_GCM, key).map(|key| Self { key, longest }).map_err(|_| Refuses)
     }
 
     /// Seals `contents`; they open for the same `purpose` only. The text is base64url.
@@ -44,13 +53,14 @@ impl Sealer {
     }
 
     /// What was sealed for `purpose`; `None` for everything else, whatever is wrong with it.
-    pub fn open(&self, purpose: &str, text: &str) -> Option<Vec<u8>> {
-        let bytes = URL_SAFE_NO_PAD.decode(Some(text).filter(|text| text.len() <= LONGEST)?).ok()?;
+    pub fn open(&self, purpose: &str, text: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let bytes = URL_SAFE_NO_PAD.decode(Some(text).filter(|text| text.len() <= self.longest)?).ok()?;
         let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let mut sealed = sealed.to_vec();
-        let opened = self.key.open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut sealed).ok()?;
-        Some(opened.to_vec())
+        let mut sealed = Zeroizing::new(sealed.to_vec());
+        let length = self.key.open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut sealed).ok()?.len();
+        sealed.truncate(length);
+        Some(sealed)
     }
 }
 
@@ -62,7 +72,7 @@ mod tests {
     fn what_was_sealed_opens_for_its_maker_and_purpose_and_nothing_else_does() {
         let (ours, theirs) = (Sealer::new().unwrap(), Sealer::new().unwrap());
         let text = ours.seal("round", b"state").unwrap();
-        assert_eq!(ours.open("round", &text).as_deref(), Some(&b"state"[..]));
+        assert_eq!(ours.open("round", &text).unwrap().as_slice(), b"state");
         assert_ne!(ours.seal("round", b"state").unwrap(), text, "no two are alike");
         assert_eq!((ours.open("other", &text), theirs.open("round", &text)), (None, None));
         for at in 0..text.len() {

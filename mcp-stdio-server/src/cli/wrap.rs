@@ -9,13 +9,16 @@ use std::sync::Arc;
 use clap::Subcommand;
 use shared::scope::Scopes;
 
-use super::{Switch, followed, gate, trail};
+use super::{Switch, folder, followed, gate, trail};
 use crate::announce;
 use crate::framing::streams;
 use crate::guard::Access;
 use crate::server::Ending;
+use crate::vault::{NotAName, SecretName};
 use crate::wrap::child::Spec;
+use crate::wrap::release::Release;
 use crate::wrap::rules::{Rules, Verdict};
+use crate::wrap::standin::Memory;
 use crate::wrap::{Wrapped, probe, serve as relay};
 
 /// What is wrapped, and how.
@@ -26,6 +29,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
 
+    /// Give the server the vault's secret NAME as the variable ENV, while a grant covers it; may be repeated. Until somebody has
+    /// signed in, and when the access was taken back, the server runs without it, or not at all
+    #[arg(long, value_name = "ENV=NAME", value_parser = assignment)]
+    secret: Vec<(OsString, SecretName)>,
+
     /// Show in lists, marked, what a grant does not open
     #[arg(long)]
     show_locked: bool,
@@ -33,6 +41,15 @@ pub(super) struct Arguments {
     /// The server's command line
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+/// A variable, and what the vault calls its value.
+fn assignment(text: &str) -> Result<(OsString, SecretName), String> {
+    let (variable, name) = text.split_once('=').ok_or("a secret is written as ENV=NAME")?;
+    if variable.is_empty() || variable.contains('\0') {
+        return Err("the variable's name is missing before the =".to_owned());
+    }
+    Ok((variable.into(), name.parse().map_err(|error: NotAName| error.to_string())?))
 }
 
 /// What is done with rules.
@@ -57,7 +74,7 @@ pub(super) enum RulesCommand {
 pub(super) fn spec(mut command: Vec<OsString>) -> Spec {
     // The parser demands one word at least.
     let program = if command.is_empty() { OsString::new() } else { command.remove(0) };
-    Spec { program, arguments: command, environment: Vec::new() }
+    Spec { program, arguments: command }
 }
 
 pub(super) fn read(file: &Path) -> io::Result<Rules> {
@@ -75,12 +92,18 @@ pub(super) async fn serve(
     let rules = wanted.rules.as_deref().map(read).transpose()?.unwrap_or_default();
     let (store, clock) = followed(arguments);
     let trail = trail(arguments, &clock);
-    let gate = Arc::new(gate(arguments, &store, &clock, asked_for(&rules), Switch::Off, trail.as_ref()));
+    let scopes = asked_for(&rules);
+    let gate = Arc::new(gate(arguments, &store, &clock, scopes.clone(), Switch::Off, trail.as_ref()));
+    let secrets = (!wanted.secret.is_empty())
+        .then(|| Arc::new(Release::new(super::vault::place(arguments), wanted.secret, scopes)));
+    let memory = Memory::new(&folder(arguments), &arguments.name);
     let (resource, announces) = (arguments.name.clone(), arguments.announce == Switch::On);
     let wrapped = Wrapped {
         gate,
         rules,
         spec: spec(wanted.command),
+        secrets,
+        memory,
         shows_locked: wanted.show_locked,
         announce: Box::new(move |tools| {
             if announces {

@@ -19,6 +19,7 @@ use crate::tools::Catalog;
 use crate::wrap::child::Spec;
 use crate::wrap::listing::Listing;
 use crate::wrap::rules::{Rules, Verdict};
+use crate::wrap::standin::Memory;
 use crate::wrap::{self, Wrapped, probe};
 
 /// A server at work.
@@ -151,6 +152,8 @@ impl Backend for Wrap {
             gate: Arc::new((self.gates)()),
             rules: self.rules.clone(),
             spec: self.spec.clone(),
+            secrets: None,
+            memory: Memory::none(),
             shows_locked: self.shows_locked,
             announce: Box::new(|_| {}),
         };

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use shared::id::TokenId;
+use shared::id::{GrantId, TokenId};
 use shared::secret::{Secret, TokenHash};
 use shared::state::{Change, Facts, PublicKey, Wanted};
 use shared::store::{Answer, CommitError, Store, StoreError};
@@ -170,6 +170,11 @@ impl Verify for Local {
             let Token::Ours(token) = token else { return None };
             self.load(Some(token.claims().jti)).await.ok()
         })
+    }
+
+    fn grant(&self, grant: GrantId) -> Answer<'_, Option<Facts>> {
+        let wanted = Wanted { grant: Some(grant), ..Wanted::default() };
+        Box::pin(async move { self.store.load(&wanted).await.ok() })
     }
 
     fn spend(&self, token: TokenId) -> Answer<'_, Result<(), Unverified>> {

@@ -4,7 +4,7 @@ pub mod foreign;
 pub mod local;
 pub mod remembered;
 
-use shared::id::TokenId;
+use shared::id::{GrantId, TokenId};
 use shared::secret::Secret;
 use shared::state::Facts;
 use shared::store::Answer;
@@ -22,6 +22,11 @@ pub trait Verify: Send + Sync {
 
     /// What is known now about a token that was checked before; `None` while nothing is.
     fn again<'a>(&'a self, _token: &'a Token) -> Answer<'a, Option<Facts>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    /// What is known now about a grant; `None` while nothing is.
+    fn grant(&self, _grant: GrantId) -> Answer<'_, Option<Facts>> {
         Box::pin(std::future::ready(None))
     }
 

@@ -8,8 +8,9 @@ use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
+use shared::secret::Secret;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{ChildStderr, ChildStdin, Command};
 use tokio::task::JoinHandle;
 
 use super::queue::{Drain, Queue, queue};
@@ -40,15 +41,20 @@ pub struct Spec {
     pub program: OsString,
     /// Its arguments.
     pub arguments: Vec<OsString>,
-    /// What its environment has that ours has not.
-    pub environment: Vec<(OsString, OsString)>,
 }
+
+/// Variables that a server's environment has and ours has not.
+pub type Secrets = Vec<(OsString, Secret)>;
+
+/// What a server says.
+pub type Speech = Box<dyn AsyncRead + Send + Unpin>;
 
 /// A running server.
 pub struct Child {
-    process: tokio::process::Child,
+    /// None of a stand-in, which is a task of ours.
+    process: Option<tokio::process::Child>,
     /// What it says.
-    pub lines: Lines<ChildStdout>,
+    pub lines: Lines<Speech>,
     /// What it is told.
     pub queue: Queue,
     writing: JoinHandle<()>,
@@ -62,13 +68,13 @@ impl Child {
     ///
     /// # Errors
     /// When this program cannot be started a second time. That the server cannot be started shows as its end.
-    pub fn start(spec: &Spec) -> io::Result<Self> {
+    pub fn start(spec: &Spec, secrets: &Secrets) -> io::Result<Self> {
         let mut command = command(spec)?;
-        for variable in [crate::credential::VARIABLE, shared::store::place::DATA_VARIABLE] {
+        for variable in [crate::credential::VARIABLE, shared::store::place::DATA_VARIABLE, crate::vault::KEY_VARIABLE] {
             // Ours, and nobody else's business.
             command.env_remove(variable);
         }
-        command.envs(spec.environment.iter().map(|(name, value)| (name, value)));
+        command.envs(secrets.iter().map(|(name, value)| (name, value.expose())));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn()?;
         let taken = || io::Error::other("the server's pipes are not there");
@@ -76,16 +82,26 @@ impl Child {
         let (queue, drain) = queue();
         let writing = tokio::spawn(write(drain, input));
         let logging = tokio::spawn(log(process.stderr.take().ok_or_else(taken)?));
-        Ok(Self { process, lines: Lines::new(output), queue, writing, logging, is_gone: false })
+        let process = Some(process);
+        Ok(Self { process, lines: Lines::new(Box::new(output)), queue, writing, logging, is_gone: false })
+    }
+
+    /// A server that is a task of this process: it reads and writes the other end of `io`.
+    pub fn inner(io: tokio::io::DuplexStream, task: JoinHandle<()>) -> Self {
+        let (output, input) = tokio::io::split(io);
+        let (queue, drain) = queue();
+        let writing = tokio::spawn(write(drain, input));
+        Self { process: None, lines: Lines::new(Box::new(output)), queue, writing, logging: task, is_gone: false }
     }
 
     /// Finds its next line. May be dropped at any time without loss.
     pub async fn find(&mut self) -> Found {
+        let Some(process) = &mut self.process else { return self.lines.find().await.unwrap_or(Found::End) };
         if !self.is_gone {
             tokio::select! {
                 biased;
                 found = self.lines.find() => return found.unwrap_or(Found::End),
-                _ = self.process.wait() => self.is_gone = true,
+                _ = process.wait() => self.is_gone = true,
             }
         }
         // Something that it started may hold its output open for ever.
@@ -97,23 +113,34 @@ impl Child {
     pub async fn end(mut self) {
         // The writer drops the pipe when it has written all.
         drop(self.queue);
+        let Some(mut process) = self.process else { return self.logging.abort() };
         let parted = tokio::time::timeout(PARTING, async {
             let _ = (&mut self.writing).await;
-            self.process.wait().await
+            process.wait().await
         });
         if !parted.await.is_ok_and(|ended| ended.is_ok()) {
             self.writing.abort();
-            stop(&self.process);
-            let _ = tokio::time::timeout(PARTING, self.process.wait()).await;
-            let _ = self.process.start_kill();
+            stop(&process);
+            let _ = tokio::time::timeout(PARTING, process.wait()).await;
+            let _ = process.start_kill();
         }
         // Its last words, why it ended among them.
         let _ = tokio::time::timeout(LAST_WORDS, &mut self.logging).await;
         self.logging.abort();
     }
+
+    /// Ends it at once, without a word: it has in its memory what it must have no longer.
+    pub async fn kill(self) {
+        self.writing.abort();
+        self.logging.abort();
+        let Some(mut process) = self.process else { return };
+        kill_group(&process);
+        let _ = process.start_kill();
+        let _ = tokio::time::timeout(PARTING, process.wait()).await;
+    }
 }
 
-async fn write(drain: Drain, input: ChildStdin) {
+async fn write(drain: Drain, input: impl Output) {
     // A server that reads no more is about to end; its end is seen at its output.
     let _ = drain.run(input).await;
 }
@@ -164,6 +191,19 @@ fn stop(process: &tokio::process::Child) {
 
 #[cfg(not(unix))]
 fn stop(_process: &tokio::process::Child) {}
+
+/// Ends the keeper, the server, and all that the server started.
+#[cfg(unix)]
+fn kill_group(process: &tokio::process::Child) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+
+    if let Some(pid) = process.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+}
+
+#[cfg(not(unix))]
+fn kill_group(_process: &tokio::process::Child) {}
 
 /// The keeper: starts the server with its own pipes, waits, and leaves nothing of it behind.
 #[cfg(unix)]

@@ -90,6 +90,11 @@ impl List {
         })
     }
 
+    /// The member of the result that holds the items.
+    pub fn member(self) -> &'static str {
+        self.members().0
+    }
+
     /// The member of the result that holds the items, and the member of an item that is its name.
     fn members(self) -> (&'static str, &'static str) {
         match self {

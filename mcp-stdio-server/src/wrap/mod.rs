@@ -13,7 +13,9 @@ pub mod message;
 pub mod probe;
 pub mod queue;
 pub mod relay;
+pub mod release;
 pub mod rules;
+pub mod standin;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -33,6 +35,10 @@ pub struct Wrapped {
     pub rules: rules::Rules,
     /// What to start.
     pub spec: child::Spec,
+    /// The secrets that it gets while a grant covers them.
+    pub secrets: Option<Arc<release::Release>>,
+    /// Where it is remembered what such a server has.
+    pub memory: standin::Memory,
     /// Whether lists show what a grant does not open, marked.
     pub shows_locked: bool,
     /// Who is told which tools there are, whenever they become others.

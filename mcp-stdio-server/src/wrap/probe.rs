@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// When it cannot be started, ends, or lists none in a minute.
 pub async fn tools(spec: &Spec) -> io::Result<Vec<Value>> {
-    let mut child = Child::start(spec)?;
+    let mut child = Child::start(spec, &Vec::new())?;
     let asked = tokio::time::timeout(PATIENCE, ask(&mut child)).await;
     child.end().await;
     asked.unwrap_or_else(|_| Err(io::Error::other("the server does not answer")))

@@ -11,3 +11,4 @@ mod messages;
 mod one_call;
 mod store;
 mod tokens;
+mod vault;

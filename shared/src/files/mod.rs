@@ -71,6 +71,66 @@ pub fn replace_with<T, E: From<io::Error>>(
     Ok(value)
 }
 
+/// Replaces somebody else's file, a link's target in the place of the link, and keeps its mode. `is_as_read` looks at the file
+/// last of all, so that what was written meanwhile is not lost; then nothing is done, and the answer is false.
+///
+/// # Errors
+/// Those of the operating system; the old contents are then still there.
+pub fn replace_theirs(path: &Path, contents: &[u8], is_as_read: impl FnOnce(&[u8]) -> bool) -> io::Result<bool> {
+    let path = fs::canonicalize(path)?;
+    let temporary = temporary_of(&path);
+    let written = write_synced(temporary.clone(), |out| out.write_all(contents)).and_then(|()| {
+        fs::set_permissions(&temporary, fs::metadata(&path)?.permissions())?;
+        if !is_as_read(&fs::read(&path)?) {
+            return Ok(false);
+        }
+        disk::rename(&temporary, &path).map(|()| true)
+    });
+    if !matches!(written, Ok(true)) {
+        let _ = disk::remove(&temporary);
+    }
+    if let (true, Some(parent)) = (written?, path.parent()) {
+        disk::sync_folder(parent)?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// Removes what a killed [`replace_theirs`] of this file may have left beside it.
+pub fn remove_leftover(path: &Path) {
+    if let Ok(path) = fs::canonicalize(path) {
+        let temporary = temporary_of(&path);
+        if temporary.exists() {
+            let _ = disk::remove(&temporary);
+        }
+    }
+}
+
+/// One name, so that whoever comes next finds it.
+fn temporary_of(path: &Path) -> PathBuf {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".mcp-authz.tmp");
+    PathBuf::from(temporary)
+}
+
+/// Gives a file another name, durably, in the place of whatever has it. Both lie in one folder.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    disk::rename(from, to)?;
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    disk::sync_folder(parent)
+}
+
+/// Removes a file.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn remove(path: &Path) -> io::Result<()> {
+    disk::remove(path)
+}
+
 fn write_synced<T, E: From<io::Error>>(
     path: PathBuf,
     write: impl FnOnce(&mut dyn Write) -> Result<T, E>,

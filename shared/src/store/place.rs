@@ -29,7 +29,7 @@ fn checkout(start: &Path) -> Option<&Path> {
 }
 
 /// The platform's folder for an application's data; the current folder where there is no home.
-fn platform_folder() -> PathBuf {
+pub fn platform_folder() -> PathBuf {
     let names =
         AppStrategyArgs { top_level_domain: "dev".into(), author: "mcp-authz".into(), app_name: "mcp-authz".into() };
     choose_app_strategy(names)

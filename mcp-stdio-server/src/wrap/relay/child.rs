@@ -26,6 +26,7 @@ impl Relay {
 
     fn child_answer(&mut self, id: Id, answer: Map<String, Value>, line: Vec<u8>) {
         self.has_spoken = true;
+        self.keeping.has_answered |= answer.contains_key("result");
         if let Some(own) = self.own.remove(&id) {
             return self.own_answered(&id, own, &answer);
         }

@@ -76,10 +76,11 @@ impl Relay {
 
     /// The host's `initialize`.
     pub(super) fn initialize(&mut self, id: Id, mut message: Map<String, Value>, line: Vec<u8>) {
-        let line = without_token(&mut message, line);
+        let (line, presented) = without_token(&mut message, line);
         let params = message.get("params").cloned();
         self.host_is = Some(Host::of_initialize(params.as_ref()));
         self.host_initializes = true;
+        self.meet(presented);
         match &self.greeting {
             Greeting::Done(greeted) if greeted.is_modern => {
                 let asked = params.as_ref().and_then(|params| params.get("protocolVersion")).and_then(Value::as_str);
@@ -89,7 +90,8 @@ impl Relay {
                 if matches!(self.greeting, Greeting::None) {
                     self.greeting = Greeting::Initializing;
                 }
-                let pending = Pending::plain(id.clone(), "initialize", Some(message));
+                let again = self.wrapped.secrets.is_some().then(|| message.clone());
+                let pending = Pending { again, ..Pending::plain(id.clone(), "initialize", Some(message)) };
                 self.pending.insert(id, pending);
                 self.pass_on(line);
             }
@@ -107,6 +109,14 @@ impl Relay {
                     self.server_is_ready();
                 }
                 true
+            }
+            None if answer["error"]["code"] != -32601 && self.wants_secrets() => {
+                if let Some(message) = pending.message.clone() {
+                    let line = Value::Object(message.clone()).to_string().into_bytes();
+                    self.park(pending.host_id.clone(), "initialize".to_owned(), message, line);
+                }
+                self.keeping.wanted = Some(false);
+                false
             }
             None if matches!(self.greeting, Greeting::Initializing) => {
                 // It may be of the other era, and know no `initialize`.
@@ -161,6 +171,10 @@ impl Relay {
                 self.greeted(Server::of_initialize(result), false, Some(params));
                 self.server_is_ready();
             }
+            (Own::Initialize(_), None) if self.keeping.is_another && !self.keeping.was_probed => {
+                self.keeping.was_probed = true;
+                self.probe(None);
+            }
             (Own::Initialize(_), None) => {
                 self.greeting = Greeting::None;
                 let error = answer.get("error").cloned().unwrap_or_default();
@@ -206,11 +220,13 @@ impl Relay {
     fn greeted(&mut self, server: Server, is_modern: bool, params: Option<Value>) {
         let is_again = matches!(&self.greeting, Greeting::Done(greeted) if greeted.again);
         self.has_spoken = true;
+        let is_another = std::mem::take(&mut self.keeping.is_another);
         self.greeting = Greeting::Done(Box::new(Greeted { server, is_modern, params, again: false }));
-        if is_again {
+        if is_again || is_another {
             // It may be another version of itself by now.
             for kind in ["tools", "resources", "prompts"] {
-                if self.server().is_some_and(|server| server.can(kind, Some("listChanged"))) {
+                let part = Some("listChanged").filter(|_| !is_another);
+                if self.server().is_some_and(|server| server.can(kind, part)) {
                     self.list_changed(kind);
                 }
             }
@@ -228,6 +244,16 @@ impl Relay {
         }
         for (id, method, message, line) in std::mem::take(&mut self.parked) {
             self.request(id, method, message, line);
+        }
+        self.go_on();
+    }
+
+    /// The server that comes next may be of the other era than the one before.
+    pub(super) fn forget_era(&mut self) {
+        if let Greeting::Done(greeted) = &mut self.greeting
+            && greeted.params.is_none()
+        {
+            greeted.params = self.host_is.as_ref().map(Host::initialize);
         }
     }
 
@@ -281,6 +307,7 @@ impl Relay {
     }
 
     fn tools_are(&mut self, tools: Vec<Value>) {
+        let is_telling = self.is_telling(&tools);
         let listing = Listing::of(tools);
         for name in listing.changed(&self.wrapped.rules) {
             tracing::warn!(
@@ -288,7 +315,9 @@ impl Relay {
                 "the tool has become another since the rules were written, and is not offered; `rules check` says more"
             );
         }
-        (self.wrapped.announce)(listing.announced(&self.wrapped.rules));
+        if is_telling {
+            (self.wrapped.announce)(listing.announced(&self.wrapped.rules));
+        }
         self.listing.send_replace(Some(Arc::new(listing)));
     }
 }

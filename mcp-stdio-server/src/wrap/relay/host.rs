@@ -14,7 +14,16 @@ impl Pending {
     /// A request that nobody had to judge.
     pub(super) fn plain(host_id: Id, method: &str, message: Option<Map<String, Value>>) -> Self {
         let (asked, since) = (Asked::nobody(), Instant::now());
-        Self { host_id, method: method.to_owned(), is_modern: false, asked, since, message, underway: None }
+        Self {
+            host_id,
+            method: method.to_owned(),
+            is_modern: false,
+            asked,
+            since,
+            message,
+            again: None,
+            underway: None,
+        }
     }
 }
 
@@ -159,6 +168,9 @@ impl Relay {
             }
             _ => {}
         }
+        if self.wrapped.secrets.is_some() && crate::wrap::listing::List::of(&pending.method).is_some() {
+            pending.again = Some(message.clone());
+        }
         pending.since = Instant::now();
         let id = pending.host_id.clone();
         self.pending.insert(id, pending);
@@ -173,7 +185,7 @@ impl Relay {
         if !method.starts_with("notifications/") {
             return tracing::debug!(method = %crate::results::shown(method), "the host said something that is no notification");
         }
-        let line = without_token(&mut message, line);
+        let (line, _) = without_token(&mut message, line);
         match method {
             "notifications/cancelled" => return self.cancelled(&message, line),
             "notifications/initialized" => {

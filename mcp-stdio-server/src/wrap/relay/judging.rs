@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::{AbortHandle, Abortable};
 use serde_json::{Map, Value, json};
+use shared::id::GrantId;
 use shared::secret::TokenHash;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -25,7 +26,8 @@ use crate::wrap::Wrapped;
 use crate::wrap::eras::{self, Host};
 use crate::wrap::listing::{List, Listing, Viewer, filter};
 use crate::wrap::message::{self, Id, param};
-use crate::wrap::rules::Verdict;
+use crate::wrap::rules::{Rules, Verdict};
+use crate::wrap::standin::SIGN_IN;
 
 /// How long a call waits for the server to list its tools. Then nothing that the tool says of itself counts.
 const LISTING: Duration = Duration::from_secs(5);
@@ -56,6 +58,26 @@ pub(super) struct Judged {
     message: Map<String, Value>,
     line: Option<Vec<u8>>,
     verdict: Result<Option<Underway>, Denied>,
+    /// Whether a grant covers the server's secrets.
+    pub is_covered: bool,
+}
+
+impl Judged {
+    /// Its name at the host.
+    pub(super) fn host_id(&self) -> &Id {
+        &self.pending.host_id
+    }
+
+    /// Whether it is a call of the one tool of a stand-in.
+    pub(super) fn is_sign_in(&self) -> bool {
+        self.pending.method == "tools/call" && param(&self.message, "name").and_then(Value::as_str) == Some(SIGN_IN)
+    }
+}
+
+/// What lets something in.
+struct Let {
+    underway: Option<Underway>,
+    grant: Option<GrantId>,
 }
 
 /// What a call brings back that the guard has asked something.
@@ -85,6 +107,7 @@ impl Back {
 /// Whoever calls, and what they have to say.
 #[derive(Clone, Copy)]
 struct Caller<'a> {
+    rules: &'a Rules,
     presented: &'a Presented,
     person: &'a Person,
     back: &'a Back,
@@ -120,6 +143,7 @@ impl Relay {
             return self.forward(pending, message, line);
         }
         let (wrapped, listing) = (Arc::clone(&self.wrapped), self.listing.subscribe());
+        let standard = self.knows_nothing().then(Rules::default);
         let (abort, registration) = AbortHandle::new_pair();
         self.judging.insert(id, abort);
         if matches!(target, Target::Tool(_)) {
@@ -134,20 +158,27 @@ impl Relay {
                 _ => Arc::default(),
             };
             let era = if is_modern { Era::Modern } else { Era::Legacy };
-            let caller = Caller { presented: &asked.presented, person: &person, back: &back };
+            let rules = standard.as_ref().unwrap_or(&wrapped.rules);
+            let caller = Caller { rules, presented: &asked.presented, person: &person, back: &back };
             let line = match target {
                 Target::News if narrow(&wrapped, &mut message, &asked.presented).await => None,
                 _ => line,
             };
             let verdict = may(&wrapped, &target, &listing, (&pending.method, &message, era), caller).await;
-            Done::Judged(Box::new(Judged { pending, message, line, verdict }))
+            let is_covered = match (&wrapped.secrets, &verdict) {
+                (Some(secrets), Ok(admitted)) => secrets.covers(&wrapped.gate, admitted.grant).await,
+                _ => false,
+            };
+            let verdict = verdict.map(|admitted| admitted.underway);
+            Done::Judged(Box::new(Judged { pending, message, line, verdict, is_covered }))
         };
         self.work.push(Box::pin(async move { Abortable::new(judging, registration).await.unwrap_or(Done::Nothing) }));
     }
 
     pub(super) fn judged(&mut self, judged: Judged) {
-        let Judged { mut pending, message, line, verdict } = judged;
-        self.judging.remove(&pending.host_id);
+        self.judging.remove(&judged.pending.host_id);
+        let Some(judged) = self.holds(judged) else { return };
+        let Judged { mut pending, message, line, verdict, .. } = judged;
         let verdict = verdict.map(|underway| pending.underway = underway.map(Arc::new));
         match verdict {
             Ok(()) if self.resumed(&pending, &message) => {}
@@ -181,24 +212,26 @@ impl Relay {
     /// Takes out of a list what its reader may not use, and sends it to the host.
     pub(super) fn filtered(&mut self, list: List, pending: Pending, answer: Map<String, Value>, line: Vec<u8>) {
         let wrapped = Arc::clone(&self.wrapped);
+        let standard = self.knows_nothing().then(Rules::default);
         self.work.push(Box::pin(async move {
+            let rules = standard.as_ref().unwrap_or(&wrapped.rules);
             let view = wrapped.gate.view(&pending.asked.presented).await;
             let mut answer = answer;
             let viewer = Viewer { view: &view, shows_locked: wrapped.shows_locked };
-            let changed = answer.get_mut("result").is_some_and(|result| filter(list, result, &wrapped.rules, viewer));
+            let changed = answer.get_mut("result").is_some_and(|result| filter(list, result, rules, viewer));
             Done::Ready(if changed { message::line(&Value::Object(answer)) } else { line })
         }));
     }
 }
 
 /// The line of a message that nobody judges, without the token that may have come with it.
-pub(super) fn without_token(message: &mut Map<String, Value>, mut line: Vec<u8>) -> Vec<u8> {
-    let (_, was_there) = take(message, false);
+pub(super) fn without_token(message: &mut Map<String, Value>, mut line: Vec<u8>) -> (Vec<u8>, Presented) {
+    let (presented, was_there) = take(message, false);
     if was_there {
         line = message::line(&Value::Object(message.clone()));
         line.truncate(line.trim_ascii_end().len());
     }
-    line
+    (line, presented)
 }
 
 /// Takes the tokens out of a request. Whether there were any, or what should be one. An argument of that name is the
@@ -227,12 +260,12 @@ async fn may(
     listing: &Listing,
     (method, message, era): (&str, &Map<String, Value>, Era),
     caller: Caller<'_>,
-) -> Result<Option<Underway>, Denied> {
+) -> Result<Let, Denied> {
     if *target == Target::News {
-        return Ok(None);
+        return Ok(Let { underway: None, grant: None });
     }
-    let Caller { presented, person, back } = caller;
-    let verdict = target.verdict(wrapped, listing);
+    let Caller { rules, presented, person, back } = caller;
+    let verdict = target.verdict(rules, listing);
     let arguments = message::arguments(method, message);
     let origin = Origin::of(era, param(message, "_meta").and_then(Value::as_object));
     let entry = Entry {
@@ -254,13 +287,17 @@ async fn may(
         },
         origin: &origin,
     };
-    let now = wrapped.gate.clock.now();
+    let gate = &wrapped.gate;
+    let now = gate.clock.now();
     if verdict == Verdict::Denied {
-        wrapped.gate.denied(&entry, now);
+        gate.denied(&entry, now);
         return Err(Denied::Unknown);
     }
-    match wrapped.gate.enter(&entry, now).await {
-        Ok(admission) => Ok(Some(admission.underway)),
+    match gate.enter(&entry, now).await {
+        Ok(admission) => {
+            let grant = admission.caller.and_then(|caller| caller.token().grant());
+            Ok(Let { underway: Some(admission.underway), grant })
+        }
         Err(Turned::Back(result)) => Err(Denied::Refused(result)),
         Err(Turned::Page(result, page)) if person.is_sent_there() => Err(Denied::Sent(result, page)),
         Err(Turned::Page(result, _)) => Err(Denied::Refused(result)),

@@ -8,6 +8,7 @@ mod input;
 mod judging;
 mod listens;
 mod person;
+mod secrets;
 mod target;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use self::input::{Gathering, Question};
 use self::judging::{Asked, Judged};
 use self::listens::{Listen, Watching};
 use self::person::Waiting;
+use self::secrets::Keeping;
 use super::Wrapped;
 use super::child::Child;
 use super::eras::{Host, Server};
@@ -85,6 +87,7 @@ enum Event {
     Done(Done),
     Restart,
     LastCall,
+    Covered(bool),
     OutputClosed,
     Stopped,
 }
@@ -103,6 +106,8 @@ struct Pending {
     since: Instant,
     /// The request as the server got it, where it may have to be sent again.
     message: Option<Map<String, Value>>,
+    /// The request as the host sent it, where another server may be asked the same.
+    again: Option<Map<String, Value>>,
     /// To be told how it ended, when it is a call.
     underway: Option<Arc<Underway>>,
 }
@@ -149,6 +154,8 @@ struct Relay {
     started: Instant,
     /// Whether the server has ever answered.
     has_spoken: bool,
+    /// Who has its secrets, and while which grants.
+    keeping: Keeping,
 }
 
 /// Names for requests of our own: no host and no server comes by the same.
@@ -177,19 +184,26 @@ where
 {
     let (host, drain) = queue();
     let mut writing = tokio::spawn(drain.run(output));
-    let mut relay = match Relay::new(wrapped, host) {
-        Ok(relay) => relay,
-        Err(error) => {
-            tracing::error!(%error, "the server cannot be started");
-            return Ending::ServerEnded;
-        }
-    };
+    let mut relay = Relay::new(wrapped, host);
+    if let Err(error) = relay.begin().await {
+        tracing::error!(%error, "the server cannot be started");
+        return Ending::ServerEnded;
+    }
     let mut lines = Lines::new(input);
     let mut stop = std::pin::pin!(stop);
     let mut leaving: Option<Instant> = None;
     let ending = loop {
         let event = {
-            let Relay { child, host, work, restart_at, .. } = &mut relay;
+            let Relay { child, host, work, restart_at, keeping, .. } = &mut relay;
+            let covered = async {
+                if let Some(covered) = &mut keeping.covered
+                    && covered.changed().await.is_ok()
+                {
+                    return *covered.borrow_and_update();
+                }
+                // Without anybody who watches, all stays as it is.
+                std::future::pending().await
+            };
             // Nothing more is taken in while what came before it has not gone out on the other side.
             let room = child.as_ref().map(|child| child.queue.clone());
             let from_host = async {
@@ -215,6 +229,7 @@ where
                 biased;
                 _ = &mut writing => Event::OutputClosed,
                 () = &mut stop => Event::Stopped,
+                covered = covered => Event::Covered(covered),
                 Some(done) = work.next(), if !work.is_empty() => Event::Done(done),
                 found = from_child => Event::Child(found),
                 found = from_host, if leaving.is_none() => Event::Host(found),
@@ -228,6 +243,7 @@ where
             Event::LastCall => break Ending::InputClosed,
             Event::Done(done) => relay.done(done),
             Event::Restart => relay.restart(),
+            Event::Covered(covered) => relay.keeping.wanted = Some(covered),
             Event::Child(Found::Line(length)) => relay.child_line(length),
             Event::Child(found) => {
                 relay.child_ended(found).await;
@@ -250,6 +266,9 @@ where
                 relay.left.send_replace(true);
             }
         }
+        if let Some(covered) = relay.keeping.wanted.take() {
+            relay.exchange(covered).await;
+        }
         if leaving.is_some() && relay.is_idle() {
             break Ending::InputClosed;
         }
@@ -260,12 +279,11 @@ where
 }
 
 impl Relay {
-    fn new(wrapped: Wrapped, host: Queue) -> std::io::Result<Self> {
-        let child = Child::start(&wrapped.spec)?;
-        Ok(Self {
+    fn new(wrapped: Wrapped, host: Queue) -> Self {
+        Self {
             wrapped: Arc::new(wrapped),
             host,
-            child: Some(child),
+            child: None,
             greeting: Greeting::default(),
             host_is: None,
             host_initializes: false,
@@ -289,7 +307,8 @@ impl Relay {
             failures: 0,
             started: Instant::now(),
             has_spoken: false,
-        })
+            keeping: Keeping::default(),
+        }
     }
 
     /// Whether nothing is under way.
@@ -339,6 +358,10 @@ impl Relay {
         if let Some(child) = self.child.take() {
             child.end().await;
         }
+        if self.wants_secrets() {
+            self.put_aside(true);
+            return self.restart();
+        }
         self.failures = if self.started.elapsed() > HEALTHY { 1 } else { self.failures + 1 };
         let words = "Internal error: the server behind this one ended before it answered; whether it did what it was asked \
                      is not known";
@@ -362,11 +385,8 @@ impl Relay {
     fn restart(&mut self) {
         self.restart_at = None;
         self.started = Instant::now();
-        match Child::start(&self.wrapped.spec) {
-            Ok(child) => {
-                self.child = Some(child);
-                self.greet_again();
-            }
+        match self.start_child() {
+            Ok(()) => self.greet_again(),
             Err(error) => {
                 tracing::error!(%error, "the server cannot be started again");
                 self.failures += 1;
@@ -381,6 +401,7 @@ impl Relay {
         for (id, ..) in self.parked.drain(..) {
             self.host.put(message::line(&message::failure(Some(&id), -32603, words, None)));
         }
+        self.refuse_held(words);
     }
 
     async fn end(mut self) {

@@ -4,7 +4,6 @@ use serde_json::{Map, Value};
 use shared::state::Kind;
 
 use crate::guard::Access;
-use crate::wrap::Wrapped;
 use crate::wrap::listing::{List, Listing};
 use crate::wrap::message::param;
 use crate::wrap::rules::{Rules, Verdict};
@@ -60,11 +59,11 @@ impl Target {
     }
 
     /// Who may have it.
-    pub(super) fn verdict(&self, wrapped: &Wrapped, listing: &Listing) -> Verdict {
+    pub(super) fn verdict(&self, rules: &Rules, listing: &Listing) -> Verdict {
         match self {
-            Self::Tool(name) => listing.verdict(&wrapped.rules, name),
-            Self::Read(uri) | Self::Resource(uri) => wrapped.rules.resource(uri),
-            Self::Prompt(name) => wrapped.rules.prompt(name),
+            Self::Tool(name) => listing.verdict(rules, name),
+            Self::Read(uri) | Self::Resource(uri) => rules.resource(uri),
+            Self::Prompt(name) => rules.prompt(name),
             Self::News | Self::Nothing => Verdict::Needs(Access::Open),
             // What we do not know may do anything.
             Self::Unknown | Self::Malformed(_) => Listing::default().verdict(&Rules::default(), ""),

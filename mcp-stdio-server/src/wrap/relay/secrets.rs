@@ -1,0 +1,257 @@
+//! A server that has its secrets only while a grant covers them: which one runs, and when another takes its place.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::judging::Judged;
+use super::{Greeting, Pending, Relay};
+use crate::wrap::child::Child;
+use crate::wrap::message;
+use crate::wrap::release::Release;
+use crate::wrap::standin::{self, Known};
+
+/// Which server runs.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// One that has no secrets of ours, and never gets any.
+    #[default]
+    Plain,
+    /// One that has not got its secrets.
+    Bare,
+    /// One that has them.
+    Trusted,
+    /// None: it does not run without them.
+    StandIn,
+}
+
+/// What is known about the secrets.
+#[derive(Default)]
+pub(super) struct Keeping {
+    /// Which server runs.
+    pub kind: Kind,
+    /// Whether the one that runs has answered anything but an error.
+    pub has_answered: bool,
+    /// Whether it was asked for its era after it refused `initialize`.
+    pub was_probed: bool,
+    /// What was known of the server, and is.
+    pub known: Known,
+    /// What another server is to take the place of this one for: whether the secrets are covered.
+    pub wanted: Option<bool>,
+    /// What was let in, and waits for the server that has its secrets.
+    pub held: Vec<Judged>,
+    /// Another server has taken the place of the one that the host knows.
+    pub is_another: bool,
+    /// Told whether the secrets are covered.
+    pub covered: Option<watch::Receiver<bool>>,
+    watching: Option<JoinHandle<()>>,
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        if let Some(watching) = &self.watching {
+            watching.abort();
+        }
+    }
+}
+
+impl Relay {
+    /// Begins to watch who has signed in, and starts what may run now.
+    pub(super) async fn begin(&mut self) -> std::io::Result<()> {
+        let Some(release) = self.wrapped.secrets.clone() else { return self.start_child() };
+        self.keeping.known = self.wrapped.memory.recall();
+        let covered = release.at_first(&self.wrapped.gate).await;
+        let sender = watch::Sender::new(covered);
+        self.keeping.covered = Some(sender.subscribe());
+        let gate = Arc::clone(&self.wrapped.gate);
+        self.keeping.watching = Some(tokio::spawn(release.watch(gate, sender)));
+        self.start_child()
+    }
+
+    fn is_covered(&self) -> bool {
+        self.keeping.covered.as_ref().is_some_and(|covered| *covered.borrow())
+    }
+
+    /// Starts the server, with its secrets while they are covered.
+    pub(super) fn start_child(&mut self) -> std::io::Result<()> {
+        (self.keeping.has_answered, self.keeping.was_probed) = (false, false);
+        let (kind, child) = match self.wrapped.secrets.clone() {
+            None => (Kind::Plain, Child::start(&self.wrapped.spec, &Vec::new())?),
+            Some(release) => self.start_guarded(&release)?,
+        };
+        self.keeping.kind = kind;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    fn start_guarded(&self, release: &Release) -> std::io::Result<(Kind, Child)> {
+        if self.is_covered() {
+            match release.read() {
+                Ok(secrets) => return Ok((Kind::Trusted, Child::start(&self.wrapped.spec, &secrets)?)),
+                Err(error) => tracing::error!(%error, "the server does not get its secrets"),
+            }
+        }
+        if self.keeping.known.needs_secrets {
+            return Ok((Kind::StandIn, standin::start(&self.keeping.known)));
+        }
+        Ok((Kind::Bare, Child::start(&self.wrapped.spec, &Vec::new())?))
+    }
+
+    /// Whether the server that ended, or refuses its host, only wants its secrets. A stand-in is to take its place then.
+    pub(super) fn wants_secrets(&mut self) -> bool {
+        if self.keeping.kind != Kind::Bare || self.keeping.has_answered {
+            return false;
+        }
+        tracing::info!("the server does not run without its secrets; it is started when somebody has signed in");
+        self.keeping.known.needs_secrets = true;
+        self.wrapped.memory.remember(self.keeping.known.clone());
+        true
+    }
+
+    /// Puts another server in the place of the one that runs.
+    pub(super) async fn exchange(&mut self, covered: bool) {
+        let is_wanted = match self.keeping.kind {
+            Kind::Plain => false,
+            Kind::Trusted => !covered,
+            Kind::Bare => covered || self.keeping.known.needs_secrets,
+            Kind::StandIn => covered,
+        };
+        if !is_wanted {
+            return;
+        }
+        if let (true, Some(release)) = (covered, &self.wrapped.secrets)
+            && let Err(error) = release.read()
+        {
+            tracing::error!(%error, "the server does not get its secrets");
+            return self.refuse_held(&format!("Internal error: the server does not get its secrets: {error}"));
+        }
+        if self.keeping.kind == Kind::Trusted {
+            tracing::info!("no grant covers the server's secrets any more; it is ended");
+        }
+        if let Some(child) = self.child.take() {
+            match covered {
+                true => child.end().await,
+                // What has a secret in its memory must not have it longer than whoever gave it said.
+                false => child.kill().await,
+            }
+        }
+        self.put_aside(covered);
+        self.forget_era();
+        if self.knows_nothing() {
+            self.listing.send_replace(None);
+        }
+        self.keeping.is_another = true;
+        self.failures = 0;
+        self.restart();
+    }
+
+    /// What the server was asked and has not answered is asked anew where that does no harm, else answered.
+    pub(super) fn put_aside(&mut self, covered: bool) {
+        let words = match covered {
+            true => "Internal error: somebody signed in, and the server behind this one is started again; try again",
+            false => "Internal error: the access was taken back, and the server behind this one was ended",
+        };
+        let pending: Vec<Pending> = self.pending.drain().map(|(_, pending)| pending).collect();
+        for pending in pending {
+            match &pending.again {
+                Some(again) => {
+                    let (id, message) = (pending.host_id.clone(), again.clone());
+                    let line = Value::Object(message.clone()).to_string().into_bytes();
+                    self.park(id, pending.method.clone(), message, line);
+                }
+                None => self.tell(&message::failure(Some(&pending.host_id), -32603, words, None)),
+            }
+        }
+        for gathering in self.gatherings.drain().map(|(_, gathering)| gathering).filter(|one| !one.is_done()) {
+            self.host.put(message::line(&message::failure(Some(gathering.host_id()), -32603, words, None)));
+        }
+        self.own.clear();
+        self.questions.clear();
+        self.listening = None;
+        if !matches!(self.greeting, Greeting::Done(_)) {
+            self.greeting = Greeting::None;
+        }
+        if !covered {
+            self.refuse_held(words);
+        }
+    }
+
+    /// Whether what runs is a stand-in for a server that nobody knows: what the rules say is not about it.
+    pub(super) fn knows_nothing(&self) -> bool {
+        self.keeping.kind == Kind::StandIn && self.keeping.known.server.is_none()
+    }
+
+    /// Whether something that was let in has to wait for another server. It is kept then.
+    pub(super) fn holds(&mut self, judged: Judged) -> Option<Judged> {
+        let is_there = match self.keeping.kind {
+            Kind::Plain => true,
+            Kind::Trusted => self.server_is_modern().is_some(),
+            Kind::Bare | Kind::StandIn => false,
+        };
+        if is_there || !judged.is_covered {
+            return Some(judged);
+        }
+        if self.keeping.kind == Kind::StandIn && judged.is_sign_in() {
+            let id = judged.host_id().clone();
+            self.keeping.wanted = Some(true);
+            drop(judged);
+            let mut result = standin::signed_in();
+            if let Some(server) = self.server().filter(|_| self.host_is_modern()) {
+                result = server.modern_result("tools/call", result);
+            }
+            self.tell(&message::success(&id, result));
+            return None;
+        }
+        if self.keeping.kind != Kind::Trusted {
+            self.keeping.wanted = Some(true);
+        }
+        self.keeping.held.push(judged);
+        None
+    }
+
+    /// The server takes requests: what waited for it goes on.
+    pub(super) fn go_on(&mut self) {
+        if self.keeping.kind == Kind::Trusted {
+            for judged in std::mem::take(&mut self.keeping.held) {
+                self.judged(judged);
+            }
+        }
+    }
+
+    pub(super) fn refuse_held(&mut self, words: &str) {
+        for judged in std::mem::take(&mut self.keeping.held) {
+            self.tell(&message::failure(Some(judged.host_id()), -32603, words, None));
+        }
+    }
+
+    /// Whether the tools that were listed are to be told to the store, and remembered if they are the server's own.
+    pub(super) fn is_telling(&mut self, tools: &[Value]) -> bool {
+        match self.keeping.kind {
+            Kind::Plain => true,
+            // It may have fewer without its secrets.
+            Kind::Bare => self.keeping.known.server.is_none(),
+            Kind::StandIn => false,
+            Kind::Trusted => {
+                let server = self.server().map(|server| server.initialized(None));
+                let known = Known { server, tools: tools.to_vec(), ..self.keeping.known.clone() };
+                if known != self.keeping.known {
+                    self.keeping.known = known.clone();
+                    self.wrapped.memory.remember(known);
+                }
+                true
+            }
+        }
+    }
+
+    /// Notes the grant behind a token that came with something that nobody judges.
+    pub(super) fn meet(&self, presented: crate::credential::Presented) {
+        let Some(release) = self.wrapped.secrets.clone() else { return };
+        let gate = Arc::clone(&self.wrapped.gate);
+        self.work.push(Box::pin(async move {
+            release.meet(&gate, &presented).await;
+            super::Done::Nothing
+        }));
+    }
+}
