@@ -3,7 +3,10 @@
 use std::process::{Command, Stdio};
 
 /// Environment variables that hold secrets: no program that we start inherits them.
-pub const SECRET_VARIABLES: [&str; 2] = ["MCP_ACCESS_TOKEN", "MCP_CLIENT_SECRET"];
+pub const SECRET_VARIABLES: [&str; 3] = ["MCP_ACCESS_TOKEN", "MCP_CLIENT_SECRET", INTROSPECTION_VARIABLE];
+
+/// The environment variable that holds the secret with which a server asks another authorization server about tokens.
+pub const INTROSPECTION_VARIABLE: &str = "MCP_AUTHZ_INTROSPECTION_SECRET";
 
 /// The environment variable that says how a stdio server asks a person for a login. A client that logs in by itself sets
 /// it to `off` for the servers that it starts.

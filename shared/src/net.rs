@@ -57,6 +57,13 @@ impl Reply {
 #[error("{0}")]
 pub struct NoReply(String);
 
+impl NoReply {
+    /// There is none, for this reason.
+    pub fn because(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
 impl Remote {
     /// Nothing is made before the first request.
     pub const fn new(manner: Manner) -> Self {

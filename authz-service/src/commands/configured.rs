@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+use shared::files::{is_open_to_others, secret_in};
 use shared::oauth::json::parse;
 use shared::oauth::register::ClientMetadata;
 use shared::secret::Secret;
@@ -77,27 +78,6 @@ pub fn upstreams(args: &ServeArgs) -> Result<Vec<Upstream>, String> {
         upstreams.push(upstream);
     }
     Ok(upstreams)
-}
-
-/// A secret that is alone in a file, with or without a newline after it.
-fn secret_in(file: &Path) -> Result<Secret, String> {
-    let named = |why: String| format!("{}: {why}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|error| named(error.to_string()))?;
-    if is_open_to_others(file) {
-        return Err(named("it holds a secret, and others may read it: chmod 600".to_owned()));
-    }
-    Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
-}
-
-#[cfg(unix)]
-fn is_open_to_others(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
-}
-
-#[cfg(not(unix))]
-fn is_open_to_others(_file: &Path) -> bool {
-    false
 }
 
 /// Registers them, or brings what is registered up to date.

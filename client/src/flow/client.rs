@@ -1,9 +1,7 @@
 //! Who we are to an authorization server, and how we prove it (RFC 6749 section 2.3).
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use shared::id::ClientId;
-use shared::oauth::form::{encode, encode_value};
+use shared::oauth::form::{basic, encode};
 use shared::oauth::register::AuthMethod;
 use shared::secret::Secret;
 
@@ -40,7 +38,7 @@ impl Client {
         let mut parameters = parameters.to_vec();
         let secret = self.secret.as_ref().map_or("", Secret::expose);
         let authorization = match self.method {
-            AuthMethod::ClientSecretBasic => Some(self.basic(secret)),
+            AuthMethod::ClientSecretBasic => Some(basic(self.id.as_str(), secret)),
             AuthMethod::ClientSecretPost => {
                 parameters.extend([("client_id", self.id.as_str()), ("client_secret", secret)]);
                 None
@@ -53,16 +51,13 @@ impl Client {
         };
         FormRequest { url: url.to_owned(), authorization, body: Secret::new(encode(&parameters)) }
     }
-
-    /// RFC 6749 section 2.3.1: both halves are form-encoded before they are joined, so that `:` cannot move the seam.
-    fn basic(&self, secret: &str) -> Secret {
-        let pair = Secret::new(format!("{}:{}", encode_value(self.id.as_str()), encode_value(secret)));
-        Secret::new(format!("Basic {}", STANDARD.encode(pair.expose())))
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     fn client(method: AuthMethod) -> Client {

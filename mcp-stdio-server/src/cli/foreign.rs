@@ -1,15 +1,21 @@
 //! Whose tokens are accepted at a URL: the store's, or those of another authorization server.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::ValueEnum;
+use shared::browser::INTROSPECTION_VARIABLE;
+use shared::files::secret_in;
+use shared::secret::Secret;
 use shared::token::{AccessTokenFor, TokenType};
 use shared::uri::{Issuer, Resource};
 
 use crate::verify::Verify;
-use crate::verify::foreign::Site;
+use crate::verify::foreign::introspection::{Credentials, Introspection};
 use crate::verify::foreign::jwks::Jwks;
+use crate::verify::foreign::site::Site;
 
 /// How tokens are checked, and whose.
 #[derive(Debug, clap::Args)]
@@ -27,6 +33,23 @@ pub(super) struct Whose {
     /// that write nothing more
     #[arg(long, value_name = "TYPE", default_value = "at+jwt")]
     token_type: Type,
+
+    /// Our name at another issuer that is asked about tokens. Our secret there stands in MCP_AUTHZ_INTROSPECTION_SECRET or
+    /// in a file: a command line is no place for it
+    #[arg(long, value_name = "ID")]
+    introspection_client: Option<String>,
+
+    /// The file with nothing but our secret there, which nobody else may read
+    #[arg(long, value_name = "FILE")]
+    introspection_secret_file: Option<PathBuf>,
+
+    /// How many seconds the answer that a token is good is believed: so long may a revocation go unseen. 0 asks anew for
+    /// each request
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=300))]
+    introspection_cache: u64,
+
+    #[arg(skip = std::env::var(INTROSPECTION_VARIABLE).ok().filter(|secret| !secret.is_empty()).map(Secret::new))]
+    introspection_secret: Option<Secret>,
 }
 
 /// What tokens are checked by.
@@ -36,6 +59,8 @@ pub(super) enum By {
     Store,
     /// The keys of another issuer.
     Jwks,
+    /// What another issuer says of each token.
+    Introspection,
 }
 
 /// What may stand in a token's header.
@@ -73,8 +98,29 @@ impl Whose {
             },
         };
         let site = Arc::new(Site::new(issuer));
-        let verify = Jwks::new(wanted, site);
+        if self.verify == By::Jwks {
+            let verify = Jwks::new(wanted, site);
+            verify.prepare();
+            return Ok(Some(Arc::new(verify)));
+        }
+        let cache = Duration::from_secs(self.introspection_cache);
+        let verify = Introspection::new(wanted, site, self.credentials()?, cache);
         verify.prepare();
         Ok(Some(Arc::new(verify)))
+    }
+
+    /// Who we are to an issuer that is asked: it answers nobody else (RFC 7662 section 2.1).
+    fn credentials(&self) -> io::Result<Credentials> {
+        let secret = match (&self.introspection_secret_file, &self.introspection_secret) {
+            (Some(file), _) => Some(secret_in(file).map_err(io::Error::other)?),
+            (None, secret) => secret.as_ref().map(|secret| Secret::new(secret.expose().to_owned())),
+        };
+        match (&self.introspection_client, secret.filter(|secret| !secret.expose().is_empty())) {
+            (Some(id), Some(secret)) if !id.is_empty() => Ok(Credentials { id: id.clone(), secret }),
+            _ => Err(io::Error::other(format!(
+                "--verify introspection needs --introspection-client, and its secret in {INTROSPECTION_VARIABLE} or \
+                 --introspection-secret-file"
+            ))),
+        }
     }
 }

@@ -178,14 +178,14 @@ impl Front {
         Ok(Some(Asker { principal, token, checked }))
     }
 
-    /// Whether a token still lives.
-    async fn is_alive(&self, token: &Secret) -> bool {
+    /// Whether a token still lives; `None` when that cannot be told now. A store or an issuer that is away for a moment has
+    /// taken nothing back.
+    async fn is_alive(&self, token: &Secret) -> Option<bool> {
         let now = self.gate.clock.now();
         match self.gate.verify.check(token, now).await {
-            Ok(checked) => checked.token.alive(&checked.facts, now).is_ok(),
-            // A store that is away for a moment has taken nothing back.
-            Err(Unverified::Unavailable(Unavailable::Loading)) => true,
-            Err(_) => false,
+            Ok(checked) => Some(checked.token.alive(&checked.facts, now).is_ok()),
+            Err(Unverified::Unavailable(Unavailable::Loading | Unavailable::Issuer | Unavailable::Busy)) => None,
+            Err(_) => Some(false),
         }
     }
 

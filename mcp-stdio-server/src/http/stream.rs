@@ -9,14 +9,17 @@ use actix_web::web::Bytes;
 use futures_util::stream::unfold;
 use shared::secret::Secret;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until};
 
 use super::Front;
 use super::session::{Asked, Inbox, Said};
 
-/// How often a quiet stream says that it is still there: proxies cut quiet connections, and a client that is gone is
-/// noticed only by writing to it.
+/// How often a stream says that it is still there, and looks whether it may be: proxies cut quiet connections, and a client
+/// that is gone is noticed only by writing to it.
 const ALIVE: Duration = Duration::from_secs(10);
+
+/// How long a stream goes on while nobody can say whether its token lives.
+const UNSURE: Duration = Duration::from_secs(60);
 
 /// Where a stream's messages come from.
 pub enum Source {
@@ -42,12 +45,17 @@ struct Events {
     token: Option<Secret>,
     changed: Option<watch::Receiver<u64>>,
     is_over: bool,
+    /// When to look next.
+    look: Instant,
+    /// Until when it goes on without an answer.
+    unsure_until: Instant,
 }
 
 /// A stream of what `source` says, `first` before it. It ends with the answer, and with the token.
 pub fn events(front: &Arc<Front>, source: Source, first: Option<Said>, token: Option<Secret>) -> HttpResponse {
     let changed = front.gate.verify.changed();
-    let events = Events { front: Arc::clone(front), source, first, token, changed, is_over: false };
+    let (look, unsure_until) = (Instant::now() + ALIVE, Instant::now() + UNSURE);
+    let events = Events { front: Arc::clone(front), source, first, token, changed, is_over: false, look, unsure_until };
     let body = unfold(events, |mut events| async move {
         let bytes = events.next().await?;
         Some((Ok::<_, actix_web::Error>(bytes), events))
@@ -69,7 +77,7 @@ impl Events {
             return Some(self.event(&first));
         }
         loop {
-            let Self { source, changed, .. } = self;
+            let Self { source, changed, look, .. } = self;
             let changing = async {
                 let told = match changed {
                     Some(changed) => changed.changed().await.is_ok(),
@@ -81,10 +89,10 @@ impl Events {
             };
             tokio::select! {
                 biased;
-                said = timeout(ALIVE, source.next()) => match said {
-                    Ok(said) => return said.map(|said| self.event(&said)),
-                    Err(_) => return self.may_go_on().await.then(|| Bytes::from_static(b": alive\n\n")),
-                },
+                () = sleep_until(*look) => {
+                    return self.may_go_on().await.then(|| Bytes::from_static(b": alive\n\n"));
+                }
+                said = source.next() => return said.map(|said| self.event(&said)),
                 () = changing => {
                     if !self.may_go_on().await {
                         return None;
@@ -103,10 +111,19 @@ impl Events {
     }
 
     /// A stream ends with what opened it: a token that was taken back hears nothing more (N3).
-    async fn may_go_on(&self) -> bool {
-        match &self.token {
-            Some(token) => self.front.is_alive(token).await,
-            None => true,
+    async fn may_go_on(&mut self) -> bool {
+        let Some(token) = &self.token else { return self.looked(true) };
+        match self.front.is_alive(token).await {
+            Some(is_alive) => self.looked(is_alive),
+            None => {
+                self.look = Instant::now() + ALIVE;
+                Instant::now() < self.unsure_until
+            }
         }
+    }
+
+    fn looked(&mut self, may_go_on: bool) -> bool {
+        (self.look, self.unsure_until) = (Instant::now() + ALIVE, Instant::now() + UNSURE);
+        may_go_on
     }
 }

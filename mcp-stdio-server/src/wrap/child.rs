@@ -8,7 +8,9 @@ use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
+use shared::browser::SECRET_VARIABLES;
 use shared::secret::Secret;
+use shared::store::place::DATA_VARIABLE;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, Command};
 use tokio::task::JoinHandle;
@@ -70,7 +72,7 @@ impl Child {
     /// When this program cannot be started a second time. That the server cannot be started shows as its end.
     pub fn start(spec: &Spec, secrets: &Secrets) -> io::Result<Self> {
         let mut command = command(spec)?;
-        for variable in [crate::credential::VARIABLE, shared::store::place::DATA_VARIABLE, crate::vault::KEY_VARIABLE] {
+        for variable in SECRET_VARIABLES.into_iter().chain([DATA_VARIABLE, crate::vault::KEY_VARIABLE]) {
             // Ours, and nobody else's business.
             command.env_remove(variable);
         }

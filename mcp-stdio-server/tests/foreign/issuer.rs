@@ -16,6 +16,9 @@ use shared::time::{Clock, SystemClock};
 /// Whom tokens are for, unless a test says otherwise.
 pub const AUDIENCE: &str = "https://mcp.example/mcp";
 
+/// In place of an answer: none.
+const HANG: &[u8] = b"hang";
+
 pub struct Issuer {
     pub url: String,
     shared: Arc<Shared>,
@@ -94,6 +97,24 @@ impl Issuer {
         }
     }
 
+    /// Reads requests for a path, and answers none.
+    pub fn hang(&self, path: &str) {
+        self.instead(path, HANG);
+    }
+
+    /// What it says of a token from now on.
+    pub fn tells(&self, token: &str, told: Value) {
+        self.shared.told.lock().unwrap().insert(token.to_owned(), told);
+    }
+
+    /// A good opaque token, but for `change`.
+    pub fn opaque(&self, token: &str, change: impl FnOnce(&mut Value)) {
+        let mut told = self.claims();
+        (told["active"], told["token_type"]) = (json!(true), json!("Bearer"));
+        change(&mut told);
+        self.tells(token, told);
+    }
+
     /// How often a path was asked for.
     pub fn count(&self, path: &str) -> usize {
         self.requests(path).len()
@@ -150,6 +171,11 @@ impl Shared {
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
         self.requests.lock().unwrap().push((head, body.clone()));
         let instead = self.instead.lock().unwrap().get(&path).cloned();
+        if instead.as_deref() == Some(HANG) {
+            // Until the other side has had enough.
+            let _ = reader.read(&mut [0]);
+            return;
+        }
         // Who does not read all of it has closed.
         let _ = reader.get_mut().write_all(&instead.unwrap_or_else(|| self.usual(&path, &body)));
     }

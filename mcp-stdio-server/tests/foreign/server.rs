@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -20,6 +20,16 @@ pub struct Server {
     log: Arc<Mutex<String>>,
     /// What it was given for a store.
     pub folder: tempfile::TempDir,
+}
+
+/// Waits for something that is bound to happen.
+#[track_caller]
+pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < until, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// What came back.
@@ -78,6 +88,14 @@ impl Server {
             }
         });
         Self { child, address: address.unwrap(), log, folder }
+    }
+
+    /// Starts one that does not come up; what it says.
+    pub fn refused(flags: &[&str]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let output = command(folder.path()).args(["http", "--listen", "127.0.0.1:0"]).args(flags).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
     }
 
     /// What it has logged.

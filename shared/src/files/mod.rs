@@ -5,10 +5,13 @@ pub(crate) mod disk;
 pub mod faults;
 #[cfg(not(feature = "failpoints"))]
 mod faults;
+mod secret;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+pub use self::secret::{is_open_to_others, secret_in};
 
 /// Makes a folder for the owner only (0700), and its parents, durably. One that is there keeps its mode.
 ///

@@ -2,7 +2,12 @@
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
 
 /// At most this many parameters in one request.
 pub const MAX_PARAMETERS: usize = 200;
@@ -106,6 +111,13 @@ pub fn encode(parameters: &[(&str, &str)]) -> String {
     let pairs: Vec<_> =
         parameters.iter().map(|(name, value)| format!("{}={}", encode_value(name), encode_value(value))).collect();
     pairs.join("&")
+}
+
+/// The `Authorization` header of a client that has a secret (RFC 6749 section 2.3.1): both halves are form-encoded before
+/// they are joined, so that `:` cannot move the seam.
+pub fn basic(id: &str, secret: &str) -> Secret {
+    let pair = Zeroizing::new(format!("{}:{}", encode_value(id), encode_value(secret)));
+    Secret::new(format!("Basic {}", STANDARD.encode(&*pair)))
 }
 
 #[cfg(test)]

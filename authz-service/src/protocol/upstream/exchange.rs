@@ -1,7 +1,5 @@
 //! What goes to a provider and what comes back: metadata, the browser's way there and back, code for ID token.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use shared::oauth::form::{self, Parameters};
 use shared::oauth::json::parse_as;
@@ -151,11 +149,7 @@ pub fn exchange(
         ("code_verifier", attempt.verifier.expose()),
     ];
     let authorization = match &upstream.secret {
-        // RFC 6749 section 2.3.1: both are encoded before they are joined.
-        Some(secret) if provider.takes_basic => {
-            let pair = [&upstream.client_id, secret.expose()].map(form::encode_value).join(":");
-            Some(Secret::new(format!("Basic {}", STANDARD.encode(pair))))
-        }
+        Some(secret) if provider.takes_basic => Some(form::basic(&upstream.client_id, secret.expose())),
         Some(secret) => {
             form.extend([("client_id", upstream.client_id.as_str()), ("client_secret", secret.expose())]);
             None

@@ -12,6 +12,8 @@ pub struct Endpoints {
     pub jwks: Option<String>,
     /// What it says of a token.
     pub introspection: Option<String>,
+    /// Whether a secret goes there by Basic; else in the form.
+    pub takes_basic: bool,
 }
 
 /// Why a metadata document is not used. For the operator.
@@ -36,6 +38,8 @@ struct Metadata {
     jwks_uri: Option<String>,
     #[serde(default)]
     introspection_endpoint: Option<String>,
+    #[serde(default)]
+    introspection_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
 impl Endpoints {
@@ -53,7 +57,11 @@ impl Endpoints {
             Some(url) if !is_endpoint(issuer, &url) => Err(BadMetadata::Endpoint(name)),
             url => Ok(url),
         };
+        // Nothing said means Basic, as at the token endpoint (RFC 8414 section 2).
+        let methods = read.introspection_endpoint_auth_methods_supported;
+        let takes = |word: &str| methods.as_ref().is_some_and(|all| all.iter().any(|one| one == word));
         Ok(Self {
+            takes_basic: takes("client_secret_basic") || !takes("client_secret_post"),
             jwks: endpoint("jwks_uri", read.jwks_uri)?,
             introspection: endpoint("introspection_endpoint", read.introspection_endpoint)?,
         })
@@ -98,6 +106,16 @@ mod tests {
         }
         let local = [("issuer", json!("http://localhost:1")), ("jwks_uri", json!("http://127.0.0.1:2/jwks"))];
         assert!(accept("http://localhost:1", &local).is_ok());
+    }
+
+    #[test]
+    fn a_secret_goes_by_basic_unless_only_the_form_is_taken() {
+        let takes_basic = |methods: Value| {
+            let name = "introspection_endpoint_auth_methods_supported";
+            accept("https://id.example/t", &[(name, methods)]).unwrap().takes_basic
+        };
+        assert!(takes_basic(json!(null)) && takes_basic(json!(["client_secret_post", "client_secret_basic"])));
+        assert!(takes_basic(json!(["private_key_jwt"])) && !takes_basic(json!(["client_secret_post"])));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! An authorization server of other people's, over the network.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shared::net::{Manner, NoReply, Remote, Reply};
@@ -46,6 +47,24 @@ pub enum Fault {
     /// What it says has not the form.
     #[error("{0}")]
     Content(String),
+}
+
+/// Says once in the log that something ails, and once that it is well again.
+#[derive(Default)]
+pub(super) struct Health(AtomicBool);
+
+impl Health {
+    pub(super) fn ill(&self, fault: &Fault) {
+        if !self.0.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%fault, "the authorization server is of no use at the moment");
+        }
+    }
+
+    pub(super) fn well(&self) {
+        if self.0.swap(false, Ordering::Relaxed) {
+            tracing::warn!("the authorization server is well again");
+        }
+    }
 }
 
 impl Site {
