@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
 import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { request as httpRequest } from "node:http";
 import { join } from "node:path";
@@ -303,6 +304,36 @@ test("any stdio server behind it, for a host of each era: lists, prompts, resour
     assert.match(JSON.stringify(sampled), /sampled words/, era);
     await host.close();
   }
+  assert.equal(await stop(run), 0);
+  await front.end();
+});
+test("C14 an answer that takes long comes, also to a token for one call, and to one that ends meanwhile; a revocation ends it", async () => {
+  const port = await freePort();
+  const url = `http://localhost:${port}/mcp`;
+  const front = await service({ args: ["--resource", url, "--access-lifetime", "4s"] });
+  const run = start("mcp-stdio-server", ["http", "--listen", `127.0.0.1:${port}`, "--data", front.data, "--", ...published("server-everything")]);
+  await until("the tools", () => get(url, { check: false }).then((answer) => answer.status === 401, () => false), 30_000);
+  const browser = await person(front);
+  const exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+  const app = await register(front, { grant_types: ["authorization_code", "refresh_token", exchange] });
+  const fresh = () => login(front, browser, app, { resource: url, scope: "mcp:tools" });
+  const slow = (bearer, duration) => alone(call("trigger-long-running-operation", { duration, steps: 2 }), { bearer, url });
+  const once = async (duration) => {
+    const hash = createHash("sha256").update(`{"duration":${duration},"steps":2}`).digest("base64url");
+    const details = [{ type: "mcp_tool_call", tool: "trigger-long-running-operation", arguments_sha256: hash }];
+    const more = { subject_token: (await fresh()).access_token, subject_token_type: "urn:ietf:params:oauth:token-type:access_token", authorization_details: JSON.stringify(details) };
+    return remember("token", (await post(front.at("/oauth/token"), { grant_type: exchange, client_id: app.client_id, ...more })).json.access_token);
+  };
+  const [short, taken] = [await fresh(), await fresh()];
+  const calls = [slow(await once(4), 4), slow(short.access_token, 6), slow(taken.access_token, 60)];
+  // The longer one's token has ended by then, and the commits in between made every stream ask whether it may go on.
+  await fresh();
+  const second = await calls[1];
+  await post(front.at("/oauth/revoke"), { token: taken.refresh_token, client_id: app.client_id });
+  const [first, , third] = await Promise.all(calls);
+  for (const answer of [first, second]) assert.match(answer.text, /event: message\ndata: .*completed/, answer.text);
+  assert.equal(third.status, 200);
+  assert.doesNotMatch(third.text, /event: message/, "what was taken back hears nothing more");
   assert.equal(await stop(run), 0);
   await front.end();
 });

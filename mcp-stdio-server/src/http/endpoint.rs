@@ -15,7 +15,7 @@ use super::reply::{Refused, busy, failure, json_answer, no_session, readable, re
 use super::request::{self, Way, sort};
 use super::session::{Asked, Principal, Said, Session, Unsent};
 use super::stream::{Source, events};
-use super::{Asker, Front};
+use super::{Asker, Front, Holder};
 use crate::audit::Origin;
 use crate::credential;
 use crate::era::Era;
@@ -193,7 +193,8 @@ async fn posted(front: &Arc<Front>, http: &HttpRequest, body: Result<Bytes, Refu
     match message {
         Message::Request(id, method, members) => {
             let asked = ask(&session, id, with_token(members, &method, asker.as_ref())).await?;
-            Ok(answered(front, asked, asker, way == Way::Alone).await)
+            let holder = asker.map(|asker| asker.holder(&method));
+            Ok(answered(front, asked, holder, way == Way::Alone).await)
         }
         Message::Notification(_, members) | Message::Response(_, members) => {
             session.tell(members).await.map_err(|_| no_session())?;
@@ -254,16 +255,15 @@ async fn ask(session: &Arc<Session>, id: Id, message: Map<String, Value>) -> Res
 }
 
 /// The answer to a request: JSON when it is one message and comes soon, else a stream.
-async fn answered(front: &Arc<Front>, mut asked: Asked, asker: Option<Asker>, is_modern: bool) -> HttpResponse {
-    let token = asker.map(|asker| asker.token);
+async fn answered(front: &Arc<Front>, mut asked: Asked, holder: Option<Holder>, is_modern: bool) -> HttpResponse {
     match timeout(AT_ONCE, asked.next()).await {
         Ok(Some(Said { json, is_answer: true, code })) => {
             let status = if is_modern { request::status(code) } else { 200 };
             json_answer(StatusCode::from_u16(status).unwrap_or_default()).body(json)
         }
-        Ok(Some(said)) => events(front, Source::Asked(asked), Some(said), token),
+        Ok(Some(said)) => events(front, Source::Asked(asked), Some(said), holder),
         Ok(None) => *failure(502, "server_error", "the server behind this address has ended"),
-        Err(_) => events(front, Source::Asked(asked), None, token),
+        Err(_) => events(front, Source::Asked(asked), None, holder),
     }
 }
 
@@ -278,7 +278,7 @@ async fn listened(front: &Arc<Front>, http: &HttpRequest) -> Answer {
     if !accepts(http, "text/event-stream") {
         return Err(failure(406, "invalid_request", "Accept must list text/event-stream"));
     }
-    Ok(events(front, Source::Listening(session.listen()), None, asker.map(|asker| asker.token)))
+    Ok(events(front, Source::Listening(session.listen()), None, asker.map(|asker| Holder::Token(asker.token))))
 }
 
 /// The session that a request names, for whoever may use it.

@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use shared::oauth::metadata::{ProtectedResource, well_known};
 use shared::scope::Scopes;
 use shared::secret::Secret;
+use shared::time::Timestamp;
 use shared::uri::Parts;
 
 use self::backend::{Backend, Need};
@@ -32,6 +33,7 @@ use crate::audit::Origin;
 use crate::credential::{Place, Presented};
 use crate::gate::{Entry, Gate};
 use crate::guard::{Access, Challenge, Shown, Wish, admit};
+use crate::token::Token;
 use crate::verify::{Checked, Unavailable, Unverified};
 
 /// The longest message, as on stdio (contract C10).
@@ -74,6 +76,33 @@ pub struct Asker {
     principal: Principal,
     token: Secret,
     checked: Checked,
+}
+
+impl Asker {
+    /// What the answer to a request of this asker's hangs from.
+    fn holder(self, method: &str) -> Holder {
+        if method == "subscriptions/listen" {
+            return Holder::Token(self.token);
+        }
+        let is_once = self.checked.facts.access.is_some_and(|access| access.once.is_some());
+        Holder::Call { token: self.token, checked: Box::new(self.checked.token), is_once }
+    }
+}
+
+/// What a stream hangs from: it ends with it.
+pub enum Holder {
+    /// A token: news come while it lives.
+    Token(Secret),
+    /// A token that was good when the request came. Its answer ends with what is taken back, and not with the token's
+    /// time; one for one call is used up from the beginning.
+    Call {
+        /// The token.
+        token: Secret,
+        /// What it says.
+        checked: Box<Token>,
+        /// Whether it is for one call.
+        is_once: bool,
+    },
 }
 
 /// Why somebody is not let in.
@@ -178,10 +207,25 @@ impl Front {
         Ok(Some(Asker { principal, token, checked }))
     }
 
-    /// Whether a token still lives; `None` when that cannot be told now. A store or an issuer that is away for a moment has
-    /// taken nothing back.
-    async fn is_alive(&self, token: &Secret) -> Option<bool> {
+    /// Whether what a stream hangs from still lives; `None` when that cannot be told now. A store or an issuer that is away
+    /// for a moment has taken nothing back.
+    async fn is_alive(&self, holder: &Holder) -> Option<bool> {
         let now = self.gate.clock.now();
+        match holder {
+            Holder::Token(token) => self.is_good(token, now).await,
+            Holder::Call { token, checked, is_once } => match checked.as_ref() {
+                Token::Ours(claimed) => {
+                    let facts = self.gate.verify.again(checked).await?;
+                    let is_there = *is_once || facts.access.is_some() || claimed.claims().exp <= now;
+                    Some(is_there && facts.grant_lives())
+                }
+                Token::Foreign(foreign) if foreign.expires().is_some_and(|end| end <= now) => Some(true),
+                Token::Foreign(_) => self.is_good(token, now).await,
+            },
+        }
+    }
+
+    async fn is_good(&self, token: &Secret, now: Timestamp) -> Option<bool> {
         match self.gate.verify.check(token, now).await {
             Ok(checked) => Some(checked.token.alive(&checked.facts, now).is_ok()),
             Err(Unverified::Unavailable(Unavailable::Loading | Unavailable::Issuer | Unavailable::Busy)) => None,

@@ -7,12 +7,11 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::Bytes;
 use futures_util::stream::unfold;
-use shared::secret::Secret;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::Front;
 use super::session::{Asked, Inbox, Said};
+use super::{Front, Holder};
 
 /// How often a stream says that it is still there, and looks whether it may be: proxies cut quiet connections, and a client
 /// that is gone is noticed only by writing to it.
@@ -42,7 +41,7 @@ struct Events {
     front: Arc<Front>,
     source: Source,
     first: Option<Said>,
-    token: Option<Secret>,
+    holder: Option<Holder>,
     changed: Option<watch::Receiver<u64>>,
     is_over: bool,
     /// When to look next.
@@ -51,11 +50,12 @@ struct Events {
     unsure_until: Instant,
 }
 
-/// A stream of what `source` says, `first` before it. It ends with the answer, and with the token.
-pub fn events(front: &Arc<Front>, source: Source, first: Option<Said>, token: Option<Secret>) -> HttpResponse {
+/// A stream of what `source` says, `first` before it. It ends with the answer, and with its holder.
+pub fn events(front: &Arc<Front>, source: Source, first: Option<Said>, holder: Option<Holder>) -> HttpResponse {
     let changed = front.gate.verify.changed();
     let (look, unsure_until) = (Instant::now() + ALIVE, Instant::now() + UNSURE);
-    let events = Events { front: Arc::clone(front), source, first, token, changed, is_over: false, look, unsure_until };
+    let events =
+        Events { front: Arc::clone(front), source, first, holder, changed, is_over: false, look, unsure_until };
     let body = unfold(events, |mut events| async move {
         let bytes = events.next().await?;
         Some((Ok::<_, actix_web::Error>(bytes), events))
@@ -112,8 +112,8 @@ impl Events {
 
     /// A stream ends with what opened it: a token that was taken back hears nothing more (N3).
     async fn may_go_on(&mut self) -> bool {
-        let Some(token) = &self.token else { return self.looked(true) };
-        match self.front.is_alive(token).await {
+        let Some(holder) = &self.holder else { return self.looked(true) };
+        match self.front.is_alive(holder).await {
             Some(is_alive) => self.looked(is_alive),
             None => {
                 self.look = Instant::now() + ALIVE;
