@@ -72,6 +72,7 @@ fn profile(text: &str) -> Result<String, &'static str> {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    shared::files::limit::survive();
     let matches = without_empty(Cli::command()).try_get_matches();
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,

@@ -199,6 +199,7 @@ struct NotAName(#[source] NotAResource);
 
 /// The program.
 pub fn main() -> ExitCode {
+    shared::files::limit::survive();
     let matches = without_empty(Arguments::command()).get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Some(Command::Completions { shell }) = arguments.command {

@@ -9,7 +9,7 @@ import { after, test } from "node:test";
 import { ALLOW, CALLBACK, authorize, logIn, login, person, pkce, redirected, refresh, register, request } from "../lib/flow.mjs";
 import { get, postJson, withQuery } from "../lib/http.mjs";
 import { Browser, forms, loginFields } from "../lib/page.mjs";
-import { tempFolder } from "../lib/programs.mjs";
+import { start, tempFolder } from "../lib/programs.mjs";
 import { service } from "../lib/service.mjs";
 import { done, stdioServer } from "../lib/stdio.mjs";
 import { until } from "../lib/wait.mjs";
@@ -72,6 +72,36 @@ test("F-06 disk full: 503 with Retry-After, the old state stays, reads and the s
   assert.equal((await get(again.at("/health"))).status, 200);
   await again.end();
   await host.end();
+});
+test("F-06 a limit on the size of files: 503 as on a full disk, the process lives, and it heals", async () => {
+  const first = await service({ log: "info" });
+  const client = await register(first);
+  const got = await login(first, await person(first), client);
+  await first.end();
+  const s = await service({ data: first.data, port: first.port, users: [], log: "info", ulimit: "-Sf 64" });
+  let refusal;
+  for (let i = 0; i < 1000 && !refusal; i += 1) {
+    const answer = await tries(s);
+    if (answer.status === 503) refusal = answer;
+    else assert.equal(answer.status, 201);
+  }
+  assert.ok(refusal?.headers["retry-after"], "a limit was noticed");
+  assert.equal((await refresh(s, client, got.refresh_token, {}, { allow: [503] })).status, 503);
+  const host = stdioServer(s.data);
+  done(await host.call("echo", { message: "m", access_token: got.access_token }));
+  await host.end();
+  execFileSync("prlimit", ["--pid", String(s.run.pid), "--fsize=unlimited:"]);
+  await until("healing", async () => (await tries(s)).status === 201);
+  assert.equal((await refresh(s, client, got.refresh_token)).status, 200);
+  assert.equal(await s.end(), 0);
+});
+test("F-06 a command that meets the limit says so, and is not killed", async () => {
+  const run = start("authz-service", ["user", "add", "ada", "--password-stdin", "--data", join(tempFolder(), "data")], { ulimit: "-f 0", stdin: "pipe" });
+  run.child.stdin.on("error", () => {});
+  run.child.stdin.end("correct horse battery staple\n");
+  await until("its end", () => run.code !== undefined);
+  assert.equal(run.code, 1, `${run.signal} ${run.stderr}`);
+  assert.match(run.stderr, /^authz-service: .+/);
 });
 test("F-08 read-only: /health and /ready say so, tools go on, and it heals", async (t) => {
   const small = disk(4);

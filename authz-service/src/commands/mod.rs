@@ -25,6 +25,7 @@ const USAGE: u8 = 2;
 
 /// Reads command line, environment and file, and does what they say.
 pub fn main() -> ExitCode {
+    shared::files::limit::survive();
     let argv: Vec<_> = std::env::args_os().collect();
     let variables: Vec<_> = std::env::vars_os().collect();
     match settings::load(&argv, &variables) {

@@ -5,6 +5,7 @@ pub(crate) mod disk;
 pub mod faults;
 #[cfg(not(feature = "failpoints"))]
 mod faults;
+pub mod limit;
 mod secret;
 
 use std::fs::{self, File, OpenOptions};
