@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use shared::stderr::Stderr;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::Handle;
@@ -27,12 +28,12 @@ pub enum LogFormat {
 pub struct Log(Option<Handle<EnvFilter, Registry>>);
 
 impl Log {
-    /// Begins to log. A line that cannot be written is no reason to stop (F-36).
+    /// Begins to log. A line that cannot be written is no reason to stop, nor to wait (F-36).
     pub fn start(args: &ServeArgs) -> Self {
         let (filter, handle) = reload::Layer::new(filter(args));
         let colours =
             std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours).log_internal_errors(false);
+        let lines = fmt::layer().with_writer(|| Stderr).with_ansi(colours).log_internal_errors(false);
         let lines = match args.log_format {
             LogFormat::Text => lines.boxed(),
             LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),

@@ -207,13 +207,12 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     logging::start();
-    match run(arguments) {
-        Ok(code) => code,
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            ExitCode::FAILURE
-        }
-    }
+    let code = run(arguments).unwrap_or_else(|error| {
+        tracing::error!(%error, "cannot start");
+        ExitCode::FAILURE
+    });
+    shared::stderr::finish();
+    code
 }
 
 /// An environment variable that is empty counts as not set.

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
+use shared::stderr::Stderr;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
@@ -10,7 +11,7 @@ use tracing_subscriber::prelude::*;
 pub fn start() {
     let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(|| Stderr)
         .with_ansi(color)
         // A closed or full stderr is not worth a panic.
         .log_internal_errors(false);

@@ -4,7 +4,7 @@
 //! [`text`] [`list`] [`id`] [`secret`] [`time`] [`date`] [`uri`] [`scope`] [`address`] — names, checked once where they
 //! enter; [`oauth`] — the words on the wire; [`state`] — records and the one function that changes them; [`token`] — keys, minting,
 //! verifying; [`store`] — where state lives; [`files`] — owner-only files; [`sealed`] — what only its maker
-//! can read again; [`browser`] — the person's browser.
+//! can read again; [`browser`] — the person's browser; [`stderr`] — logs that nobody waits for.
 
 pub mod address;
 pub mod browser;
@@ -20,6 +20,7 @@ pub mod scope;
 pub mod sealed;
 pub mod secret;
 pub mod state;
+pub mod stderr;
 pub mod store;
 pub mod text;
 pub mod time;

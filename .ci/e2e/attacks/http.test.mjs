@@ -1,11 +1,12 @@
 // HTP: what may arrive as HTTP, or nearly.
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import net from "node:net";
 import { after, test } from "node:test";
 import { CALLBACK } from "../lib/flow.mjs";
 import { get, post, postJson, raw, statuses } from "../lib/http.mjs";
-import { freePort, runToEnd, tempFolder } from "../lib/programs.mjs";
+import { cleanEnv, freePort, program, runToEnd, tempFolder } from "../lib/programs.mjs";
 import { service } from "../lib/service.mjs";
 import { until, within } from "../lib/wait.mjs";
 
@@ -217,6 +218,21 @@ test("F-36 a closed stderr and stdout do not stop the service", async () => {
     for (let i = 0; i < 20; i += 1) assert.equal((await postJson(other.at("/register"), registration)).status, 201);
   } finally {
     await other.end();
+  }
+});
+test("F-36 logs that nobody reads stop neither the service nor its end", async () => {
+  const port = await freePort();
+  const child = spawn(program("authz-service"), ["serve", "--port", String(port), "--data", `${tempFolder()}/d`, "--rate-limits", "off"], { env: cleanEnv({ RUST_LOG: "debug" }), stdio: ["ignore", "pipe", "pipe"] });
+  try {
+    child.stdout.pause();
+    child.stderr.pause();
+    await until("the service", () => get(`http://localhost:${port}/health`, { check: false }).then((answer) => answer.status === 200, () => false));
+    for (let i = 0; i < 1_500; i += 1) assert.equal((await postJson(`http://localhost:${port}/register`, registration)).status, 201);
+    child.kill("SIGTERM");
+    await until("its end", () => child.exitCode !== null, 10_000);
+    assert.equal(child.exitCode, 0);
+  } finally {
+    child.kill("SIGKILL");
   }
 });
 test("CFG-05 F-27 a port that is taken ends at once with its number", async () => {

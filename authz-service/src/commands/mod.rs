@@ -52,6 +52,7 @@ fn run(mut loaded: Loaded) -> ExitCode {
         Some(Command::Store(command)) => store::run(&command),
         Some(Command::Completions { shell }) => completions::run(shell),
     };
+    shared::stderr::finish();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
