@@ -28,15 +28,15 @@ pub fn run(command: &KeyCommand) -> Result<(), String> {
         KeyCommand::List(list) => list,
         KeyCommand::Rotate(rotate) => &rotate.list,
     };
-    let store = JournalStore::open(&list.store.folder(), Arc::new(SystemClock)).map_err(|error| error.to_string())?;
-    let made = store.keys().and_then(|keys| match command {
-        KeyCommand::List(_) => Ok(keys),
+    let store = lists::open(&list.store.folder())?;
+    let keys = match command {
+        KeyCommand::List(_) => store.read_keys(),
         KeyCommand::Rotate(rotate) => {
             let ahead = if rotate.now { Seconds(0) } else { KEY_AHEAD };
-            store.rotate_keys(ahead, None).map(|(keys, _)| keys)
+            store.keys().and_then(|_| store.rotate_keys(ahead, None)).map(|(keys, _)| Some(keys))
         }
-    });
-    let signing = made.map_err(|error| error.to_string())?.signing();
+    };
+    let signing = keys.map_err(|error| error.to_string())?.map(|keys| keys.signing()).unwrap_or_default();
     let mut public = Vec::new();
     store.read(&mut |state| public = state.keys()).map_err(|error| error.to_string())?;
     let now = SystemClock.now();

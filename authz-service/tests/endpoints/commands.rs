@@ -347,6 +347,12 @@ fn every_command_writes_json_in_one_way() {
         let value: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{args:?}: {text}"));
         assert_eq!(text, format!("{}\n", serde_json::to_string_pretty(&value).unwrap()), "{args:?}");
     }
+    let nowhere = folder.join("nowhere");
+    for args in [&["key", "list"][..], &["key", "rotate"], &["client", "list"], &["store", "stats"]] {
+        let output = command(&nowhere).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(!nowhere.exists(), "F-10 {args:?} makes no store");
+    }
     let keys = run_json(&folder, &["key", "list", "--json"]);
     assert!(keys["keys"][0]["published"].as_str().unwrap().ends_with('Z'), "{keys}");
 }
