@@ -62,6 +62,12 @@ pub enum ConfigError {
     /// A name that clients would not reach.
     #[error("--issuer {0} is http, and the service speaks TLS: write https://")]
     IssuerScheme(Issuer),
+    /// A path that clients would write otherwise.
+    #[error(
+        "--issuer {0}: clients and proxies rewrite such a path before they ask; let it hold letters, digits, - . _ ~ and /, \
+         and no segment . or .."
+    )]
+    IssuerPath(Issuer),
     /// Providers that cannot be used.
     #[error("--upstreams {0}")]
     Upstreams(String),
@@ -234,6 +240,14 @@ fn refuse_exposed(args: &ServeArgs, address: SocketAddr) -> Result<(), ConfigErr
     Ok(())
 }
 
+/// A name that nothing on the way rewrites is the only one that clients find (RFC 3986 section 6.2.2).
+fn refuse_odd_path(issuer: &Issuer) -> Result<(), ConfigError> {
+    let plain = |segment: &str| {
+        segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)) && !matches!(segment, "." | "..")
+    };
+    if issuer.parts().path.split('/').all(plain) { Ok(()) } else { Err(ConfigError::IssuerPath(issuer.clone())) }
+}
+
 /// A service with a public name is reached through a proxy, wherever it listens.
 fn refuse_public_name(args: &ServeArgs, issuer: &Issuer) -> Result<(), ConfigError> {
     let flags = [("--auto-approve", args.auto_approve.is_some()), ("--cimd-allow-private", args.cimd_allow_private)];
@@ -278,6 +292,7 @@ fn hosts(issuer: &Issuer) -> Vec<String> {
 }
 
 fn policy(args: &ServeArgs, issuer: Issuer) -> Result<Policy, ConfigError> {
+    refuse_odd_path(&issuer)?;
     let mut policy = Policy::new(issuer).map_err(|error| ConfigError::Issuer(error.to_string()))?;
     policy.resources.clone_from(&args.resource);
     policy.mcp = args.mcp;
@@ -372,6 +387,26 @@ mod tests {
     fn cfg_03_an_issuer_that_cannot_be_one_is_refused() {
         for bad in ["http://as.example", "https://a?x", "https://a#x", "https://u@a", "ftp://a", "x"] {
             assert!(Cli::try_parse_from(["authz-service", "--issuer", bad]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn met_02_an_issuer_has_a_path_that_nothing_on_the_way_rewrites() {
+        for (path, fits) in [
+            ("", true),
+            ("/", true),
+            ("/tenant", true),
+            ("/Tenant-1/a.b_c~d/", true),
+            ("/a/../b", false),
+            ("/./a", false),
+            ("/a%20b", false),
+            ("/%7Ea", false),
+            ("/a*", false),
+            ("/a;b", false),
+        ] {
+            let issuer = format!("http://localhost:3000{path}");
+            let found = config(&["--listen", "127.0.0.1:0", "--issuer", &issuer]);
+            assert_eq!(!matches!(found, Err(ConfigError::IssuerPath(_))), fits, "{issuer}");
         }
     }
 
