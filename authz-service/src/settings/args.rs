@@ -31,7 +31,7 @@ pub struct LifetimeArgs {
     #[arg(long, value_name = "TIME", default_value = "90d", value_parser = time(1..=3650 * DAY))]
     pub refresh_lifetime: Seconds,
     /// How long an exchanged refresh token may come again, because its answer was lost.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time(0..=60))]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time(0..=10))]
     pub refresh_grace: Seconds,
     /// How long a browser stays signed in.
     #[arg(long, value_name = "TIME", default_value = "12h", value_parser = time(60..=365 * DAY))]
@@ -210,7 +210,7 @@ mod tests {
             ("access-lifetime", 1, 86_400),
             ("refresh-idle", 1, 315_360_000),
             ("refresh-lifetime", 1, 315_360_000),
-            ("refresh-grace", 0, 60),
+            ("refresh-grace", 0, 10),
             ("session-lifetime", 60, 31_536_000),
             ("page-lifetime", 10, 86_400),
             ("setup-lifetime", 60, 2_592_000),
