@@ -68,8 +68,33 @@ fn filter(args: &ServeArgs) -> EnvFilter {
 /// # Errors
 /// In words.
 pub fn level(text: &str) -> Result<String, String> {
+    // A word alone would be taken for the name of a module, and silence every other one.
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let is_meant = |part: &str| part.contains(['=', '[']) || is_level(part.trim());
     match EnvFilter::try_new(text) {
-        Ok(_) if !text.is_empty() => Ok(text.to_owned()),
+        Ok(_) if text.split(',').all(is_meant) => Ok(text.to_owned()),
         _ => Err("it takes error, warn, info, debug or trace, or directives as RUST_LOG does".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cfg_06_a_level_is_one_and_a_slip_does_not_silence_the_log() {
+        for (text, fits) in [
+            ("debug", true),
+            ("WARN", true),
+            ("info,authz_service::http=trace", true),
+            ("off", true),
+            ("loud", false),
+            ("info,loud", false),
+            ("", false),
+            ("info,", false),
+            ("a=loud", false),
+        ] {
+            assert_eq!(level(text).is_ok(), fits, "{text}");
+        }
     }
 }

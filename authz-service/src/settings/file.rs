@@ -1,9 +1,14 @@
 //! The configuration file: TOML, one key for each setting, named as its flag.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+/// The longest file.
+const MOST: u64 = 1024 * 1024;
 
 /// One key of the file.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,11 +37,18 @@ pub enum Words {
 /// # Errors
 /// Where it is no file that we may trust, or no TOML of ours: with the path, and the line where there is one.
 pub fn read(path: &Path) -> Result<Vec<Entry>, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = text(path).map_err(|error| format!("{}: {error}", path.display()))?;
     if let Some(reason) = writable_by_others(path)? {
         return Err(format!("{}: {reason}", path.display()));
     }
     parse(&text).map_err(|(line, reason)| format!("{}:{line}: {reason}", path.display()))
+}
+
+/// The text of a file of a sensible size: a device would never end.
+fn text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MOST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST { Err(io::Error::other("it is larger than 1 MiB")) } else { Ok(text) }
 }
 
 /// Reads the text; line and reason where it cannot be.
