@@ -10,11 +10,13 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
-use super::receive::{SESSION, VERSION, accepts, admitted, body, for_us, heads, read, session_name, text};
+use super::receive::{LAST_EVENT, SESSION, VERSION, accepts, admitted, body, for_us, heads, read, session_name, text};
 use super::reply::{Refused, busy, failure, json_answer, no_session, readable, refuse, rejected};
 use super::request::{self, Way, sort};
-use super::session::{Asked, Principal, Said, Session, Unsent};
-use super::stream::{Source, events};
+use super::routes::What;
+use super::session::{Asked, Principal, Session, Unsent};
+use super::stream::{Names, Source, stream};
+use super::track::EventId;
 use super::{Asker, Front, Holder};
 use crate::audit::Origin;
 use crate::credential;
@@ -53,7 +55,7 @@ pub async fn post(front: Data<Front>, http: HttpRequest, mut payload: Payload) -
     readable(answer, origin)
 }
 
-/// `GET`: what a session says of itself.
+/// `GET`: what a session says of itself, or the rest of a stream whose connection broke off.
 pub async fn get(front: Data<Front>, http: HttpRequest) -> HttpResponse {
     let front = front.into_inner();
     let origin = match admitted(&front, &http) {
@@ -173,6 +175,7 @@ async fn posted(front: &Arc<Front>, http: &HttpRequest, body: Result<Bytes, Refu
     }
     let heads = heads(http).map_err(|rejection| rejected(&rejection, id_of(&message)))?;
     let way = sort(&message, heads).map_err(|rejection| rejected(&rejection, id_of(&message)))?;
+    let wanted = name;
     let name = match way {
         Way::Session => Some(session_name(http)?),
         Way::Initialize | Way::Alone => None,
@@ -193,8 +196,9 @@ async fn posted(front: &Arc<Front>, http: &HttpRequest, body: Result<Bytes, Refu
     match message {
         Message::Request(id, method, members) => {
             let asked = ask(&session, id, with_token(members, &method, asker.as_ref())).await?;
+            let primes = request::primes(heads.version);
             let holder = asker.map(|asker| asker.holder(&method));
-            Ok(answered(front, asked, holder, way == Way::Alone).await)
+            Ok(answered(front, asked, What { method, name: wanted }, holder, primes).await)
         }
         Message::Notification(_, members) | Message::Response(_, members) => {
             session.tell(members).await.map_err(|_| no_session())?;
@@ -223,9 +227,9 @@ async fn begun(front: &Arc<Front>, asker: Option<Asker>, message: Message) -> An
     // A handshake is one message; what else is said before it belongs to nobody.
     let answer = async {
         loop {
-            match asked.next().await {
-                Some(said) if !said.is_answer => {}
-                said => return said,
+            match asked.inbox().next().await {
+                Some((_, said)) if !said.is_answer => {}
+                said => return said.map(|(_, said)| said),
             }
         }
     };
@@ -239,7 +243,7 @@ async fn begun(front: &Arc<Front>, asker: Option<Asker>, message: Message) -> An
     } else {
         response.insert_header((SESSION, name));
     }
-    Ok(response.body(said.json))
+    Ok(response.body(said.json.clone()))
 }
 
 fn shared(front: &Front, principal: Option<Principal>) -> Result<Arc<Session>, Refused> {
@@ -255,15 +259,27 @@ async fn ask(session: &Arc<Session>, id: Id, message: Map<String, Value>) -> Res
 }
 
 /// The answer to a request: JSON when it is one message and comes soon, else a stream.
-async fn answered(front: &Arc<Front>, mut asked: Asked, holder: Option<Holder>, is_modern: bool) -> HttpResponse {
-    match timeout(AT_ONCE, asked.next()).await {
-        Ok(Some(Said { json, is_answer: true, code })) => {
-            let status = if is_modern { request::status(code) } else { 200 };
-            json_answer(StatusCode::from_u16(status).unwrap_or_default()).body(json)
+async fn answered(
+    front: &Arc<Front>,
+    mut asked: Asked,
+    what: What,
+    holder: Option<Holder>,
+    primes: bool,
+) -> HttpResponse {
+    let said = match timeout(AT_ONCE, asked.inbox().ready()).await {
+        Ok(Some(true)) => asked.inbox().next().await,
+        Ok(None) => None,
+        Ok(Some(false)) | Err(_) => {
+            let names = asked.keep(what).map(|events| Names { events, primes });
+            return stream(front, Source::Asked(asked), names, holder);
         }
-        Ok(Some(said)) => events(front, Source::Asked(asked), Some(said), holder),
-        Ok(None) => *failure(502, "server_error", "the server behind this address has ended"),
-        Err(_) => events(front, Source::Asked(asked), None, holder),
+    };
+    match said {
+        Some((_, said)) => {
+            let status = if asked.is_modern() { request::status(said.code) } else { 200 };
+            json_answer(StatusCode::from_u16(status).unwrap_or_default()).body(said.json.clone())
+        }
+        None => *failure(502, "server_error", "the server behind this address has ended"),
     }
 }
 
@@ -278,7 +294,29 @@ async fn listened(front: &Arc<Front>, http: &HttpRequest) -> Answer {
     if !accepts(http, "text/event-stream") {
         return Err(failure(406, "invalid_request", "Accept must list text/event-stream"));
     }
-    Ok(events(front, Source::Listening(session.listen()), None, asker.map(|asker| Holder::Token(asker.token))))
+    let primes = request::primes(text(http, &VERSION).ok().flatten());
+    let (events, inbox, method) = match text(http, &LAST_EVENT).map_err(|rejection| rejected(&rejection, None))? {
+        None => {
+            let (events, inbox) = session.listen();
+            (events, inbox, None)
+        }
+        Some(event) => {
+            let unknown = || failure(400, "invalid_request", "there is no such event in this session, or no longer");
+            let event: EventId = event.parse().map_err(|_| unknown())?;
+            let found = session.resume(event).ok_or_else(unknown)?;
+            // What was asked with a token that opened it is not read with one that does not.
+            if let Some(What { method, name }) = &found.what {
+                front.admits(asker.as_ref(), method, name.as_deref()).map_err(|denied| refuse(front, &denied))?;
+            }
+            (found.events, found.read(), found.what.map(|what| what.method))
+        }
+    };
+    let names = Some(Names { events, primes });
+    let holder = asker.map(|asker| match method {
+        Some(method) => asker.holder(&method),
+        None => Holder::Token(asker.token),
+    });
+    Ok(stream(front, Source::Reading(inbox), names, holder))
 }
 
 /// The session that a request names, for whoever may use it.

@@ -1,18 +1,22 @@
 //! The same tools over Streamable HTTP: `/mcp`, its metadata, and Bearer challenges.
 //!
 //! [`request`] sorts what comes, [`endpoint`] carries it, [`backend`] answers: a served server as on stdio, one for each
-//! session ([`session`], [`sessions`]). The token of the `Authorization` header goes on in `_meta`, where the server behind
+//! session ([`session`], [`sessions`]). What it says goes into a [`channel`] for each request, which a client of the earlier
+//! era may read again ([`track`]). The token of the `Authorization` header goes on in `_meta`, where the server behind
 //! looks for it and takes it out; it goes nowhere else. What is not let in learns it from the status: 401 and 403, with a
 //! challenge that says where to sign in and for what.
 
 pub mod backend;
+pub mod channel;
 pub mod endpoint;
 mod receive;
 mod reply;
 pub mod request;
+pub mod routes;
 pub mod session;
 pub mod sessions;
 pub mod stream;
+pub mod track;
 
 use std::sync::Arc;
 

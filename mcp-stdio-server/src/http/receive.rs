@@ -20,6 +20,9 @@ pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id")
 
 pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
+/// The event behind which a stream is read on (MCP 2025-11-25, "Resumability and Redelivery").
+pub(super) const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 
 const NAME: HeaderName = HeaderName::from_static("mcp-name");

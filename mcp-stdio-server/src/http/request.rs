@@ -113,6 +113,12 @@ pub fn known(version: Option<&str>) -> Result<(), Rejection> {
     }
 }
 
+/// Whether a client of this version knows streams that begin with an event without a message (MCP 2025-11-25, "Sending
+/// Messages to the Server").
+pub fn primes(version: Option<&str>) -> bool {
+    version == Some("2025-11-25")
+}
+
 fn modern(method: &str, message: &Map<String, Value>, heads: Heads<'_>) -> Result<(), Rejection> {
     let version = match (heads.version, meta_of(message, meta::VERSION)) {
         (None, _) => return Err(Rejection::mismatch("the header MCP-Protocol-Version is missing")),

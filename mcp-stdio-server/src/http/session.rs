@@ -3,16 +3,18 @@
 //! The server reads and writes lines, as on stdio. Requests get names of our own on the way there, so that those of two
 //! connections are never taken for each other; answers, progress and subscriptions get theirs back.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use shared::secret::random_bytes;
 use tokio::io::{AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::channel::{Channel, Inbox};
+use super::routes::{Kept, LISTENING, Routes, Waiting, What};
+use super::track::{EventId, Said};
 use crate::framing::lines::{Found, Lines};
 use crate::wrap::message::{self, Id, meta, meta_mut, params_mut};
 
@@ -21,12 +23,6 @@ pub const PIPE: usize = 64 * 1024;
 
 /// How long a server may leave a message unread.
 const TAKEN: Duration = Duration::from_secs(10);
-
-/// How many bytes may wait for one reader. Whoever reads slower is cut off.
-const UNREAD: usize = 16 * 1024 * 1024;
-
-/// How many messages wait for somebody who listens, the newest.
-const BACKLOG: usize = 64;
 
 /// How many requests of one session may be under way.
 const UNDER_WAY: usize = 256;
@@ -42,75 +38,14 @@ pub struct Principal {
     pub client: String,
 }
 
-/// Something for a connection.
-#[derive(Debug)]
-pub struct Said {
-    /// One message.
-    pub json: Vec<u8>,
-    /// Whether it is the answer, behind which nothing comes.
-    pub is_answer: bool,
-    /// The code of an answer that is an error.
-    pub code: Option<i64>,
-}
-
-/// The way to one connection.
-#[derive(Clone)]
-struct Way {
-    sender: mpsc::UnboundedSender<Said>,
-    unread: Arc<AtomicUsize>,
-}
-
-impl Way {
-    /// False when nobody reads, or too slowly.
-    fn put(&self, said: Said) -> bool {
-        let length = said.json.len();
-        self.unread.fetch_add(length, Ordering::Relaxed) + length <= UNREAD && self.sender.send(said).is_ok()
-    }
-}
-
-/// What a connection reads.
-pub struct Inbox {
-    receiver: mpsc::UnboundedReceiver<Said>,
-    unread: Arc<AtomicUsize>,
-}
-
-impl Inbox {
-    fn new() -> (Way, Self) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let unread = Arc::new(AtomicUsize::new(0));
-        (Way { sender, unread: Arc::clone(&unread) }, Self { receiver, unread })
-    }
-
-    /// The next message; `None` when there will be none.
-    pub async fn next(&mut self) -> Option<Said> {
-        let said = self.receiver.recv().await?;
-        self.unread.fetch_sub(said.json.len(), Ordering::Relaxed);
-        Some(said)
-    }
-}
-
-/// A request that waits for its answer.
-struct Waiting {
-    id: Id,
-    progress: Option<Value>,
-    wants_logs: bool,
-    way: Way,
-}
-
-#[derive(Default)]
-struct Routes {
-    next: i64,
-    waiting: BTreeMap<i64, Waiting>,
-    listener: Option<Way>,
-    backlog: VecDeque<Vec<u8>>,
-}
-
 /// A server behind the front.
 pub struct Session {
     /// Whose it is; nobody's where no token is needed.
     pub principal: Option<Principal>,
     /// Whether its requests stand alone, and may be many people's programs' at once.
     is_modern: bool,
+    /// What its events' names begin with.
+    tag: u64,
     input: Arc<tokio::sync::Mutex<WriteHalf<DuplexStream>>>,
     routes: Mutex<Routes>,
     used: Mutex<Instant>,
@@ -140,6 +75,7 @@ impl Session {
             principal,
             is_modern,
             input: Arc::new(tokio::sync::Mutex::new(input)),
+            tag: u64::from_le_bytes(random_bytes()),
             routes: Mutex::default(),
             used: Mutex::new(Instant::now()),
             ended: watch::Sender::new(false),
@@ -156,7 +92,8 @@ impl Session {
     /// Since when nobody has used it; `None` while somebody does.
     pub fn unused_since(&self) -> Option<Instant> {
         let routes = self.routes();
-        let is_used = !routes.waiting.is_empty() || routes.listener.as_ref().is_some_and(|way| !way.sender.is_closed());
+        // A call whose client has gone away is waited for, but does not hold its session for ever.
+        let is_used = routes.listening.is_read() || routes.waiting.values().any(|waiting| waiting.channel.is_read());
         (!is_used).then(|| *self.used.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -170,15 +107,16 @@ impl Session {
     /// # Errors
     /// When it cannot be sent.
     pub async fn ask(self: &Arc<Self>, id: Id, mut message: Map<String, Value>) -> Result<Asked, Unsent> {
-        let (way, inbox) = Inbox::new();
-        let number = self.board(id, &mut message, way)?;
-        let asked = Asked { session: Arc::clone(self), number, inbox, is_answered: false };
+        let channel = Channel::new(!self.is_modern);
+        let inbox = channel.read(None);
+        let number = self.board(id, &mut message, channel)?;
+        let asked = Asked { session: Arc::clone(self), number, inbox, is_kept: false };
         self.say(message::line(&Value::Object(message))).await.map_err(|Gone| Unsent::Gone)?;
         Ok(asked)
     }
 
     /// Gives a request a name of ours.
-    fn board(&self, id: Id, message: &mut Map<String, Value>, way: Way) -> Result<i64, Unsent> {
+    fn board(&self, id: Id, message: &mut Map<String, Value>, channel: Arc<Channel>) -> Result<i64, Unsent> {
         let mut routes = self.routes();
         if routes.waiting.len() >= UNDER_WAY {
             return Err(Unsent::TooMany);
@@ -195,7 +133,7 @@ impl Session {
             Some(std::mem::replace(token, number.into()))
         });
         let wants_logs = !self.is_modern || message::meta_of(message, meta::LOG_LEVEL).is_some();
-        routes.waiting.insert(number, Waiting { id, progress, wants_logs, way });
+        routes.waiting.insert(number, Waiting { id, progress, wants_logs, channel });
         Ok(number)
     }
 
@@ -217,10 +155,14 @@ impl Session {
         self.say(message::line(&Value::Object(message))).await
     }
 
+    fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
     /// Writes a line. Once begun it is written to its end, also when whoever sent it hangs up on the way: half a line
     /// would swallow the next one, which may be somebody else's.
     async fn say(self: &Arc<Self>, line: Vec<u8>) -> Result<(), Gone> {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.touch();
         if self.is_over() {
             return Err(Gone);
         }
@@ -241,14 +183,25 @@ impl Session {
     }
 
     /// Listens to what belongs to no request. Whoever listened before hears no more.
-    pub fn listen(&self) -> Inbox {
-        let (way, inbox) = Inbox::new();
-        let mut routes = self.routes();
-        for json in std::mem::take(&mut routes.backlog) {
-            way.put(Said { json, is_answer: false, code: None });
-        }
-        routes.listener = Some(way);
-        inbox
+    pub fn listen(&self) -> (Events, Inbox) {
+        (self.events(LISTENING), self.routes().listening.read(None))
+    }
+
+    /// Reads a stream on from behind an event, and says which request's it is, if any's. `None` when this session has no
+    /// such event.
+    pub fn resume(&self, event: EventId) -> Option<Resumable> {
+        let number = i64::try_from(event.stream).ok().filter(|_| event.session == self.tag && !self.is_modern)?;
+        let routes = self.routes();
+        let (channel, what) = match routes.kept.get(&number) {
+            Some(kept) => (&kept.channel, Some(kept.what.clone())),
+            None if number == LISTENING => (&routes.listening, None),
+            None => return None,
+        };
+        Some(Resumable { events: self.events(number), channel: Arc::clone(channel), after: event.number, what })
+    }
+
+    fn events(&self, stream: i64) -> Events {
+        Events { session: self.tag, stream: stream.unsigned_abs() }
     }
 
     /// Brings a line of the server's to whoever it is for.
@@ -265,7 +218,12 @@ impl Session {
                     meta_mut(result).insert(meta::SUBSCRIPTION.to_owned(), waiting.id.value());
                 }
                 let code = message.get("error").and_then(|error| error.get("code")).and_then(Value::as_i64);
-                waiting.way.put(Said { json: Value::Object(message).to_string().into_bytes(), is_answer: true, code });
+                waiting.channel.put(Said {
+                    json: Value::Object(message).to_string().into_bytes(),
+                    is_answer: true,
+                    code,
+                });
+                routes.prune();
             }
             (Some(method), _) => routes.spread(&method, message, self.is_modern),
             (None, None) => {}
@@ -284,85 +242,10 @@ impl Session {
             "Internal error: the server behind this address has ended; whether it did what it was asked is not known";
         for (_, waiting) in std::mem::take(&mut routes.waiting) {
             let json = message::failure(Some(&waiting.id), -32603, words, None).to_string().into_bytes();
-            waiting.way.put(Said { json, is_answer: true, code: Some(-32603) });
+            waiting.channel.put(Said { json, is_answer: true, code: Some(-32603) });
         }
-        routes.listener = None;
+        routes.listening.close();
     }
-}
-
-impl Routes {
-    /// Brings a message of the server's own to the connection that it belongs to, as far as it tells.
-    fn spread(&mut self, method: &str, mut message: Map<String, Value>, is_modern: bool) {
-        let to = self.addressee(method, &mut message, is_modern);
-        let json = Value::Object(message).to_string().into_bytes();
-        let said = |json| Said { json, is_answer: false, code: None };
-        let way = match to {
-            To::Request(number) => match self.waiting.get(&number) {
-                Some(waiting) => {
-                    if !waiting.way.put(said(json)) {
-                        self.waiting.remove(&number);
-                    }
-                    return;
-                }
-                None => return,
-            },
-            To::Nobody => return,
-            To::Listener => self.listener.as_ref().filter(|way| !way.sender.is_closed()),
-        };
-        match way {
-            Some(way) => {
-                let is_heard = way.put(said(json));
-                if !is_heard {
-                    self.listener = None;
-                }
-            }
-            None if json.len() <= PIPE => {
-                if self.backlog.len() >= BACKLOG {
-                    self.backlog.pop_front();
-                }
-                self.backlog.push_back(json);
-            }
-            None => {}
-        }
-    }
-
-    fn addressee(&self, method: &str, message: &mut Map<String, Value>, is_modern: bool) -> To {
-        if method == "notifications/progress" {
-            let token = params_mut(message).get_mut("progressToken");
-            let number = token.as_ref().and_then(|token| token.as_i64());
-            return match (number.and_then(|number| Some((number, self.waiting.get(&number)?))), token) {
-                (Some((number, waiting)), Some(token)) => {
-                    *token = waiting.progress.clone().unwrap_or_default();
-                    To::Request(number)
-                }
-                _ => To::Nobody,
-            };
-        }
-        let subscription = message::meta_of(message, meta::SUBSCRIPTION).and_then(number_of);
-        if let Some((number, waiting)) = subscription.and_then(|number| Some((number, self.waiting.get(&number)?))) {
-            meta_mut(params_mut(message)).insert(meta::SUBSCRIPTION.to_owned(), waiting.id.value());
-            return To::Request(number);
-        }
-        let is_of_a_call = !method.ends_with("/list_changed") && method != "notifications/resources/updated";
-        // On stdio nothing says which call a log line or a question belongs to: the latest, most likely.
-        let latest = self.waiting.iter().rev().find(|(_, waiting)| waiting.wants_logs).map(|(number, _)| *number);
-        match latest.filter(|_| is_of_a_call) {
-            Some(number) => To::Request(number),
-            None if is_modern => To::Nobody,
-            None => To::Listener,
-        }
-    }
-}
-
-/// Whom a message of the server's is for.
-enum To {
-    Request(i64),
-    Listener,
-    Nobody,
-}
-
-fn number_of(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_str()?.parse().ok())
 }
 
 /// Reads what the server says until it has ended.
@@ -393,26 +276,78 @@ async fn hear(session: Arc<Session>, output: ReadHalf<DuplexStream>, idle: Durat
     let _ = session.input.lock().await.shutdown().await;
 }
 
+/// What the names of a stream's events begin with.
+#[derive(Clone, Copy, Debug)]
+pub struct Events {
+    session: u64,
+    stream: u64,
+}
+
+impl Events {
+    /// The name of the event with the message of this number.
+    pub fn name(self, number: u64) -> EventId {
+        EventId { session: self.session, stream: self.stream, number }
+    }
+}
+
+/// A stream that can be read on.
+pub struct Resumable {
+    /// What its events are called.
+    pub events: Events,
+    /// Which request's it is; `None` when it is no request's.
+    pub what: Option<What>,
+    channel: Arc<Channel>,
+    after: u64,
+}
+
+impl Resumable {
+    /// Reads it. Whoever read it before hears no more.
+    pub fn read(&self) -> Inbox {
+        self.channel.read(Some(self.after))
+    }
+}
+
 /// A request under way. Dropped without its answer, it is taken back where that is what a closed connection means.
 pub struct Asked {
     session: Arc<Session>,
     number: i64,
     inbox: Inbox,
-    is_answered: bool,
+    is_kept: bool,
 }
 
 impl Asked {
-    /// The next message; `None` when there will be none.
-    pub async fn next(&mut self) -> Option<Said> {
-        let said = self.inbox.next().await;
-        self.is_answered |= said.as_ref().is_none_or(|said| said.is_answer);
-        said
+    /// What its connection reads.
+    pub fn inbox(&mut self) -> &mut Inbox {
+        &mut self.inbox
+    }
+
+    /// Whether it stands alone.
+    pub fn is_modern(&self) -> bool {
+        self.session.is_modern
+    }
+
+    /// Becomes a stream, which may be read again where the era has that: then its events have names.
+    pub fn keep(&mut self, what: What) -> Option<Events> {
+        if self.session.is_modern {
+            return None;
+        }
+        self.is_kept = true;
+        let mut routes = self.session.routes();
+        let channel = self.inbox.channel();
+        routes.kept.insert(self.number, Kept { channel, what });
+        routes.prune();
+        drop(routes);
+        Some(self.session.events(self.number))
     }
 }
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        if self.is_answered || self.session.routes().waiting.remove(&self.number).is_none() || !self.session.is_modern {
+        self.session.touch();
+        if self.is_kept {
+            return;
+        }
+        if self.session.routes().waiting.remove(&self.number).is_none() || !self.session.is_modern {
             return;
         }
         // MCP 2026-07-28, Streamable HTTP, "Cancellation". Earlier versions: a lost connection cancels nothing.

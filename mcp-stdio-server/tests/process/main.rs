@@ -5,6 +5,7 @@ mod arguments;
 mod audit;
 mod faults;
 mod host;
+mod http;
 mod in_process;
 mod ladder;
 mod messages;

@@ -1,0 +1,135 @@
+//! Who waits for what a server says, and which messages of its own are for whom.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::channel::Channel;
+use super::track::Said;
+use crate::wrap::message::{self, Id, meta, meta_mut, params_mut};
+
+/// How many streams that are over, and that nobody reads, are kept for who comes back; the newest.
+const LEFT: usize = 16;
+
+/// How many bytes of them.
+const LEFT_BYTES: usize = 4 * 1024 * 1024;
+
+/// The stream of what belongs to no request; the others have the number of their request.
+pub const LISTENING: i64 = 0;
+
+/// A request that waits for its answer.
+pub struct Waiting {
+    /// The name that its client gave it.
+    pub id: Id,
+    /// The name by which its client wants to hear of progress.
+    pub progress: Option<Value>,
+    /// Whether its client takes log messages.
+    pub wants_logs: bool,
+    /// Where its messages go.
+    pub channel: Arc<Channel>,
+}
+
+/// A request's stream that may be read again.
+pub struct Kept {
+    /// Its messages.
+    pub channel: Arc<Channel>,
+    /// Which request's it is.
+    pub what: What,
+}
+
+/// What a request is, as far as whoever reads its stream must be allowed it.
+#[derive(Clone, Debug)]
+pub struct What {
+    /// Its method.
+    pub method: String,
+    /// What it names.
+    pub name: Option<String>,
+}
+
+/// Who waits for what in one session.
+pub struct Routes {
+    /// The number of the latest request.
+    pub next: i64,
+    /// By our own numbers.
+    pub waiting: BTreeMap<i64, Waiting>,
+    /// The streams of requests that may be read again.
+    pub kept: BTreeMap<i64, Kept>,
+    /// What belongs to no request.
+    pub listening: Arc<Channel>,
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self { next: LISTENING, waiting: BTreeMap::new(), kept: BTreeMap::new(), listening: Channel::new(true) }
+    }
+}
+
+impl Routes {
+    /// Brings a message of the server's own to the connection that it belongs to, as far as it tells.
+    pub fn spread(&mut self, method: &str, mut message: Map<String, Value>, is_modern: bool) {
+        let to = self.addressee(method, &mut message, is_modern);
+        let channel = match to {
+            To::Request(number) => self.waiting.get(&number).map(|waiting| &waiting.channel),
+            To::Listener => Some(&self.listening),
+            To::Nobody => None,
+        };
+        if let Some(channel) = channel {
+            let json = Value::Object(message).to_string().into_bytes();
+            channel.put(Said { json, is_answer: false, code: None });
+        }
+    }
+
+    /// Forgets streams that are over and that nobody reads, when there are too many.
+    pub fn prune(&mut self) {
+        let (mut count, mut bytes) = (0, 0);
+        let mut over: Vec<_> =
+            self.kept.iter().filter_map(|(number, kept)| Some((*number, kept.channel.left()?))).collect();
+        while let Some((number, left)) = over.pop() {
+            count += 1;
+            bytes += left;
+            // The newest stays, however large its answer is.
+            if count > LEFT || (count > 1 && bytes > LEFT_BYTES) {
+                self.kept.remove(&number);
+            }
+        }
+    }
+
+    fn addressee(&self, method: &str, message: &mut Map<String, Value>, is_modern: bool) -> To {
+        if method == "notifications/progress" {
+            let token = params_mut(message).get_mut("progressToken");
+            let number = token.as_ref().and_then(|token| token.as_i64());
+            return match (number.and_then(|number| Some((number, self.waiting.get(&number)?))), token) {
+                (Some((number, waiting)), Some(token)) => {
+                    *token = waiting.progress.clone().unwrap_or_default();
+                    To::Request(number)
+                }
+                _ => To::Nobody,
+            };
+        }
+        let subscription = message::meta_of(message, meta::SUBSCRIPTION).and_then(number_of);
+        if let Some((number, waiting)) = subscription.and_then(|number| Some((number, self.waiting.get(&number)?))) {
+            meta_mut(params_mut(message)).insert(meta::SUBSCRIPTION.to_owned(), waiting.id.value());
+            return To::Request(number);
+        }
+        let is_of_a_call = !method.ends_with("/list_changed") && method != "notifications/resources/updated";
+        // On stdio nothing says which call a log line or a question belongs to: the latest, most likely.
+        let latest = self.waiting.iter().rev().find(|(_, waiting)| waiting.wants_logs).map(|(number, _)| *number);
+        match latest.filter(|_| is_of_a_call) {
+            Some(number) => To::Request(number),
+            None if is_modern => To::Nobody,
+            None => To::Listener,
+        }
+    }
+}
+
+/// Whom a message of the server's is for.
+enum To {
+    Request(i64),
+    Listener,
+    Nobody,
+}
+
+fn number_of(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
