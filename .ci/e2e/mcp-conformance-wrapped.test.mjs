@@ -8,6 +8,7 @@ import { after, describe, test } from "node:test";
 import { withBearer } from "./lib/bearer.mjs";
 import { login, person, register } from "./lib/flow.mjs";
 import { get } from "./lib/http.mjs";
+import { mcpClient } from "./lib/mcp-client.mjs";
 import { freePort, start, stop } from "./lib/programs.mjs";
 import { service } from "./lib/service.mjs";
 import { assertConforms, scenario, scenarios } from "./lib/suite.mjs";
@@ -35,11 +36,13 @@ async function wrapped(...only) {
   const { access_token } = await login(s, browser, client, { resource: url, scope: "mcp:tools mcp:resources" });
   const front = await withBearer(url, access_token);
   after(() => front.end());
-  return { ...front, service: s };
+  return { ...front, service: s, direct: url };
 }
 
 const offered = (await scenarios()).flatMap(({ name, versions }) => versions.map((version) => ({ name, version })));
 const both = await wrapped();
+/** By the version of the host: the server that knows the other era only. */
+const other = { [MODERN]: await wrapped("legacy"), "2025-11-25": await wrapped("modern") };
 
 describe("every scenario in every version", { concurrency: 3 }, () => {
   for (const { name, version } of offered) {
@@ -54,4 +57,32 @@ describe("every scenario in every version", { concurrency: 3 }, () => {
   }
 });
 
-test("the service lives, and has written down no secret", () => both.service.assertWell());
+/** What a server of the earlier era cannot do for a host of 2026-07-28, whoever stands between. */
+const ONLY_MODERN = {
+  "input-required-result-basic-elicitation": "the suite wants its question under a name, and questions of the earlier era have none",
+  "input-required-result-multiple-input-requests": "it asks one thing at a time",
+};
+describe("the latest version of each era over a server of the other", { concurrency: 3 }, () => {
+  for (const { name, version } of offered.filter(({ version }) => other[version])) {
+    const why = version === MODERN && ONLY_MODERN[name];
+    test(`${name}: ${version}${why ? `, not: ${why}` : ""}`, async () => {
+      if (!why) return void (await assertConforms(other[version].url, name, version));
+      const { checks } = await scenario(other[version].url, name, version);
+      assert.ok(checks.some(({ status }) => !["SUCCESS", "INFO"].includes(status)), "it can by now");
+    });
+  }
+});
+
+test("mcp-client signs in to the wrapped server from the 401 alone, lists and calls", async () => {
+  const client = mcpClient();
+  assert.match(await client.login(both.service, both.direct), /test_simple_text/, "its tools stand on the consent page");
+  const tools = await client.run("tools", both.direct);
+  assert.match(tools.stdout, /test_simple_text/, tools.stderr);
+  const called = await client.run("call", "test_simple_text", both.direct);
+  assert.equal(called.code, 0, called.stderr);
+  assert.match(called.stdout, /This is a simple text response for testing/);
+});
+
+test("the services live, and have written down no secret", async () => {
+  for (const { service: s } of [both, ...Object.values(other)]) await s.assertWell();
+});

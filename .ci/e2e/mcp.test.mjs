@@ -4,18 +4,17 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { request as httpRequest } from "node:http";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import * as v2 from "@modelcontextprotocol/client";
 import { Client as Client1 } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport as Http1 } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
-import { ALLOW, CALLBACK, RESOURCE, login, logIn, person, redirected, register } from "./lib/flow.mjs";
+import { ALLOW, CALLBACK, RESOURCE, login, person, redirected, register } from "./lib/flow.mjs";
 import { ask, get, post } from "./lib/http.mjs";
+import { mcpClient } from "./lib/mcp-client.mjs";
 import { modernNode, modules } from "./lib/node.mjs";
-import { Browser, loginFields } from "./lib/page.mjs";
-import { cleanEnv, freePort, program, start, stop, tempFolder } from "./lib/programs.mjs";
+import { cleanEnv, freePort, start, stop, tempFolder } from "./lib/programs.mjs";
 import { remember } from "./lib/secrets.mjs";
 import { addUser, service } from "./lib/service.mjs";
 import { until } from "./lib/wait.mjs";
@@ -200,29 +199,12 @@ for (const [name, make] of Object.entries(sdks)) {
   });
 }
 
-const opened = join(tempFolder("browser"), "url");
-const script = join(tempFolder("browser"), "open");
-writeFileSync(script, `#!/bin/sh\nprintf '%s\\n' "$1" > ${opened}.new && mv ${opened}.new ${opened}\n`);
-chmodSync(script, 0o755);
-function mcpClient(...args) {
-  const env = cleanEnv({ BROWSER: script, HOME: tempFolder("home") });
-  return new Promise((resolve) => execFile(program("mcp-client"), args, { env, timeout: 60_000 }, (error, stdout, stderr) => resolve({ code: error ? (error.code ?? -1) : 0, stdout, stderr })));
-}
 test("mcp-client signs in from the 401 alone, lists and calls", async () => {
-  const store = tempFolder("vault");
-  const signingIn = mcpClient("login", MCP, "--store", store);
-  const url = await until("the browser", () => existsSync(opened) && readFileSync(opened, "utf8").trim(), 15_000);
-  const visitor = new Browser(s.url);
-  const page = await visitor.open(url);
-  const consent = loginFields(page) ? await logIn(visitor, page, "ada") : page;
-  assert.match(consent.text, /echo/, "the tools are announced for the consent page");
-  const answer = await visitor.submit(consent, { press: ALLOW, follow: false });
-  await fetch(answer.location);
-  const done = await signingIn;
-  assert.equal(done.code, 0, done.stderr);
-  const tools = await mcpClient("tools", MCP, "--store", store);
+  const client = mcpClient();
+  assert.match(await client.login(s, MCP), /echo/, "the tools are announced for the consent page");
+  const tools = await client.run("tools", MCP);
   assert.match(tools.stdout, /echo/, tools.stderr);
-  const called = await mcpClient("call", "echo", MCP, "--args", '{"message":"hi"}', "--store", store);
+  const called = await client.run("call", "echo", MCP, "--args", '{"message":"hi"}');
   assert.equal(called.code, 0, called.stderr);
   assert.match(called.stdout, /hi/);
 });

@@ -67,7 +67,7 @@ const rounds = {
   capabilities(one) {
     if (one.params.inputResponses) return text(`capabilities-ok: ${Object.keys(one.params.inputResponses)}`);
     const wanted = { elicit_input: ["elicitation", form("Elicitation input", "value")], sample_input: ["sampling", sampling("Sample request")] };
-    const can = Object.entries(wanted).filter(([, [capability]]) => one.capabilities[capability]);
+    const can = Object.entries(wanted).filter(([, [capability]]) => one.capabilities[capability] || !one.isModern);
     return can.length ? required(Object.fromEntries(can.map(([key, [, request]]) => [key, request])), { kind: "capabilities" }) : text("No supported capabilities declared");
   },
 };

@@ -1,6 +1,6 @@
 // A stdio MCP server that offers whatever the conformance suite looks for, in both eras: test code. The content is in
 // ./content.mjs, questions to the host in ./rounds.mjs, the tasks extension in ./tasks.mjs; this is the protocol.
-// An argument `legacy` or `modern` makes it a server of that era alone, as the other program of a translation.
+// An argument `legacy` or `modern` makes it a server of that era alone, which asks its host as that era does.
 
 import { createInterface } from "node:readline";
 import { completion, prompts, resources, templates, tools } from "./content.mjs";
@@ -21,10 +21,12 @@ const fail = (code, message, data) => Object.assign(new Error(message), { code, 
 const asked = new Map();
 const listeners = new Map();
 let legacyHost = {};
+let last = 0;
 
 /** One request: who asks, what they can do, and how to speak to them meanwhile. */
 function request(id, params, isModern) {
   const meta = params._meta ?? {};
+  let questions = 0;
   return {
     isModern, params,
     capabilities: isModern ? (meta[`${PROTOCOL}/clientCapabilities`] ?? {}) : legacyHost,
@@ -35,15 +37,37 @@ function request(id, params, isModern) {
     progress(progress, total) {
       if (meta.progressToken !== undefined) send({ method: "notifications/progress", params: { progressToken: meta.progressToken, progress, total } });
     },
-    /** A question of the earlier era: a request of ours. */
-    ask: (method, more) =>
-      new Promise((resolve, reject) => {
-        const name = `q-${id}-${asked.size}`;
-        asked.set(name, ({ result, error }) => (error ? reject(fail(error.code, error.message)) : resolve(result)));
-        send({ id: name, method, params: more });
-      }),
+    /** A question: a request of ours in the earlier era, in the modern one a result with which the host comes back. */
+    ask(method, more) {
+      if (!isModern) return ask(id, method, more);
+      const key = `question-${++questions}`;
+      const answer = params.inputResponses?.[key];
+      if (answer === undefined) throw { result: { resultType: "input_required", inputRequests: { [key]: { method, params: more } } } };
+      return answer;
+    },
     changed,
   };
+}
+
+/** Asks the host while a request of its is under way. */
+function ask(during, method, params) {
+  return new Promise((resolve, reject) => {
+    const id = `q-${during}-${++last}`;
+    asked.set(id, ({ result, error }) => (error ? reject(fail(error.code, error.message)) : resolve(result)));
+    send({ id, method, params });
+  });
+}
+
+/** What wants answers in its result gets them one by one, as a server of the earlier era asks. */
+async function inTurn(id, run, params) {
+  const result = await run(request(id, params, false));
+  if (result.resultType !== "input_required") return result;
+  const answers = {};
+  for (const [key, { method, params: more }] of Object.entries(result.inputRequests)) {
+    // A host that cannot be asked this may be asked the rest.
+    await ask(id, method, more).then((answer) => (answers[key] = answer), () => {});
+  }
+  return inTurn(id, run, { ...params, inputResponses: answers, requestState: result.requestState });
 }
 
 /** Tells whoever wants to know that a list has changed. */
@@ -111,11 +135,11 @@ async function answer(id, method, params) {
     if (isModern && method === "subscriptions/listen") return listen(id, params);
     const known = isModern ? modern : only === "modern" ? {} : legacy;
     if (!Object.hasOwn(known, method)) throw fail(-32601, `Method not found: ${method}`);
-    const result = await known[method](request(id, params, isModern));
+    const result = isModern ? await known[method](request(id, params, true)) : await inTurn(id, known[method], params);
     const whole = isModern && { resultType: "complete", ...(CACHEABLE.includes(method) && { ttlMs: 0, cacheScope: "public" }), _meta: { [`${PROTOCOL}/serverInfo`]: server } };
     send({ id, result: { ...whole, ...result } });
-  } catch ({ code = -32603, message, data }) {
-    send({ id, error: { code, message, ...(data && { data }) } });
+  } catch ({ code = -32603, message, data, result }) {
+    send(result ? { id, result } : { id, error: { code, message, ...(data && { data }) } });
   }
 }
 
