@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use actix_web::{App, HttpServer};
+use shared::state::Tool;
 use shared::store::Store;
 use shared::time::{Clock, SystemClock};
 use shared::uri::{Parts, Resource};
@@ -17,7 +18,7 @@ use super::{Switch, catalog, followed, trail, wrap};
 use crate::announce;
 use crate::audit::Trail;
 use crate::gate::Gate;
-use crate::http::backend::{Backend, Gates, Own, Wrap};
+use crate::http::backend::{Announce, Backend, Gates, Own, Wrap};
 use crate::http::{Front, Setup};
 use crate::verify::Verify;
 use crate::verify::local::Local;
@@ -123,11 +124,17 @@ async fn serve(
     };
     let gate = gates();
     let address = listener.local_addr()?;
-    let backend = backend(arguments, &wanted, Box::new(gates), &resource).await?;
-    if let Some(store) = store.filter(|_| arguments.announce == Switch::On) {
-        let tools = backend.announced();
-        tokio::spawn(announce::announce(store, resource.clone(), tools, clock));
-    }
+    let announce: Arc<dyn Fn(Vec<Tool>) + Send + Sync> = {
+        let (store, resource) = (store.filter(|_| arguments.announce == Switch::On), resource.clone());
+        Arc::new(move |tools| {
+            if let Some(store) = store.clone() {
+                tokio::spawn(announce::announce(store, resource.clone(), tools, Arc::clone(&clock)));
+            }
+        })
+    };
+    let later = Arc::clone(&announce);
+    let backend = backend(arguments, &wanted, Box::new(gates), &resource, Box::new(move |tools| later(tools))).await?;
+    announce(backend.announced());
     let own = Parts::of(resource.as_str()).and_then(|parts| parts.host()).map(str::to_owned);
     let local = address.ip().is_loopback().then_some(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
     tracing::info!(%resource, %address, "serving");
@@ -155,6 +162,7 @@ async fn backend(
     wanted: &Arguments,
     gates: Gates,
     resource: &Resource,
+    announce: Announce,
 ) -> io::Result<Arc<dyn Backend>> {
     if wanted.command.is_empty() {
         let (resource, samples, root) = (resource.clone(), arguments.samples, arguments.files_root.clone());
@@ -162,5 +170,6 @@ async fn backend(
     }
     let rules = wanted.rules.as_deref().map(wrap::read).transpose()?.unwrap_or_default();
     let scopes = wrap::asked_for(&rules);
-    Ok(Arc::new(Wrap::new(rules, wrap::spec(wanted.command.clone()), wanted.show_locked, scopes, gates).await?))
+    let spec = wrap::spec(wanted.command.clone());
+    Ok(Arc::new(Wrap::new(rules, spec, wanted.show_locked, scopes, gates, announce).await?))
 }

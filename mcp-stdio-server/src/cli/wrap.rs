@@ -98,6 +98,7 @@ pub(super) async fn serve(
         .then(|| Arc::new(Release::new(super::vault::place(arguments), wanted.secret, scopes)));
     let memory = Memory::new(&folder(arguments), &arguments.name);
     let (resource, announces) = (arguments.name.clone(), arguments.announce == Switch::On);
+    let guarded = rules.clone();
     let wrapped = Wrapped {
         gate,
         rules,
@@ -105,8 +106,9 @@ pub(super) async fn serve(
         secrets,
         memory,
         shows_locked: wanted.show_locked,
-        announce: Box::new(move |tools| {
+        told: Box::new(move |listing| {
             if announces {
+                let tools = listing.announced(&guarded);
                 tokio::spawn(announce::announce(Arc::clone(&store), resource.clone(), tools, Arc::clone(&clock) as _));
             }
         }),

@@ -121,41 +121,73 @@ fn need_of(method: &str) -> Need {
     }
 }
 
+/// Who is told which tools need a consent, whenever there are others.
+pub type Announce = Box<dyn Fn(Vec<Tool>) + Send + Sync>;
+
 /// A wrapped server.
 pub struct Wrap {
-    rules: Rules,
     spec: Spec,
     shows_locked: bool,
     scopes: Scopes,
     gates: Gates,
+    known: Arc<Known>,
+}
+
+/// The tools that the server has listed, in whichever session.
+struct Known {
+    rules: Rules,
     listing: Mutex<Arc<Listing>>,
+    announce: Announce,
+}
+
+impl Known {
+    fn listing(&self) -> Arc<Listing> {
+        Arc::clone(&self.listing.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A session's server has listed its tools.
+    fn learn(&self, found: &Listing) {
+        let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(all) = listing.with(found) else { return };
+        let (before, now) = (listing.announced(&self.rules), all.announced(&self.rules));
+        *listing = Arc::new(all);
+        drop(listing);
+        if before != now {
+            (self.announce)(now);
+        }
+    }
 }
 
 impl Wrap {
-    /// Serves what `spec` starts. It is started once now, so that its tools are known before the first request.
+    /// Serves what `spec` starts. It is started once now, so that its tools are known before the first request; those that
+    /// come later, in whichever session, are announced as they come.
     ///
     /// # Errors
     /// When it does not start.
-    pub async fn new(rules: Rules, spec: Spec, shows_locked: bool, scopes: Scopes, gates: Gates) -> io::Result<Self> {
+    pub async fn new(
+        rules: Rules,
+        spec: Spec,
+        shows_locked: bool,
+        scopes: Scopes,
+        gates: Gates,
+        announce: Announce,
+    ) -> io::Result<Self> {
         let listing = Mutex::new(Arc::new(Listing::of(probe::tools(&spec).await?)));
-        Ok(Self { rules, spec, shows_locked, scopes, gates, listing })
-    }
-
-    fn listing(&self) -> Arc<Listing> {
-        Arc::clone(&self.listing.lock().unwrap_or_else(PoisonError::into_inner))
+        Ok(Self { spec, shows_locked, scopes, gates, known: Arc::new(Known { rules, listing, announce }) })
     }
 }
 
 impl Backend for Wrap {
     fn serve(&self, io: DuplexStream) -> Serving {
+        let known = Arc::clone(&self.known);
         let wrapped = Wrapped {
             gate: Arc::new((self.gates)()),
-            rules: self.rules.clone(),
+            rules: known.rules.clone(),
             spec: self.spec.clone(),
             secrets: None,
             memory: Memory::none(),
             shows_locked: self.shows_locked,
-            announce: Box::new(|_| {}),
+            told: Box::new(move |listing| known.learn(listing)),
         };
         let (input, output) = tokio::io::split(io);
         Box::pin(async move {
@@ -165,11 +197,11 @@ impl Backend for Wrap {
 
     fn need(&self, method: &str, name: Option<&str>) -> Need {
         match (method, name) {
-            ("tools/call", Some(name)) => Need::of(Kind::Tool, self.listing().verdict(&self.rules, name)),
+            ("tools/call", Some(name)) => Need::of(Kind::Tool, self.known.listing().verdict(&self.known.rules, name)),
             ("resources/read" | "resources/subscribe" | "resources/unsubscribe", Some(uri)) => {
-                Need::of(Kind::Resource, self.rules.resource(uri))
+                Need::of(Kind::Resource, self.known.rules.resource(uri))
             }
-            ("prompts/get", Some(name)) => Need::of(Kind::Prompt, self.rules.prompt(name)),
+            ("prompts/get", Some(name)) => Need::of(Kind::Prompt, self.known.rules.prompt(name)),
             _ => need_of(method),
         }
     }
@@ -179,10 +211,10 @@ impl Backend for Wrap {
     }
 
     fn input(&self, tool: &str) -> Option<Value> {
-        self.listing().input(tool).cloned()
+        self.known.listing().input(tool).cloned()
     }
 
     fn announced(&self) -> Vec<Tool> {
-        self.listing().announced(&self.rules)
+        self.known.listing().announced(&self.known.rules)
     }
 }

@@ -10,6 +10,9 @@ use super::rules::{Hints, Rules, Verdict};
 use crate::gate::View;
 use crate::guard::Access;
 
+/// How many tools are remembered that some session's server has listed.
+const MOST: usize = 1024;
+
 /// The tools of the wrapped server, by name.
 #[derive(Debug, Default)]
 pub struct Listing(HashMap<String, Map<String, Value>>);
@@ -22,6 +25,17 @@ impl Listing {
             _ => None,
         };
         Self(tools.into_iter().filter_map(named).collect())
+    }
+
+    /// These tools and those that were `found`, whose word counts for a tool that is in both; `None` when that is nothing new.
+    /// When there would be too many, those that were found alone.
+    pub fn with(&self, found: &Self) -> Option<Self> {
+        if found.0.iter().all(|(name, tool)| self.0.get(name) == Some(tool)) {
+            return None;
+        }
+        let mut all = if self.0.len() + found.0.len() > MOST { HashMap::new() } else { self.0.clone() };
+        all.extend(found.0.iter().map(|(name, tool)| (name.clone(), tool.clone())));
+        Some(Self(all))
     }
 
     /// What a tool takes. One that has become another since the rules were written takes more than anybody has.
@@ -237,6 +251,21 @@ mod tests {
     fn rules_knowing(name: &str) -> Rules {
         let was = super::super::rules::fingerprint(json!({ "name": name }).as_object().unwrap());
         Rules::parse(&format!("version = 1\n[known]\n{name} = {}", json!(was))).unwrap()
+    }
+
+    #[test]
+    fn what_is_listed_later_is_added_and_the_latest_word_on_a_tool_counts() {
+        let known = Listing::of(tools());
+        assert!(known.with(&Listing::of(tools())).is_none());
+        assert!(known.with(&Listing::default()).is_none());
+        let found = vec![json!({ "name": "late" }), json!({ "name": "drop", "annotations": { "readOnlyHint": true } })];
+        let all = known.with(&Listing::of(found)).unwrap();
+        let announced = all.announced(&Rules::default());
+        let effect = |name| announced.iter().find(|tool| tool.name.as_str() == name).map(|tool| tool.effect);
+        assert_eq!((effect("look"), effect("drop")), (Some(Effect::Read), Some(Effect::Read)));
+        assert!(effect("late").is_some());
+        let many = |from: usize| Listing::of((from..from + MOST).map(|i| json!({ "name": format!("t{i}") })).collect());
+        assert_eq!(many(0).with(&many(1)).unwrap().0.len(), MOST, "it does not grow for ever");
     }
 
     #[test]

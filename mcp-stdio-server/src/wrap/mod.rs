@@ -20,12 +20,15 @@ pub mod standin;
 use std::future::Future;
 use std::sync::Arc;
 
-use shared::state::Tool;
 use tokio::io::AsyncRead;
 
+use self::listing::Listing;
 use crate::framing::streams::Output;
 use crate::gate::Gate;
 use crate::server::Ending;
+
+/// Who is told which tools the server lists.
+pub type Told = Box<dyn Fn(&Listing) + Send + Sync>;
 
 /// A server that is wrapped.
 pub struct Wrapped {
@@ -42,7 +45,7 @@ pub struct Wrapped {
     /// Whether lists show what a grant does not open, marked.
     pub shows_locked: bool,
     /// Who is told which tools there are, whenever they become others.
-    pub announce: Box<dyn Fn(Vec<Tool>) + Send + Sync>,
+    pub told: Told,
 }
 
 /// Serves one host until it leaves or `stop` resolves; nothing of the wrapped server is left then.

@@ -7,22 +7,29 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use shared::oauth::jwt::Audience;
+use shared::store::Store;
 
-use crate::host::{DEADLINE, modern};
+use crate::host::{DEADLINE, eventually, modern};
 use crate::store::{Fixture, Issued};
 
 /// By what name clients know the server; where it listens is another matter.
 const RESOURCE: &str = "http://localhost:1/mcp";
 
-/// A server whose call tells something, waits for somebody to open `$1`, and answers.
+/// A server whose `slow` tells something, waits for somebody to open `$1`, and answers; `grow` gives it another tool.
 const SERVER: &str = r#"
+late=
 while IFS= read -r line; do
   [[ $line =~ \"id\":([0-9]+|\"[^\"]*\") ]] || continue
   id=${BASH_REMATCH[1]}
   answer() { printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$1"; }
   case $line in
-    *'"method":"initialize"'*) answer '{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"logging":{}},"serverInfo":{"name":"s","version":"1"}}' ;;
-    *'"method":"tools/list"'*) answer '{"tools":[{"name":"slow","inputSchema":{"type":"object"}}]}' ;;
+    *'"method":"initialize"'*) answer '{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true},"logging":{}},"serverInfo":{"name":"s","version":"1"}}' ;;
+    *'"method":"tools/list"'*) answer '{"tools":[{"name":"slow","inputSchema":{"type":"object"}}'"$late]}" ;;
+    *'"name":"grow"'*)
+      late=',{"name":"late","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}'
+      printf '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n'
+      answer '{"content":[]}' ;;
+    *'"name":"late"'*) answer '{"content":[]}' ;;
     *'"method":"tools/call"'*)
       printf '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"begun"}}\n'
       cat "$1" > /dev/null
@@ -65,7 +72,7 @@ impl Front {
         let gate = around.join("gate");
         assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
         let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-stdio-server"));
-        command.arg("--data").arg(data).args(["--announce", "off", "http", "--listen", "127.0.0.1:0"]);
+        command.arg("--data").arg(data).args(["http", "--listen", "127.0.0.1:0"]);
         command.args(["--resource", RESOURCE, "--", "bash", "-c", SERVER, "server"]).arg(&gate);
         command.env("RUST_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -282,4 +289,32 @@ fn clients_of_other_versions_get_events_as_they_know_them() {
     assert_eq!((begun.id, begun.retry), (None, false));
     front.open();
     assert!(answer.events().iter().all(|event| event.id.is_none()));
+}
+
+#[test]
+fn a_tool_that_comes_later_is_known_at_the_front_and_announced() {
+    let fixture = Fixture::new();
+    let front = Front::start(&fixture.path(), fixture.around());
+    let [full, reads] = ["mcp:tools", "mcp:tools:read"].map(|scope| issue(&fixture, scope).token);
+    let sessions = [&full, &reads].map(|token| front.session(token, "2025-11-25"));
+    let call = |token: &str, session: &str, tool: &str| {
+        let body = request(7, "tools/call", json!({ "name": tool }));
+        front.ask("POST", token, &[("Mcp-Session-Id", session)], &body).status
+    };
+    // Nobody knows yet that it only reads.
+    assert_eq!(call(&reads, &sessions[1], "late"), 403);
+    assert_eq!(call(&full, &sessions[0], "grow"), 200);
+    eventually("the front knows it", DEADLINE, || call(&reads, &sessions[1], "late") == 200);
+    assert_eq!(call(&reads, &sessions[1], "slow"), 403);
+    eventually("the store knows it", DEADLINE, || {
+        let mut names = Vec::new();
+        let resource = RESOURCE.parse().unwrap();
+        let mut look = |state: &shared::state::State| {
+            names = state
+                .announcement(&resource)
+                .map_or(Vec::new(), |told| told.tools.iter().map(|(tool, _)| tool.name.as_str().to_owned()).collect());
+        };
+        fixture.store.read(&mut look).unwrap();
+        names == ["late", "slow"]
+    });
 }

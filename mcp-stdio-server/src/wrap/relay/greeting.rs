@@ -315,9 +315,10 @@ impl Relay {
                 "the tool has become another since the rules were written, and is not offered; `rules check` says more"
             );
         }
+        let listing = Arc::new(listing);
         if is_telling {
-            (self.wrapped.announce)(listing.announced(&self.wrapped.rules));
+            (self.wrapped.told)(&listing);
         }
-        self.listing.send_replace(Some(Arc::new(listing)));
+        self.listing.send_replace(Some(listing));
     }
 }
