@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 /// The members by which a message is judged, and where they stand.
 const JUDGED_BY: [(&[&str], &[&str]); 4] = [
     (&[], &["jsonrpc", "id", "method", "params", "result", "error"]),
-    (&["params"], &["_meta", "name", "uri", "arguments", "ref", "notifications"]),
+    (&["params"], &["_meta", "name", "uri", "taskId", "arguments", "ref", "notifications"]),
     (&["params", "ref"], &["type", "name", "uri"]),
     (&["params", "notifications"], &["resourceSubscriptions"]),
 ];
@@ -70,6 +70,7 @@ mod tests {
             (json!({ "method": "x", "param\u{17f}": {} }), Some("param\u{17f}")),
             (json!({ "method": "x", "params": { "name": "a", "Name": "b" } }), Some("Name")),
             (json!({ "method": "x", "params": { "uri": "a", "URI": "b" } }), Some("URI")),
+            (json!({ "method": "x", "params": { "taskId": "a", "taskID": "b" } }), Some("taskID")),
             (json!({ "method": "x", "params": { "ref": { "name": "a", "nAme": "b" } } }), Some("nAme")),
             (
                 json!({ "method": "x", "params": { "notifications": { "ResourceSubscriptions": [] } } }),

@@ -11,5 +11,6 @@ mod ladder;
 mod messages;
 mod one_call;
 mod store;
+mod tasks;
 mod tokens;
 mod vault;

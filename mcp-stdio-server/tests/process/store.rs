@@ -9,8 +9,8 @@ use shared::oauth::pkce::{Challenge, S256};
 use shared::oauth::register::{AuthMethod, GrantType};
 use shared::secret::{Secret, random_bytes, random_uuid};
 use shared::state::{
-    Access, Change, Client, ClientOrigin, Code, CodeStage, Facts, Grant, GrantStage, OneCall, RevocationCause, User,
-    UserStage, Wanted,
+    Access, Change, Client, ClientOrigin, Code, CodeStage, Facts, Grant, GrantStage, OneCall, RevocationCause, Terms,
+    User, UserStage, Wanted,
 };
 use shared::store::Store;
 use shared::store::journal::JournalStore;
@@ -135,8 +135,20 @@ impl Fixture {
         Issued { token: self.sign(&claims), grant: claims.grant, claims }
     }
 
+    /// Issues a token of a grant that opens these tools alone.
+    pub fn issue_only(&self, scope: &str, tools: &[&str]) -> Issued {
+        let claims = self.claims(scope);
+        let tools = tools.iter().map(|tool| tool.parse().unwrap()).collect();
+        self.record_with(&claims, Some(Box::new(Terms { tools: Some(tools), ..Terms::default() })));
+        Issued { token: self.sign(&claims), grant: claims.grant, claims }
+    }
+
     /// Enters a token into the store.
     pub fn record(&self, claims: &AccessClaims) {
+        self.record_with(claims, None);
+    }
+
+    fn record_with(&self, claims: &AccessClaims, terms: Option<Box<Terms>>) {
         let code = Secret::random().hash();
         let challenge = Challenge::from_request(Some(&"A".repeat(43)), Some(S256)).unwrap();
         let grant = Grant {
@@ -147,7 +159,7 @@ impl Fixture {
             scopes: claims.scope.clone(),
             created: now(),
             stage: GrantStage::Consented,
-            terms: None,
+            terms,
         };
         let issued = Code {
             hash: code,

@@ -36,6 +36,9 @@ impl Relay {
         if pending.method == "initialize" && !self.initialize_answered(&pending, &answer, &line) {
             return;
         }
+        if let Some(tool) = &pending.asked.tool {
+            self.tasks.answered(tool, &answer);
+        }
         let Some((answer, line)) = self.translated(&id, &pending, answer, line) else { return };
         if let Some(underway) = &pending.underway {
             underway.ended(outcome(&answer));

@@ -36,11 +36,13 @@ const LISTING: Duration = Duration::from_secs(5);
 pub(super) struct Asked {
     /// The tokens that came with it.
     pub presented: Presented,
+    /// The tool that is asked for.
+    pub tool: Option<String>,
 }
 
 impl Asked {
     pub(super) fn nobody() -> Arc<Self> {
-        Arc::new(Self { presented: Presented::default() })
+        Arc::new(Self { presented: Presented::default(), tool: None })
     }
 
     /// A name for whoever asks, that says nothing: what is given out to one is not taken from another (ARG-14).
@@ -124,7 +126,7 @@ impl Relay {
         is_modern: bool,
     ) {
         let mut message = message;
-        let target = Target::of(&method, &message);
+        let target = self.tasks.resolved(Target::of(&method, &message));
         if let Target::Malformed(what) = target {
             return self.tell(&message::failure(Some(&id), -32602, &format!("Invalid params: {what}"), None));
         }
@@ -135,7 +137,8 @@ impl Relay {
             }
         }
         let (presented, was_there) = take(&mut message, self.wrapped.gate.token_argument);
-        let asked = Arc::new(Asked { presented });
+        let tool = if let Target::Tool(name) = &target { Some(name.clone()) } else { None };
+        let asked = Arc::new(Asked { presented, tool });
         let pending = Pending { is_modern, asked: Arc::clone(&asked), ..Pending::plain(id.clone(), &method, None) };
         // What carried a token goes on without it, anything else as it came.
         let line = (!was_there).then_some(line);
@@ -146,17 +149,15 @@ impl Relay {
         let standard = self.knows_nothing().then(Rules::default);
         let (abort, registration) = AbortHandle::new_pair();
         self.judging.insert(id, abort);
-        if matches!(target, Target::Tool(_)) {
+        let is_of_a_tool = matches!(target, Target::Tool(_) | Target::TaskOf(_));
+        if is_of_a_tool {
             self.learn_tools_once();
         }
         let person = self.person(&pending.method, &message, is_modern);
         let back = Back::of(&mut message, &self.names.prefix);
         let line = line.filter(|_| back.state.is_none());
         let judging = async move {
-            let listing = match &target {
-                Target::Tool(_) => listed(listing).await,
-                _ => Arc::default(),
-            };
+            let listing = if is_of_a_tool { listed(listing).await } else { Arc::default() };
             let era = if is_modern { Era::Modern } else { Era::Legacy };
             let rules = standard.as_ref().unwrap_or(&wrapped.rules);
             let caller = Caller { rules, presented: &asked.presented, person: &person, back: &back };
@@ -281,8 +282,8 @@ async fn may(
         state: back.state.as_deref(),
         answer: back.action,
         host: match target {
-            // What nobody knows, hosts try out at their start.
-            Target::Unknown => None,
+            // Hosts look after tasks by themselves, and try out at their start what nobody knows.
+            Target::Task(_) | Target::TaskOf(_) | Target::Unknown => None,
             _ => Some(person),
         },
         origin: &origin,

@@ -10,6 +10,7 @@ mod listens;
 mod person;
 mod secrets;
 mod target;
+mod tasks;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -32,6 +33,7 @@ use self::judging::{Asked, Judged};
 use self::listens::{Listen, Watching};
 use self::person::Waiting;
 use self::secrets::Keeping;
+use self::tasks::Tasks;
 use super::Wrapped;
 use super::child::Child;
 use super::eras::{Host, Server};
@@ -127,6 +129,7 @@ struct Relay {
     /// By the name at the server.
     pending: HashMap<Id, Pending>,
     judging: HashMap<Id, AbortHandle>,
+    tasks: Tasks,
     /// Requests that wait for the server to be greeted.
     parked: Vec<Parked>,
     /// What we ask the server for ourselves.
@@ -290,6 +293,7 @@ impl Relay {
             host_is_initialized: false,
             pending: HashMap::new(),
             judging: HashMap::new(),
+            tasks: Tasks::default(),
             parked: Vec::new(),
             own: HashMap::new(),
             listing: watch::Sender::new(None),

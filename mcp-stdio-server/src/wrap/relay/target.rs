@@ -19,6 +19,10 @@ pub(super) enum Target {
     Resource(String),
     /// A prompt.
     Prompt(String),
+    /// A task, by its id.
+    Task(String),
+    /// A task of this tool.
+    TaskOf(String),
     /// News, also of resources.
     News,
     /// Nothing that is guarded.
@@ -43,6 +47,7 @@ impl Target {
             "resources/read" => named("uri", Self::Read),
             "resources/subscribe" | "resources/unsubscribe" => named("uri", Self::Resource),
             "prompts/get" => named("name", Self::Prompt),
+            "tasks/get" | "tasks/result" | "tasks/update" | "tasks/cancel" => named("taskId", Self::Task),
             "completion/complete" => {
                 let member = |name: &str| param(message, "ref")?.get(name)?.as_str().map(str::to_owned);
                 match (member("name"), member("uri")) {
@@ -61,12 +66,12 @@ impl Target {
     /// Who may have it.
     pub(super) fn verdict(&self, rules: &Rules, listing: &Listing) -> Verdict {
         match self {
-            Self::Tool(name) => listing.verdict(rules, name),
+            Self::Tool(name) | Self::TaskOf(name) => listing.verdict(rules, name),
             Self::Read(uri) | Self::Resource(uri) => rules.resource(uri),
             Self::Prompt(name) => rules.prompt(name),
             Self::News | Self::Nothing => Verdict::Needs(Access::Open),
             // What we do not know may do anything.
-            Self::Unknown | Self::Malformed(_) => Listing::default().verdict(&Rules::default(), ""),
+            Self::Task(_) | Self::Unknown | Self::Malformed(_) => Listing::default().verdict(&Rules::default(), ""),
         }
     }
 
@@ -75,15 +80,20 @@ impl Target {
         match self {
             Self::Read(_) | Self::Resource(_) | Self::News => Kind::Resource,
             Self::Prompt(_) => Kind::Prompt,
-            Self::Tool(_) | Self::Nothing | Self::Unknown | Self::Malformed(_) => Kind::Tool,
+            Self::Tool(_) | Self::Task(_) | Self::TaskOf(_) | Self::Nothing | Self::Unknown | Self::Malformed(_) => {
+                Kind::Tool
+            }
         }
     }
 
     /// Its name; of what has none, the method's.
     pub(super) fn name<'a>(&'a self, method: &'a str) -> &'a str {
         match self {
-            Self::Tool(name) | Self::Read(name) | Self::Resource(name) | Self::Prompt(name) => name,
-            Self::News | Self::Nothing | Self::Unknown | Self::Malformed(_) => method,
+            Self::Tool(name) | Self::TaskOf(name) | Self::Read(name) | Self::Resource(name) | Self::Prompt(name) => {
+                name
+            }
+            // A task's own id opens it, and is written nowhere.
+            Self::Task(_) | Self::News | Self::Nothing | Self::Unknown | Self::Malformed(_) => method,
         }
     }
 }
@@ -106,7 +116,8 @@ mod tests {
             ("prompts/get", json!({ "name": "p" }), Kind::Prompt, "p"),
             ("completion/complete", prompt, Kind::Prompt, "p"),
             ("completion/complete", template, Kind::Resource, "x://{a}"),
-            ("tasks/get", json!({ "name": "t" }), Kind::Tool, "tasks/get"),
+            ("tasks/get", json!({ "taskId": "t" }), Kind::Tool, "tasks/get"),
+            ("tasks/new", json!({ "name": "t" }), Kind::Tool, "tasks/new"),
         ] {
             let message = json!({ "params": params });
             let target = Target::of(method, message.as_object().unwrap());
