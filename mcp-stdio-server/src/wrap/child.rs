@@ -5,6 +5,8 @@
 
 use std::ffi::OsString;
 use std::io;
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -168,10 +170,20 @@ async fn log(errors: ChildStderr) {
 
 #[cfg(unix)]
 fn command(spec: &Spec) -> io::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(ourselves()?);
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
     command.arg(KEEPER).arg(std::process::id().to_string()).arg("--").arg(&spec.program).args(&spec.arguments);
     command.process_group(0);
     Ok(command)
+}
+
+/// This program as it runs. Under its path there may be another version by now, or nothing; Linux knows it without one.
+#[cfg(unix)]
+fn ourselves() -> io::Result<PathBuf> {
+    let running = Path::new("/proc/self/exe");
+    if cfg!(target_os = "linux") && running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }
 }
 
 #[cfg(not(unix))]

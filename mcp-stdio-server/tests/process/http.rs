@@ -1,4 +1,4 @@
-//! The server at a URL, in front of a wrapped one: streams that break off and are read on.
+//! The server at a URL, in front of a wrapped one: streams that break off and are read on, tools that come later.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -69,9 +69,13 @@ struct Event {
 
 impl Front {
     fn start(data: &Path, around: &Path) -> Self {
+        Self::of(Path::new(env!("CARGO_BIN_EXE_mcp-stdio-server")), data, around)
+    }
+
+    fn of(program: &Path, data: &Path, around: &Path) -> Self {
         let gate = around.join("gate");
         assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-stdio-server"));
+        let mut command = Command::new(program);
         command.arg("--data").arg(data).args(["http", "--listen", "127.0.0.1:0"]);
         command.args(["--resource", RESOURCE, "--", "bash", "-c", SERVER, "server"]).arg(&gate);
         command.env("RUST_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -317,4 +321,20 @@ fn a_tool_that_comes_later_is_known_at_the_front_and_announced() {
         fixture.store.read(&mut look).unwrap();
         names == ["late", "slow"]
     });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn sessions_begin_after_another_version_was_installed_over_the_program() {
+    let fixture = Fixture::new();
+    let [program, other] = ["program", "other"].map(|name| fixture.around().join(name));
+    std::fs::copy(env!("CARGO_BIN_EXE_mcp-stdio-server"), &program).unwrap();
+    let front = Front::of(&program, &fixture.path(), fixture.around());
+    let token = issue(&fixture, "mcp:tools").token;
+    front.session(&token, "2025-11-25");
+    std::fs::write(&other, "#!/bin/false\n").unwrap();
+    std::fs::rename(&other, &program).unwrap();
+    front.session(&token, "2025-11-25");
+    std::fs::remove_file(&program).unwrap();
+    front.session(&token, "2025-11-25");
 }
