@@ -11,7 +11,7 @@ import { assertConforms, scenario, scenarios } from "./lib/suite.mjs";
 /** What needs no tools, prompts or resources of the suite's own. */
 const OURS = [
   "server-initialize", "server-session-lifecycle", "ping", "tools-list", "server-sse-multiple-streams", "dns-rebinding-protection",
-  "http-header-validation",
+  "http-header-validation", "input-required-result-unsupported-methods",
 ];
 
 const s = await service({ args: ["--mcp"] });

@@ -14,8 +14,8 @@ use super::receive::{LAST_EVENT, SESSION, VERSION, accepts, admitted, body, for_
 use super::reply::{Refused, busy, failure, json_answer, no_session, readable, refuse, rejected};
 use super::request::{self, Way, sort};
 use super::routes::What;
-use super::session::{Asked, Principal, Session, Unsent};
-use super::stream::{Names, Source, stream};
+use super::session::{Principal, Reading, Session, Unsent};
+use super::stream::stream;
 use super::track::EventId;
 use super::{Asker, Front, Holder};
 use crate::audit::Origin;
@@ -195,10 +195,10 @@ async fn posted(front: &Arc<Front>, http: &HttpRequest, body: Result<Bytes, Refu
     }
     match message {
         Message::Request(id, method, members) => {
-            let asked = ask(&session, id, with_token(members, &method, asker.as_ref())).await?;
+            let reading = ask(&session, id, with_token(members, &method, asker.as_ref())).await?;
             let primes = request::primes(heads.version);
             let holder = asker.map(|asker| asker.holder(&method));
-            Ok(answered(front, asked, What { method, name: wanted }, holder, primes).await)
+            Ok(answered(front, reading, What { method, name: wanted }, holder, primes).await)
         }
         Message::Notification(_, members) | Message::Response(_, members) => {
             session.tell(members).await.map_err(|_| no_session())?;
@@ -223,11 +223,11 @@ async fn begun(front: &Arc<Front>, asker: Option<Asker>, message: Message) -> An
     let Message::Request(id, method, members) = message else { return Err(no_session()) };
     let principal = asker.as_ref().map(|asker| asker.principal.clone());
     let (name, session) = front.sessions.begin(principal).map_err(|_| busy())?;
-    let mut asked = ask(&session, id, with_token(members, &method, asker.as_ref())).await?;
+    let mut reading = ask(&session, id, with_token(members, &method, asker.as_ref())).await?;
     // A handshake is one message; what else is said before it belongs to nobody.
     let answer = async {
         loop {
-            match asked.inbox().next().await {
+            match reading.inbox().next().await {
                 Some((_, said)) if !said.is_answer => {}
                 said => return said.map(|(_, said)| said),
             }
@@ -250,7 +250,7 @@ fn shared(front: &Front, principal: Option<Principal>) -> Result<Arc<Session>, R
     front.sessions.shared(principal).map_err(|_| busy())
 }
 
-async fn ask(session: &Arc<Session>, id: Id, message: Map<String, Value>) -> Result<Asked, Refused> {
+async fn ask(session: &Arc<Session>, id: Id, message: Map<String, Value>) -> Result<Reading, Refused> {
     session.ask(id, message).await.map_err(|unsent| match unsent {
         Unsent::Gone => no_session(),
         Unsent::TooMany => busy(),
@@ -261,22 +261,24 @@ async fn ask(session: &Arc<Session>, id: Id, message: Map<String, Value>) -> Res
 /// The answer to a request: JSON when it is one message and comes soon, else a stream.
 async fn answered(
     front: &Arc<Front>,
-    mut asked: Asked,
+    mut reading: Reading,
     what: What,
     holder: Option<Holder>,
     primes: bool,
 ) -> HttpResponse {
-    let said = match timeout(AT_ONCE, asked.inbox().ready()).await {
-        Ok(Some(true)) => asked.inbox().next().await,
-        Ok(None) => None,
+    let said = match timeout(AT_ONCE, reading.inbox().ready()).await {
+        Ok(Some(true)) => reading.inbox().next().await,
+        Ok(None) if reading.is_over() => None,
+        // Cancelled: no answer is the answer.
+        Ok(None) => return stream(front, reading, false, holder),
         Ok(Some(false)) | Err(_) => {
-            let names = asked.keep(what).map(|events| Names { events, primes });
-            return stream(front, Source::Asked(asked), names, holder);
+            reading.keep(what);
+            return stream(front, reading, primes, holder);
         }
     };
     match said {
         Some((_, said)) => {
-            let status = if asked.is_modern() { request::status(said.code) } else { 200 };
+            let status = if reading.is_modern() { request::status(said.code) } else { 200 };
             json_answer(StatusCode::from_u16(status).unwrap_or_default()).body(said.json.clone())
         }
         None => *failure(502, "server_error", "the server behind this address has ended"),
@@ -295,11 +297,8 @@ async fn listened(front: &Arc<Front>, http: &HttpRequest) -> Answer {
         return Err(failure(406, "invalid_request", "Accept must list text/event-stream"));
     }
     let primes = request::primes(text(http, &VERSION).ok().flatten());
-    let (events, inbox, method) = match text(http, &LAST_EVENT).map_err(|rejection| rejected(&rejection, None))? {
-        None => {
-            let (events, inbox) = session.listen();
-            (events, inbox, None)
-        }
+    let (reading, method) = match text(http, &LAST_EVENT).map_err(|rejection| rejected(&rejection, None))? {
+        None => (session.listen(), None),
         Some(event) => {
             let unknown = || failure(400, "invalid_request", "there is no such event in this session, or no longer");
             let event: EventId = event.parse().map_err(|_| unknown())?;
@@ -308,15 +307,15 @@ async fn listened(front: &Arc<Front>, http: &HttpRequest) -> Answer {
             if let Some(What { method, name }) = &found.what {
                 front.admits(asker.as_ref(), method, name.as_deref()).map_err(|denied| refuse(front, &denied))?;
             }
-            (found.events, found.read(), found.what.map(|what| what.method))
+            let method = found.what.as_ref().map(|what| what.method.clone());
+            (found.read(), method)
         }
     };
-    let names = Some(Names { events, primes });
     let holder = asker.map(|asker| match method {
         Some(method) => asker.holder(&method),
         None => Holder::Token(asker.token),
     });
-    Ok(stream(front, Source::Reading(inbox), names, holder))
+    Ok(stream(front, reading, primes, holder))
 }
 
 /// The session that a request names, for whoever may use it.

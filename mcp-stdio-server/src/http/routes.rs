@@ -80,6 +80,15 @@ impl Routes {
         }
     }
 
+    /// Its client wants nothing of a request any more. A server does not answer what was cancelled: its stream ends, and
+    /// nobody reads it on.
+    pub fn cancelled(&mut self, number: i64) {
+        self.kept.remove(&number);
+        if let Some(waiting) = self.waiting.remove(&number) {
+            waiting.channel.close();
+        }
+    }
+
     /// Forgets streams that are over and that nobody reads, when there are too many.
     pub fn prune(&mut self) {
         let (mut count, mut bytes) = (0, 0);

@@ -106,13 +106,13 @@ impl Session {
     ///
     /// # Errors
     /// When it cannot be sent.
-    pub async fn ask(self: &Arc<Self>, id: Id, mut message: Map<String, Value>) -> Result<Asked, Unsent> {
+    pub async fn ask(self: &Arc<Self>, id: Id, mut message: Map<String, Value>) -> Result<Reading, Unsent> {
         let channel = Channel::new(!self.is_modern);
         let inbox = channel.read(None);
         let number = self.board(id, &mut message, channel)?;
-        let asked = Asked { session: Arc::clone(self), number, inbox, is_kept: false };
+        let reading = Reading { session: Arc::clone(self), number, inbox };
         self.say(message::line(&Value::Object(message))).await.map_err(|Gone| Unsent::Gone)?;
-        Ok(asked)
+        Ok(reading)
     }
 
     /// Gives a request a name of ours.
@@ -144,13 +144,14 @@ impl Session {
     pub async fn tell(self: &Arc<Self>, mut message: Map<String, Value>) -> Result<(), Gone> {
         if message.get("method").and_then(Value::as_str) == Some("notifications/cancelled") {
             let named = message::param(&message, "requestId").and_then(Id::of);
-            let routes = self.routes();
+            let mut routes = self.routes();
             let mut waiting = routes.waiting.iter();
             let Some(number) = named.and_then(|id| waiting.find(|(_, one)| one.id == id)).map(|(number, _)| *number)
             else {
                 return Ok(());
             };
             params_mut(&mut message).insert("requestId".to_owned(), number.into());
+            routes.cancelled(number);
         }
         self.say(message::line(&Value::Object(message))).await
     }
@@ -183,13 +184,13 @@ impl Session {
     }
 
     /// Listens to what belongs to no request. Whoever listened before hears no more.
-    pub fn listen(&self) -> (Events, Inbox) {
-        (self.events(LISTENING), self.routes().listening.read(None))
+    pub fn listen(self: &Arc<Self>) -> Reading {
+        let inbox = self.routes().listening.read(None);
+        Reading { session: Arc::clone(self), number: LISTENING, inbox }
     }
 
-    /// Reads a stream on from behind an event, and says which request's it is, if any's. `None` when this session has no
-    /// such event.
-    pub fn resume(&self, event: EventId) -> Option<Resumable> {
+    /// The stream that an event is of, from behind that event. `None` when this session has no such event.
+    pub fn resume(self: &Arc<Self>, event: EventId) -> Option<Resumable> {
         let number = i64::try_from(event.stream).ok().filter(|_| event.session == self.tag && !self.is_modern)?;
         let routes = self.routes();
         let (channel, what) = match routes.kept.get(&number) {
@@ -197,11 +198,8 @@ impl Session {
             None if number == LISTENING => (&routes.listening, None),
             None => return None,
         };
-        Some(Resumable { events: self.events(number), channel: Arc::clone(channel), after: event.number, what })
-    }
-
-    fn events(&self, stream: i64) -> Events {
-        Events { session: self.tag, stream: stream.unsigned_abs() }
+        let channel = Arc::clone(channel);
+        Some(Resumable { session: Arc::clone(self), number, channel, after: event.number, what })
     }
 
     /// Brings a line of the server's to whoever it is for.
@@ -276,80 +274,82 @@ async fn hear(session: Arc<Session>, output: ReadHalf<DuplexStream>, idle: Durat
     let _ = session.input.lock().await.shutdown().await;
 }
 
-/// What the names of a stream's events begin with.
-#[derive(Clone, Copy, Debug)]
-pub struct Events {
-    session: u64,
-    stream: u64,
-}
-
-impl Events {
-    /// The name of the event with the message of this number.
-    pub fn name(self, number: u64) -> EventId {
-        EventId { session: self.session, stream: self.stream, number }
-    }
-}
-
 /// A stream that can be read on.
 pub struct Resumable {
-    /// What its events are called.
-    pub events: Events,
     /// Which request's it is; `None` when it is no request's.
     pub what: Option<What>,
+    session: Arc<Session>,
+    number: i64,
     channel: Arc<Channel>,
     after: u64,
 }
 
 impl Resumable {
     /// Reads it. Whoever read it before hears no more.
-    pub fn read(&self) -> Inbox {
-        self.channel.read(Some(self.after))
+    pub fn read(self) -> Reading {
+        let inbox = self.channel.read(Some(self.after));
+        Reading { session: self.session, number: self.number, inbox }
     }
 }
 
-/// A request under way. Dropped without its answer, it is taken back where that is what a closed connection means.
-pub struct Asked {
+/// What one connection reads: what comes of a request, or what belongs to none. Dropped without its answer, a request is
+/// taken back where that is what a closed connection means.
+pub struct Reading {
     session: Arc<Session>,
     number: i64,
     inbox: Inbox,
-    is_kept: bool,
 }
 
-impl Asked {
-    /// What its connection reads.
+impl Reading {
+    /// The messages.
     pub fn inbox(&mut self) -> &mut Inbox {
         &mut self.inbox
     }
 
-    /// Whether it stands alone.
+    /// Whether it is of the modern era.
     pub fn is_modern(&self) -> bool {
         self.session.is_modern
     }
 
-    /// Becomes a stream, which may be read again where the era has that: then its events have names.
-    pub fn keep(&mut self, what: What) -> Option<Events> {
+    /// Whether its session is over.
+    pub fn is_over(&self) -> bool {
+        self.session.is_over()
+    }
+
+    /// The request's answer becomes a stream: one that may be read again, where the era has that.
+    pub fn keep(&self, what: What) {
         if self.session.is_modern {
-            return None;
+            return;
         }
-        self.is_kept = true;
         let mut routes = self.session.routes();
-        let channel = self.inbox.channel();
-        routes.kept.insert(self.number, Kept { channel, what });
+        routes.kept.insert(self.number, Kept { channel: self.inbox.channel(), what });
         routes.prune();
-        drop(routes);
-        Some(self.session.events(self.number))
+    }
+
+    /// The name of the event that was read last, or of the beginning.
+    pub fn place(&self) -> Option<EventId> {
+        self.event(self.inbox.read())
+    }
+
+    /// The name of the event with the message of this number; `None` where events have none.
+    pub fn event(&self, number: u64) -> Option<EventId> {
+        let Session { tag, is_modern, .. } = *self.session;
+        (!is_modern).then(|| EventId { session: tag, stream: self.number.unsigned_abs(), number })
     }
 }
 
-impl Drop for Asked {
+impl Drop for Reading {
     fn drop(&mut self) {
         self.session.touch();
-        if self.is_kept {
+        let mut routes = self.session.routes();
+        // Who lost a connection comes back, perhaps.
+        if routes.kept.contains_key(&self.number) {
             return;
         }
-        if self.session.routes().waiting.remove(&self.number).is_none() || !self.session.is_modern {
+        if routes.waiting.remove(&self.number).is_none() || !self.session.is_modern {
             return;
         }
+        drop(routes);
         // MCP 2026-07-28, Streamable HTTP, "Cancellation". Earlier versions: a lost connection cancels nothing.
         let cancelled = message::notification("notifications/cancelled", json!({ "requestId": self.number }));
         let session = Arc::clone(&self.session);

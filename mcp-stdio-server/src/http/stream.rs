@@ -10,8 +10,7 @@ use futures_util::stream::unfold;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::channel::Inbox;
-use super::session::{Asked, Events};
+use super::session::Reading;
 use super::track::Said;
 use super::{Front, Holder};
 
@@ -25,37 +24,10 @@ const UNSURE: Duration = Duration::from_secs(60);
 /// How long a client waits before it comes back, in milliseconds: as long as one that nobody told.
 const RETRY: u64 = 1000;
 
-/// Where a stream's messages come from.
-pub enum Source {
-    /// One request.
-    Asked(Asked),
-    /// A stream that is listened to, or read on.
-    Reading(Inbox),
-}
-
-impl Source {
-    fn inbox(&mut self) -> &mut Inbox {
-        match self {
-            Self::Asked(asked) => asked.inbox(),
-            Self::Reading(inbox) => inbox,
-        }
-    }
-}
-
-/// How a stream's events are named, where it can be read on.
-#[derive(Clone, Copy)]
-pub struct Names {
-    /// What the names begin with.
-    pub events: Events,
-    /// Whether the stream begins with an event that has a name and no message, so that its client can come back from the
-    /// first moment on. Clients of before 2025-11-25 would take it for a message.
-    pub primes: bool,
-}
-
 struct Stream {
     front: Arc<Front>,
-    source: Source,
-    names: Option<Names>,
+    reading: Reading,
+    primes: bool,
     is_begun: bool,
     holder: Option<Holder>,
     changed: Option<watch::Receiver<u64>>,
@@ -66,12 +38,14 @@ struct Stream {
     unsure_until: Instant,
 }
 
-/// A stream of what `source` says. It ends with the answer, and with its holder.
-pub fn stream(front: &Arc<Front>, source: Source, names: Option<Names>, holder: Option<Holder>) -> HttpResponse {
+/// A stream of what `reading` brings. It ends with the answer, and with its holder. `primes`: it begins with an event that has
+/// a name and no message, so that its client can come back from the first moment on.
+pub fn stream(front: &Arc<Front>, reading: Reading, primes: bool, holder: Option<Holder>) -> HttpResponse {
     let changed = front.gate.verify.changed();
     let (look, unsure_until) = (Instant::now() + ALIVE, Instant::now() + UNSURE);
     let front = Arc::clone(front);
-    let stream = Stream { front, source, names, is_begun: false, holder, changed, is_over: false, look, unsure_until };
+    let stream =
+        Stream { front, reading, primes, is_begun: false, holder, changed, is_over: false, look, unsure_until };
     let body = unfold(stream, |mut stream| async move {
         let bytes = stream.next().await?;
         Some((Ok::<_, actix_web::Error>(bytes), stream))
@@ -90,13 +64,13 @@ impl Stream {
             return None;
         }
         if !std::mem::replace(&mut self.is_begun, true)
-            && let Some(names) = self.names.filter(|names| names.primes)
+            && self.primes
+            && let Some(name) = self.reading.place()
         {
-            let name = names.events.name(self.source.inbox().read());
             return Some(Bytes::from(format!("id: {name}\nretry: {RETRY}\ndata:\n\n")));
         }
         loop {
-            let Self { source, changed, look, .. } = self;
+            let Self { reading, changed, look, .. } = self;
             let changing = async {
                 let told = match changed {
                     Some(changed) => changed.changed().await.is_ok(),
@@ -111,7 +85,7 @@ impl Stream {
                 () = sleep_until(*look) => {
                     return self.may_go_on().await.then(|| Bytes::from_static(b": alive\n\n"));
                 }
-                said = source.inbox().next() => return said.map(|(number, said)| self.event(number, &said)),
+                said = reading.inbox().next() => return said.map(|(number, said)| self.event(number, &said)),
                 () = changing => {
                     if !self.may_go_on().await {
                         return None;
@@ -123,7 +97,7 @@ impl Stream {
 
     fn event(&mut self, number: u64, said: &Said) -> Bytes {
         self.is_over = said.is_answer;
-        let name = self.names.map(|names| format!("id: {}\n", names.events.name(number))).unwrap_or_default();
+        let name = self.reading.event(number).map(|name| format!("id: {name}\n")).unwrap_or_default();
         let mut event = format!("event: message\n{name}data: ").into_bytes();
         event.extend_from_slice(&said.json);
         event.extend_from_slice(b"\n\n");

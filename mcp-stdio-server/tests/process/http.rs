@@ -251,6 +251,33 @@ fn a_client_that_comes_back_takes_over_from_its_old_connection() {
 }
 
 #[test]
+fn a_cancelled_call_ends_without_an_answer_and_is_kept_for_nobody() {
+    let fixture = Fixture::new();
+    let front = Front::start(&fixture.path(), fixture.around());
+    let token = issue(&fixture, "mcp:tools").token;
+    let session = front.session(&token, "2025-11-25");
+    let (answer, begun) = front.call(&token, &session, "2025-11-25", 2);
+    let cancel = |id: i64| {
+        let told = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id } });
+        assert_eq!(front.ask("POST", &token, &[("Mcp-Session-Id", &session)], &told.to_string()).status, 202);
+    };
+    let body = request(3, "tools/call", json!({ "name": "slow" }));
+    std::thread::scope(|scope| {
+        // One that waits behind it, and whose stream has not begun.
+        let behind = scope.spawn(|| front.ask("POST", &token, &[("Mcp-Session-Id", &session)], &body));
+        cancel(2);
+        assert_eq!(answer.events(), []);
+        eventually("it has come, and is cancelled", DEADLINE, || {
+            cancel(3);
+            behind.is_finished()
+        });
+        let behind = behind.join().unwrap();
+        assert_eq!((behind.status, behind.events()), (200, vec![]));
+    });
+    assert_eq!(front.resume(&token, &session, begun[0].id.as_ref().expect("a name")).status, 400);
+}
+
+#[test]
 fn what_is_said_while_nobody_listens_waits_and_the_stream_of_it_is_read_on_too() {
     let fixture = Fixture::new();
     let front = Front::start(&fixture.path(), fixture.around());
