@@ -76,6 +76,7 @@ const LAYERS: [Layer; 5] = [
             "authz-service/src/protocol",
             "client/src/flow",
             "mcp-stdio-server/src/http/request.rs",
+            "mcp-stdio-server/src/http/track.rs",
             "mcp-stdio-server/src/guard.rs",
             "mcp-stdio-server/src/import/diff.rs",
             "mcp-stdio-server/src/import/document.rs",

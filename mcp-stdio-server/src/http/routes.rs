@@ -122,9 +122,12 @@ impl Routes {
             return To::Request(number);
         }
         let is_of_a_call = !method.ends_with("/list_changed") && method != "notifications/resources/updated";
-        // On stdio nothing says which call a log line or a question belongs to: the latest, most likely.
-        let latest = self.waiting.iter().rev().find(|(_, waiting)| waiting.wants_logs).map(|(number, _)| *number);
-        match latest.filter(|_| is_of_a_call) {
+        // On stdio nothing says which call a log line or a question belongs to: the latest, most likely, of those whose client
+        // is there to hear it.
+        let mut calls = self.waiting.iter().rev().filter(|(_, waiting)| waiting.wants_logs).peekable();
+        let latest = calls.peek().map(|(number, _)| **number);
+        let heard = calls.find(|(_, waiting)| waiting.channel.is_read()).map(|(number, _)| *number);
+        match heard.or(latest).filter(|_| is_of_a_call) {
             Some(number) => To::Request(number),
             None if is_modern => To::Nobody,
             None => To::Listener,
@@ -141,4 +144,38 @@ enum To {
 
 fn number_of(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// Three calls are under way, and the clients of `there` are there to hear what comes; `found` is who hears of `method`.
+    #[track_caller]
+    fn check(method: &str, there: &[i64], found: &[i64]) {
+        let mut routes = Routes::default();
+        let mut channels = BTreeMap::from([(LISTENING, Arc::clone(&routes.listening))]);
+        for number in 1..=3 {
+            let channel = Channel::new(true);
+            channels.insert(number, Arc::clone(&channel));
+            routes.waiting.insert(number, Waiting { id: Id::Number(7), progress: None, wants_logs: true, channel });
+        }
+        let readers: Vec<_> = there.iter().map(|number| channels[number].read(None)).collect();
+        routes.spread(method, Map::new(), false);
+        drop(readers);
+        let has_it = |channel: &Arc<Channel>| channel.read(None).next().now_or_never().flatten().is_some();
+        let heard: Vec<_> = channels.iter().filter(|(_, channel)| has_it(channel)).map(|(number, _)| *number).collect();
+        assert_eq!(heard, found, "{method} {there:?}");
+    }
+
+    #[test]
+    fn a_question_goes_to_the_latest_call_whose_client_is_there_and_news_to_whoever_listens() {
+        check("sampling/createMessage", &[1, 2, 3], &[3]);
+        check("sampling/createMessage", &[1, 2], &[2]);
+        check("sampling/createMessage", &[LISTENING, 1], &[1]);
+        check("sampling/createMessage", &[], &[3]);
+        check("notifications/tools/list_changed", &[1, 2, 3], &[LISTENING]);
+    }
 }

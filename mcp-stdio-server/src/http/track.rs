@@ -74,17 +74,20 @@ pub struct Track {
     /// The number of the last message that the reader has had.
     read: u64,
     bytes: usize,
+    /// How many of them the reader has not had.
+    unread: usize,
 }
 
 impl Track {
     /// A stream on which nothing was said yet.
     pub fn new(keeps: bool) -> Self {
-        Self { keeps, events: VecDeque::new(), before: 0, read: 0, bytes: 0 }
+        Self { keeps, events: VecDeque::new(), before: 0, read: 0, bytes: 0, unread: 0 }
     }
 
     /// Something is said. What nobody reads (`is_read`) or has read is kept within bounds, the answer always.
     pub fn put(&mut self, said: Said, is_read: bool) {
         self.bytes += said.json.len();
+        self.unread += said.json.len();
         self.events.push_back(Arc::new(said));
         self.trim(is_read);
     }
@@ -93,6 +96,7 @@ impl Track {
     pub fn take(&mut self) -> Option<(u64, Arc<Said>)> {
         let said = Arc::clone(self.next()?);
         self.read += 1;
+        self.unread -= said.json.len();
         self.trim(true);
         Some((self.read, said))
     }
@@ -106,6 +110,8 @@ impl Track {
     pub fn rewind(&mut self, number: u64) {
         let last = self.before + self.events.len() as u64;
         self.read = number.clamp(self.before, last);
+        let had = usize::try_from(self.read - self.before).unwrap_or(usize::MAX);
+        self.unread = self.events.iter().skip(had).map(|said| said.json.len()).sum();
     }
 
     /// The number of the last message that was read.
@@ -115,8 +121,7 @@ impl Track {
 
     /// How many bytes the reader has not had.
     pub fn unread(&self) -> usize {
-        let had = usize::try_from(self.read - self.before).unwrap_or(usize::MAX);
-        self.events.iter().skip(had).map(|said| said.json.len()).sum()
+        self.unread
     }
 
     /// How many bytes are kept.
@@ -143,6 +148,9 @@ impl Track {
                 return;
             }
             self.bytes -= first.json.len();
+            if !was_read {
+                self.unread -= first.json.len();
+            }
             self.events.pop_front();
             self.before += 1;
             self.read = self.read.max(self.before);
@@ -156,6 +164,29 @@ mod tests {
 
     fn said(text: &str) -> Said {
         Said { json: text.into(), is_answer: text.starts_with("answer"), code: None }
+    }
+
+    /// Whatever happens, in whichever order: what is counted along is what is there.
+    #[test]
+    fn what_is_counted_along_is_what_is_there() {
+        for seed in 0..64_u64 {
+            let mut track = Track::new(seed % 2 == 0);
+            let mut random = seed;
+            for step in 0..400 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let (what, amount) = (random >> 61, random >> 40 & 0x3fff);
+                match what {
+                    0..=3 => track.put(said(&"x".repeat(usize::try_from(amount).unwrap())), what < 2),
+                    4 | 5 => drop(track.take()),
+                    6 => track.rewind(amount % (step + 1)),
+                    _ => track.trim(false),
+                }
+                let had = usize::try_from(track.read - track.before).unwrap();
+                let lengths: Vec<_> = track.events.iter().map(|said| said.json.len()).collect();
+                assert_eq!(track.bytes(), lengths.iter().sum::<usize>());
+                assert_eq!(track.unread(), lengths[had..].iter().sum::<usize>());
+            }
+        }
     }
 
     fn rest(track: &mut Track) -> Vec<(u64, String)> {

@@ -251,6 +251,22 @@ fn a_client_that_comes_back_takes_over_from_its_old_connection() {
 }
 
 #[test]
+fn a_stream_that_ended_with_its_token_is_read_on_with_another_one() {
+    let fixture = Fixture::new();
+    let front = Front::start(&fixture.path(), fixture.around());
+    let [before, after] = [(); 2].map(|()| issue(&fixture, "mcp:tools"));
+    let session = front.session(&before.token, "2025-11-25");
+    let (answer, begun) = front.call(&before.token, &session, "2025-11-25", 2);
+    let first = begun[0].id.as_ref().expect("a name");
+    fixture.revoke(before.grant);
+    assert_eq!(answer.events(), [], "it ends with its token");
+    assert_eq!(front.resume(&before.token, &session, first).status, 401);
+    let resumed = front.resume(&after.token, &session, first);
+    front.open();
+    check(&resumed.events(), &["", "begun", "done"]);
+}
+
+#[test]
 fn a_cancelled_call_ends_without_an_answer_and_is_kept_for_nobody() {
     let fixture = Fixture::new();
     let front = Front::start(&fixture.path(), fixture.around());
