@@ -16,14 +16,14 @@ use crate::host::{Host, eventually, modern};
 use crate::store::{Fixture, now};
 
 /// A store whose service takes connections, and says nothing.
-struct World {
-    fixture: Fixture,
+pub struct World {
+    pub fixture: Fixture,
     issuer: String,
     _service: TcpListener,
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let service = TcpListener::bind("127.0.0.1:0").unwrap();
         let issuer = format!("http://127.0.0.1:{}", service.local_addr().unwrap().port());
         let fixture = Fixture::of_issuer(tempfile::tempdir().unwrap(), "store", &issuer);
@@ -44,14 +44,14 @@ impl World {
     }
 
     /// The device behind a code.
-    fn device(&self, code: &str) -> Device {
+    pub fn device(&self, code: &str) -> Device {
         let code = UserCode::typed(code).unwrap();
         let wanted = Wanted { user_code: Some(self.fixture.keys.user_code(&code)), ..Wanted::default() };
         self.fixture.facts(wanted).device.unwrap()
     }
 
     /// A person says yes on the page.
-    fn allow(&self, code: &str) -> GrantId {
+    pub fn allow(&self, code: &str) -> GrantId {
         self.allow_tools(code, None)
     }
 
@@ -79,7 +79,7 @@ impl World {
         self.fixture.commit(vec![Change::DeviceDenied { device, user: "ada".parse().unwrap() }]);
     }
 
-    fn revoke(&self, grant: GrantId) {
+    pub fn revoke(&self, grant: GrantId) {
         self.fixture.commit(vec![Change::GrantRevoked { grant, cause: RevocationCause::User }]);
     }
 
@@ -122,7 +122,7 @@ fn answer(host: &mut Host, id: i64) -> Value {
 
 /// The next message with this method, past other notifications.
 #[track_caller]
-fn next(host: &mut Host, method: &str) -> Value {
+pub fn next(host: &mut Host, method: &str) -> Value {
     loop {
         let message = host.receive_any();
         if message["method"] == method {
@@ -133,7 +133,7 @@ fn next(host: &mut Host, method: &str) -> Value {
 }
 
 #[track_caller]
-fn check_link(world: &World, result: &Value) -> String {
+pub fn check_link(world: &World, result: &Value) -> String {
     check_refused(result, "unauthorized");
     let details = &result["structuredContent"];
     let code = details["user_code"].as_str().unwrap().to_owned();

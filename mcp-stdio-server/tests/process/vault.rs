@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::host::{Host, eventually};
-use crate::store::Fixture;
+use crate::host::{Host, eventually, modern};
+use crate::ladder::{self, check_link, next};
+use crate::store::now;
 
 /// Nobody's key, and nothing that could come by chance.
 pub const SECRET: &str = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
@@ -24,6 +25,7 @@ while IFS= read -r line; do
     *'"initialize"'*) say '{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}' ;;
     *'"tools/list"'*) say '{"tools":[{"name":"look","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}]}' ;;
     *'"tools/call"'*) say "{\"content\":[{\"type\":\"text\",\"text\":\"has ${#GITHUB_TOKEN}\"}]}" ;;
+    *'"server/discover"'*) printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"Method not found"}}\n' "$id" ;;
     *) say '{}' ;;
   esac
 done
@@ -75,25 +77,51 @@ fn holders(root: u32, value: &str) -> Vec<u32> {
 }
 
 struct World {
-    fixture: Fixture,
+    world: ladder::World,
     server: PathBuf,
 }
 
 impl World {
     fn new() -> Self {
-        let fixture = Fixture::new();
-        let server = fixture.around().join("server.sh");
+        let world = ladder::World::new();
+        let server = world.fixture.around().join("server.sh");
         fs::write(&server, SERVER).unwrap();
-        run_well(&fixture.path(), &["vault", "set", "github/GITHUB_TOKEN"], &format!("{SECRET}\n"));
-        Self { fixture, server }
+        run_well(&world.fixture.path(), &["vault", "set", "github/GITHUB_TOKEN"], &format!("{SECRET}\n"));
+        Self { world, server }
     }
 
-    fn wrap(&self, how: &str, token: &str) -> Host {
+    fn data(&self) -> PathBuf {
+        self.world.fixture.path()
+    }
+
+    fn start(&self, how: &str, flags: &[&str], change: impl FnOnce(&mut Command)) -> Host {
         let server = self.server.to_str().unwrap();
-        let flags = ["wrap", "--secret", "GITHUB_TOKEN=github/GITHUB_TOKEN", "--", "bash", server, how];
-        Host::start_with(&self.fixture.path(), &flags, |command| {
+        let wrap = ["wrap", "--secret", "GITHUB_TOKEN=github/GITHUB_TOKEN"];
+        let words = [&wrap, flags, &["--", "bash", server, how]].concat();
+        Host::start_with(&self.data(), &words, change)
+    }
+
+    /// With a token from the environment.
+    fn wrap(&self, how: &str, token: &str) -> Host {
+        self.start(how, &[], |command| {
             command.env("MCP_ACCESS_TOKEN", token);
         })
+    }
+
+    /// Whose calls ask for a login.
+    fn asking(&self, how: &str) -> Host {
+        self.start(how, &["--login", "link"], |_| {})
+    }
+
+    /// Nothing that anybody reads or keeps has the secret in it.
+    #[track_caller]
+    fn check_told_nobody(&self, host: Host) {
+        let (stdout, stderr) = host.finish();
+        assert!(!stdout.contains(SECRET) && !stderr.contains(SECRET), "{stdout}\n{stderr}");
+        for entry in fs::read_dir(self.data()).unwrap().flatten() {
+            let bytes = fs::read(entry.path()).unwrap_or_default();
+            assert!(!text(&bytes).contains(SECRET), "{}", entry.path().display());
+        }
     }
 }
 
@@ -127,35 +155,172 @@ fn check_has(answer: &Value, length: usize) {
     assert_eq!(answer["result"]["content"][0]["text"], format!("has {length}"), "{answer}");
 }
 
-/// Nothing that anybody reads or keeps has the secret in it.
-#[track_caller]
-fn check_told_nobody(world: &World, host: Host) {
-    let (stdout, stderr) = host.finish();
-    assert!(!stdout.contains(SECRET) && !stderr.contains(SECRET), "{stdout}\n{stderr}");
-    for entry in fs::read_dir(world.fixture.path()).unwrap().flatten() {
-        let bytes = fs::read(entry.path()).unwrap_or_default();
-        assert!(!text(&bytes).contains(SECRET), "{}", entry.path().display());
-    }
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn n2_a_server_has_its_secret_while_a_grant_lives_and_is_gone_with_it() {
     for how in ["needs", "does-not"] {
         let world = World::new();
-        let issued = world.fixture.issue("mcp:tools:read");
+        let issued = world.world.fixture.issue("mcp:tools:read");
         let mut host = world.wrap(how, &issued.token);
         host.initialize("2025-11-25");
         assert_eq!(tools(&mut host), ["look"]);
         check_has(&look(&mut host), SECRET.len());
         assert!(!holders(host.child.id(), SECRET).is_empty());
-        world.fixture.revoke(issued.grant);
+        world.world.fixture.revoke(issued.grant);
         eventually("no process has the secret", Duration::from_secs(5), || holders(host.child.id(), SECRET).is_empty());
         let refused = look(&mut host);
         assert_eq!(refused["result"]["structuredContent"]["error"], "invalid_token", "{refused}");
         assert!(holders(host.child.id(), SECRET).is_empty());
-        check_told_nobody(&world, host);
+        world.check_told_nobody(host);
     }
+}
+
+/// A server that does not start without its key is there all the same: with a tool to sign in, and after the first run with what
+/// it had then. The call that asked goes through when somebody has signed in.
+#[cfg(target_os = "linux")]
+#[test]
+fn n2_a_server_that_needs_its_secret_is_stood_in_for_until_somebody_signs_in() {
+    let world = World::new();
+    let mut host = world.asking("needs");
+    let hello = host.initialize("2025-11-25");
+    assert_eq!(hello["result"]["capabilities"]["tools"]["listChanged"], true);
+    assert_eq!(tools(&mut host), ["sign_in"]);
+    let sign_in = |host: &mut Host| {
+        let id = host.send_request("tools/call", json!({ "name": "sign_in", "arguments": {} }));
+        answer(host, id)["result"].clone()
+    };
+    let code = check_link(&world.world, &sign_in(&mut host));
+    assert!(holders(host.child.id(), SECRET).is_empty());
+    let unknown = look(&mut host);
+    assert_eq!(unknown["error"]["code"], -32602, "{unknown}");
+    let grant = world.world.allow(&code);
+    let words = sign_in(&mut host)["content"][0]["text"].as_str().unwrap_or_default().to_owned();
+    assert!(words.starts_with("Signed in"), "{words}");
+    next(&mut host, "notifications/tools/list_changed");
+    eventually("the tools are the server's", Duration::from_secs(10), || tools(&mut host) == ["look"]);
+    check_has(&look(&mut host), SECRET.len());
+    // The next one knows it, and has the login.
+    let mut second = world.asking("needs");
+    second.initialize("2025-11-25");
+    assert_eq!(tools(&mut second), ["look"]);
+    check_has(&look(&mut second), SECRET.len());
+    world.world.revoke(grant);
+    for host in [&host, &second] {
+        eventually("no process has the secret", Duration::from_secs(5), || holders(host.child.id(), SECRET).is_empty());
+    }
+    // One that starts now shows what the server had, and holds the call until somebody has signed in again.
+    let mut third = world.asking("needs");
+    third.initialize("2025-11-25");
+    assert_eq!(tools(&mut third), ["look"]);
+    let refused = look(&mut third);
+    let code = check_link(&world.world, &refused["result"]);
+    world.world.allow(&code);
+    check_has(&look(&mut third), SECRET.len());
+    assert!(!holders(third.child.id(), SECRET).is_empty());
+    for host in [host, second, third] {
+        world.check_told_nobody(host);
+    }
+}
+
+/// A call with what a host of an era sends along, and a token.
+#[cfg(target_os = "linux")]
+fn call(host: &mut Host, tool: &str, meta: &Value, token: Option<&str>) -> Value {
+    let mut meta = meta.clone();
+    if let Some(token) = token {
+        meta["authz/access_token"] = token.into();
+    }
+    let id = host.send_request("tools/call", json!({ "name": tool, "arguments": {}, "_meta": meta }));
+    answer(host, id)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn n2_a_token_that_comes_with_a_call_covers_the_secret_in_both_eras() {
+    let world = World::new();
+    for (how, era, once) in [
+        ("does-not", json!({}), false),
+        ("does-not", json!({}), true),
+        ("does-not", modern(), false),
+        ("needs", json!({}), false),
+        ("needs", modern(), false),
+    ] {
+        let _ = fs::remove_file(world.data().join("wrapped-default.json"));
+        let issued = world.world.fixture.issue("mcp:tools:read");
+        let token = match once {
+            true => world.world.fixture.one_call(&issued, "look", &json!({})),
+            false => issued.token.clone(),
+        };
+        let mut host = world.start(how, &[], |_| {});
+        if era == json!({}) {
+            host.initialize("2025-11-25");
+        }
+        let first = if how == "needs" { "sign_in" } else { "look" };
+        let refused = call(&mut host, first, &era, None);
+        assert_eq!(refused["result"]["structuredContent"]["error"], "unauthorized", "{refused}");
+        assert!(holders(host.child.id(), SECRET).is_empty());
+        if how == "needs" {
+            let signed_in = call(&mut host, "sign_in", &era, Some(&token));
+            assert_eq!(signed_in["result"]["isError"], false, "{signed_in}");
+        }
+        check_has(&call(&mut host, "look", &era, Some(&token)), SECRET.len());
+        world.world.fixture.revoke(issued.grant);
+        eventually("no process has the secret", Duration::from_secs(5), || holders(host.child.id(), SECRET).is_empty());
+        world.check_told_nobody(host);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn n2_a_grant_that_ends_by_itself_takes_the_secret_with_it_and_another_servers_does_not_give_it() {
+    use shared::state::{Change, GrantStage, Terms};
+
+    let world = World::new();
+    let mut host = world.asking("does-not");
+    host.initialize("2025-11-25");
+    let code = check_link(&world.world, &look(&mut host)["result"]);
+    let device = world.world.device(&code);
+    let terms = Terms { tools: None, until: Some(now() + shared::time::Seconds(3)), consent: None };
+    let grant = shared::state::Grant {
+        id: shared::id::GrantId(shared::secret::random_uuid()),
+        user: Some("ada".parse().unwrap()),
+        client: device.client,
+        resource: device.resource,
+        scopes: device.scopes,
+        created: now(),
+        stage: GrantStage::Consented,
+        terms: Some(Box::new(terms)),
+    };
+    world.world.fixture.commit(vec![Change::DeviceApproved { device: device.hash, grant, session: None }]);
+    check_has(&look(&mut host), SECRET.len());
+    eventually("no process has the secret", Duration::from_secs(10), || holders(host.child.id(), SECRET).is_empty());
+    world.check_told_nobody(host);
+    let foreign = world.world.fixture.issue("mcp:resources:other");
+    let mut host = world.wrap("does-not", &foreign.token);
+    host.initialize("2025-11-25");
+    assert_eq!(look(&mut host)["result"]["structuredContent"]["error"], "insufficient_scope");
+    assert!(holders(host.child.id(), SECRET).is_empty());
+    world.check_told_nobody(host);
+}
+
+/// What is missing is named, to whoever calls, and counts from the moment when it is there.
+#[test]
+fn n2_a_secret_that_is_not_to_be_had_is_named() {
+    let world = World::new();
+    run_well(&world.data(), &["vault", "remove", "github/GITHUB_TOKEN"], "");
+    let issued = world.world.fixture.issue("mcp:tools:read");
+    let mut host = world.wrap("does-not", &issued.token);
+    host.initialize("2025-11-25");
+    let words = look(&mut host)["error"]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(words.contains("the vault has no secret github/GITHUB_TOKEN"), "{words}");
+    run_well(&world.data(), &["vault", "set", "github/GITHUB_TOKEN"], SECRET);
+    check_has(&look(&mut host), SECRET.len());
+    fs::rename(world.data().join("vault.key"), world.data().join("elsewhere")).unwrap();
+    let mut other = world.wrap("does-not", &issued.token);
+    other.initialize("2025-11-25");
+    let words = look(&mut other)["error"]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(words.contains("key") && words.contains("is not there"), "{words}");
+    world.check_told_nobody(host);
+    world.check_told_nobody(other);
 }
 
 /// A person's folder with one host's file in it.

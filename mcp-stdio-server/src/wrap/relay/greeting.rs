@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::judging::without_token;
+use super::judging::{Asked, without_token};
 use super::{Done, Pending, Relay};
 use crate::wrap::eras::{Host, Server};
 use crate::wrap::listing::Listing;
@@ -80,7 +80,7 @@ impl Relay {
         let params = message.get("params").cloned();
         self.host_is = Some(Host::of_initialize(params.as_ref()));
         self.host_initializes = true;
-        self.meet(presented);
+        self.meet(Arc::new(Asked { presented, tool: None }));
         match &self.greeting {
             Greeting::Done(greeted) if greeted.is_modern => {
                 let asked = params.as_ref().and_then(|params| params.get("protocolVersion")).and_then(Value::as_str);
@@ -245,7 +245,7 @@ impl Relay {
         for (id, method, message, line) in std::mem::take(&mut self.parked) {
             self.request(id, method, message, line);
         }
-        self.go_on();
+        self.go_on_soon();
     }
 
     /// The server that comes next may be of the other era than the one before.
@@ -320,5 +320,6 @@ impl Relay {
             (self.wrapped.told)(&listing);
         }
         self.listing.send_replace(Some(listing));
+        self.go_on();
     }
 }

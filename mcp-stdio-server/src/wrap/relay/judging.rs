@@ -30,7 +30,7 @@ use crate::wrap::rules::{Rules, Verdict};
 use crate::wrap::standin::SIGN_IN;
 
 /// How long a call waits for the server to list its tools. Then nothing that the tool says of itself counts.
-const LISTING: Duration = Duration::from_secs(5);
+pub(super) const LISTING: Duration = Duration::from_secs(5);
 
 /// Whoever asks for something.
 pub(super) struct Asked {
@@ -62,6 +62,10 @@ pub(super) struct Judged {
     verdict: Result<Option<Underway>, Denied>,
     /// Whether a grant covers the server's secrets.
     pub is_covered: bool,
+    /// Whether it is a call of the one tool of a stand-in.
+    pub is_sign_in: bool,
+    /// What it took to be let in.
+    access: Option<Access>,
 }
 
 impl Judged {
@@ -70,9 +74,15 @@ impl Judged {
         &self.pending.host_id
     }
 
-    /// Whether it is a call of the one tool of a stand-in.
-    pub(super) fn is_sign_in(&self) -> bool {
-        self.pending.method == "tools/call" && param(&self.message, "name").and_then(Value::as_str) == Some(SIGN_IN)
+    /// The tool that it calls.
+    fn tool(&self) -> Option<&str> {
+        param(&self.message, "name").and_then(Value::as_str).filter(|_| self.pending.method == "tools/call")
+    }
+
+    /// Whether it takes the same to be let in, now that another server runs.
+    pub(super) fn still_holds(&self, rules: &Rules, listing: &Listing) -> bool {
+        let Some(tool) = self.tool() else { return true };
+        matches!(listing.verdict(rules, tool), Verdict::Needs(access) if Some(&access) == self.access.as_ref())
     }
 }
 
@@ -80,6 +90,7 @@ impl Judged {
 struct Let {
     underway: Option<Underway>,
     grant: Option<GrantId>,
+    access: Access,
 }
 
 /// What a call brings back that the guard has asked something.
@@ -109,7 +120,8 @@ impl Back {
 /// Whoever calls, and what they have to say.
 #[derive(Clone, Copy)]
 struct Caller<'a> {
-    rules: &'a Rules,
+    /// What runs is a stand-in for a server that nobody knows.
+    before_all: bool,
     presented: &'a Presented,
     person: &'a Person,
     back: &'a Back,
@@ -143,10 +155,13 @@ impl Relay {
         // What carried a token goes on without it, anything else as it came.
         let line = (!was_there).then_some(line);
         if target == Target::Nothing {
+            if was_there {
+                self.meet(asked);
+            }
             return self.forward(pending, message, line);
         }
         let (wrapped, listing) = (Arc::clone(&self.wrapped), self.listing.subscribe());
-        let standard = self.knows_nothing().then(Rules::default);
+        let before_all = self.knows_nothing();
         let (abort, registration) = AbortHandle::new_pair();
         self.judging.insert(id, abort);
         let is_of_a_tool = matches!(target, Target::Tool(_) | Target::TaskOf(_));
@@ -159,8 +174,7 @@ impl Relay {
         let judging = async move {
             let listing = if is_of_a_tool { listed(listing).await } else { Arc::default() };
             let era = if is_modern { Era::Modern } else { Era::Legacy };
-            let rules = standard.as_ref().unwrap_or(&wrapped.rules);
-            let caller = Caller { rules, presented: &asked.presented, person: &person, back: &back };
+            let caller = Caller { before_all, presented: &asked.presented, person: &person, back: &back };
             let line = match target {
                 Target::News if narrow(&wrapped, &mut message, &asked.presented).await => None,
                 _ => line,
@@ -170,8 +184,10 @@ impl Relay {
                 (Some(secrets), Ok(admitted)) => secrets.covers(&wrapped.gate, admitted.grant).await,
                 _ => false,
             };
+            let access = verdict.as_ref().ok().map(|admitted| admitted.access.clone());
             let verdict = verdict.map(|admitted| admitted.underway);
-            Done::Judged(Box::new(Judged { pending, message, line, verdict, is_covered }))
+            let is_sign_in = before_all && matches!(&target, Target::Tool(name) if name == SIGN_IN);
+            Done::Judged(Box::new(Judged { pending, message, line, verdict, is_covered, is_sign_in, access }))
         };
         self.work.push(Box::pin(async move { Abortable::new(judging, registration).await.unwrap_or(Done::Nothing) }));
     }
@@ -263,20 +279,26 @@ async fn may(
     caller: Caller<'_>,
 ) -> Result<Let, Denied> {
     if *target == Target::News {
-        return Ok(Let { underway: None, grant: None });
+        return Ok(Let { underway: None, grant: None, access: Access::Open });
     }
-    let Caller { rules, presented, person, back } = caller;
-    let verdict = target.verdict(rules, listing);
+    let Caller { before_all, presented, person, back } = caller;
+    let verdict = match target {
+        // The rules are about the server's tools, and this one is ours. Nothing is known of any other.
+        Target::Tool(name) if before_all && name == SIGN_IN => listing.verdict(&Rules::default(), name),
+        Target::Tool(_) if before_all => Verdict::Denied,
+        _ => target.verdict(&wrapped.rules, listing),
+    };
+    let access = match &verdict {
+        Verdict::Needs(access) => access.clone(),
+        Verdict::Denied => Access::Open,
+    };
     let arguments = message::arguments(method, message);
     let origin = Origin::of(era, param(message, "_meta").and_then(Value::as_object));
     let entry = Entry {
         kind: target.kind(),
         name: target.name(method),
         method,
-        access: match &verdict {
-            Verdict::Needs(access) => access,
-            Verdict::Denied => &Access::Open,
-        },
+        access: &access,
         arguments: &arguments,
         presented,
         state: back.state.as_deref(),
@@ -297,7 +319,7 @@ async fn may(
     match gate.enter(&entry, now).await {
         Ok(admission) => {
             let grant = admission.caller.and_then(|caller| caller.token().grant());
-            Ok(Let { underway: Some(admission.underway), grant })
+            Ok(Let { underway: Some(admission.underway), grant, access })
         }
         Err(Turned::Back(result)) => Err(Denied::Refused(result)),
         Err(Turned::Page(result, page)) if person.is_sent_there() => Err(Denied::Sent(result, page)),

@@ -78,6 +78,8 @@ enum Done {
     Ready(Vec<u8>),
     /// A probe has taken too long.
     Late(Id),
+    /// What waits for the server's tools waits no longer.
+    GoOn,
     /// Nothing came of it.
     Nothing,
 }
@@ -350,6 +352,7 @@ impl Relay {
             Done::Judged(judged) => self.judged(*judged),
             Done::Ready(line) => self.host.put(line),
             Done::Late(id) => self.probe_failed(&id, None),
+            Done::GoOn => self.go_on(),
             Done::Nothing => {}
         }
     }

@@ -6,8 +6,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::judging::Judged;
-use super::{Greeting, Pending, Relay};
+use super::judging::{Asked, Judged, LISTING};
+use super::{Done, Greeting, Pending, Relay};
 use crate::wrap::child::Child;
 use crate::wrap::message;
 use crate::wrap::release::Release;
@@ -139,7 +139,8 @@ impl Relay {
         }
         self.put_aside(covered);
         self.forget_era();
-        if self.knows_nothing() {
+        if covered {
+            // Calls are judged by what the server says that gets them.
             self.listing.send_replace(None);
         }
         self.keeping.is_another = true;
@@ -187,13 +188,10 @@ impl Relay {
     pub(super) fn holds(&mut self, judged: Judged) -> Option<Judged> {
         let is_there = match self.keeping.kind {
             Kind::Plain => true,
-            Kind::Trusted => self.server_is_modern().is_some(),
+            Kind::Trusted => self.server_is_modern().is_some() && self.keeping.held.is_empty(),
             Kind::Bare | Kind::StandIn => false,
         };
-        if is_there || !judged.is_covered {
-            return Some(judged);
-        }
-        if self.keeping.kind == Kind::StandIn && judged.is_sign_in() {
+        if judged.is_sign_in && judged.is_covered {
             let id = judged.host_id().clone();
             self.keeping.wanted = Some(true);
             drop(judged);
@@ -204,6 +202,9 @@ impl Relay {
             self.tell(&message::success(&id, result));
             return None;
         }
+        if is_there || !judged.is_covered {
+            return Some(judged);
+        }
         if self.keeping.kind != Kind::Trusted {
             self.keeping.wanted = Some(true);
         }
@@ -211,11 +212,29 @@ impl Relay {
         None
     }
 
-    /// The server takes requests: what waited for it goes on.
+    /// The server that has its secrets takes requests. What waited for it goes on when its tools are known, or does not come.
+    pub(super) fn go_on_soon(&mut self) {
+        if self.keeping.kind == Kind::Trusted && !self.keeping.held.is_empty() {
+            self.work.push(Box::pin(async {
+                tokio::time::sleep(LISTING).await;
+                Done::GoOn
+            }));
+        }
+    }
+
+    /// What waited for the server goes on, if it takes the same as when it was let in.
     pub(super) fn go_on(&mut self) {
-        if self.keeping.kind == Kind::Trusted {
-            for judged in std::mem::take(&mut self.keeping.held) {
+        if self.keeping.kind != Kind::Trusted || self.server_is_modern().is_none() {
+            return;
+        }
+        let listing = self.listing.borrow().clone().unwrap_or_default();
+        for judged in std::mem::take(&mut self.keeping.held) {
+            if judged.still_holds(&self.wrapped.rules, &listing) {
                 self.judged(judged);
+            } else {
+                let words =
+                    "Invalid params: the tool is another one now that the server has its secrets; list the tools again";
+                self.tell(&message::failure(Some(judged.host_id()), -32602, words, None));
             }
         }
     }
@@ -246,12 +265,12 @@ impl Relay {
     }
 
     /// Notes the grant behind a token that came with something that nobody judges.
-    pub(super) fn meet(&self, presented: crate::credential::Presented) {
+    pub(super) fn meet(&self, asked: Arc<Asked>) {
         let Some(release) = self.wrapped.secrets.clone() else { return };
         let gate = Arc::clone(&self.wrapped.gate);
         self.work.push(Box::pin(async move {
-            release.meet(&gate, &presented).await;
-            super::Done::Nothing
+            release.meet(&gate, &asked.presented).await;
+            Done::Nothing
         }));
     }
 }
