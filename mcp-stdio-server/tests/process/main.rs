@@ -7,6 +7,8 @@ mod faults;
 mod host;
 mod http;
 mod in_process;
+#[cfg(unix)]
+mod kills;
 mod ladder;
 mod messages;
 mod one_call;

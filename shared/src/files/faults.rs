@@ -67,7 +67,7 @@ pub(super) fn around<T>(operation: Operation<'_>, act: impl FnOnce(&[u8]) -> io:
 }
 
 #[cfg(feature = "failpoints")]
-pub use injected::{Fault, Faults, Injected, inject};
+pub use injected::{Fault, Faults, Injected, VARIABLE, inject};
 
 #[cfg(feature = "failpoints")]
 pub(super) use injected::around;
@@ -75,7 +75,8 @@ pub(super) use injected::around;
 #[cfg(feature = "failpoints")]
 mod injected {
     use std::path::PathBuf;
-    use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
     use super::{Operation, Path, io};
 
@@ -98,6 +99,25 @@ mod injected {
     pub trait Faults: Send + Sync {
         /// Decides about the next one.
         fn meets(&self, operation: &Operation<'_>) -> Fault;
+    }
+
+    /// The variable that ends a process of its own at an operation: `NUMBER` before the operation of that number, from 0 on,
+    /// `NUMBER:BYTES` after so many bytes of it, when it writes.
+    pub const VARIABLE: &str = "MCP_FAULT_AT";
+
+    static ORDERED: LazyLock<Option<(usize, Option<usize>)>> = LazyLock::new(|| {
+        let text = std::env::var(VARIABLE).ok()?;
+        let (number, bytes) =
+            text.split_once(':').map_or((text.as_str(), None), |(number, bytes)| (number, Some(bytes)));
+        Some((number.parse().ok()?, bytes.and_then(|bytes| bytes.parse().ok())))
+    });
+
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+    /// What the environment orders for this operation.
+    fn ordered() -> Option<Fault> {
+        let (number, bytes) = (*ORDERED)?;
+        (COUNT.fetch_add(1, Ordering::Relaxed) == number).then(|| bytes.map_or(Fault::Ends, Fault::EndsAfter))
     }
 
     static ACTIVE: Mutex<Vec<(PathBuf, Arc<dyn Faults>)>> = Mutex::new(Vec::new());
@@ -144,7 +164,8 @@ mod injected {
     ) -> io::Result<T> {
         let bytes: &[u8] = if let Operation::Write { bytes, .. } = operation { bytes } else { &[] };
         let faults = active().iter().find(|(folder, _)| operation.path().starts_with(folder)).map(|(_, f)| f.clone());
-        match faults.map_or(Fault::None, |faults| faults.meets(&operation)) {
+        let found = faults.map_or(Fault::None, |faults| faults.meets(&operation));
+        match ordered().unwrap_or(found) {
             Fault::None => act(bytes),
             Fault::Fails(error) => Err(error),
             Fault::Torn(count, error) => act(&bytes[..count.min(bytes.len())]).and(Err(error)),
