@@ -316,3 +316,6 @@ fn undo_one(vault: &mut Held, import: &Import) -> Result<Restored, Failed> {
     }
     Ok(restored)
 }
+
+#[cfg(test)]
+mod tests;
