@@ -85,7 +85,9 @@ impl Drop for Guarded {
 fn bash(script: &str, folder: &Path) -> Command {
     let mut command = Command::new("bash");
     command.arg("-euc").arg(script).current_dir(folder).stdin(Stdio::null());
-    for name in ["MCP_AUTHZ_ISSUER", "MCP_ACCESS_TOKEN", "RUST_LOG", "CLICOLOR_FORCE"] {
+    for name in
+        ["MCP_AUTHZ_ISSUER", "MCP_ACCESS_TOKEN", "MCP_VAULT_KEY_FILE", "XDG_CONFIG_HOME", "RUST_LOG", "CLICOLOR_FORCE"]
+    {
         command.env_remove(name);
     }
     command.env("MCP_AUTHZ_DATA", folder.join("data")).env("HOME", folder).env("NO_COLOR", "1");
@@ -148,6 +150,21 @@ fn the_rules_that_the_readme_writes_are_good() {
     let folder = tempfile::tempdir().unwrap();
     let printed = run(&here(&labelled(&blocks, "sh", "rules")), folder.path());
     compare(&labelled(&blocks, "text", "rules"), &printed);
+}
+
+#[test]
+fn the_import_that_the_readme_shows_is_what_is_shown() {
+    let blocks = blocks();
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join(".cursor")).unwrap();
+    let before = "{\n  \"mcpServers\": {\n    \"github\": {\n      \"command\": \"npx\",\n      \"args\": [\"-y\", \
+                  \"@modelcontextprotocol/server-github\"],\n      \"env\": {\n        \"GITHUB_TOKEN\": \"hunter2\",\n        \
+                  \"LOG_LEVEL\": \"info\"\n      }\n    }\n  }\n}\n";
+    fs::write(folder.path().join(".cursor/mcp.json"), before).unwrap();
+    // The project's folder is another one.
+    let script = format!("mkdir project && cd project && {}", here(&labelled(&blocks, "sh", "import")));
+    let printed = run(&script, folder.path());
+    compare(&labelled(&blocks, "text", "import"), &printed);
 }
 
 #[test]

@@ -58,6 +58,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     show_locked: bool,
 
+    /// Not here
+    #[arg(long, value_name = "ENV=NAME", hide = true)]
+    secret: Vec<String>,
+
     /// The command line of a stdio server to serve in place of our own tools
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -65,6 +69,12 @@ pub(super) struct Arguments {
 
 /// Serves until the system or a person asks the process to end.
 pub(super) fn run(arguments: &super::Arguments, wanted: Arguments) -> io::Result<ExitCode> {
+    if !wanted.secret.is_empty() {
+        return Err(io::Error::other(
+            "--secret: a server behind a URL gets no secrets of the vault, for many people's grants would have to cover one process; \
+             give the service that starts this one the variable, or let each person start `wrap --secret`",
+        ));
+    }
     let listener = listen(&wanted)?;
     let address = listener.local_addr()?;
     let resource = resource(&wanted, address)?;

@@ -77,7 +77,7 @@ fn import(arguments: &super::Arguments, wanted: &Arguments) -> Result<u8, Failed
     let failed = !missing.is_empty() || files.iter().any(|file| matches!(file.what, What::Failed(_)));
     let changes: Vec<(&Place, &Change)> = files.iter().filter_map(change).collect();
     if changes.is_empty() {
-        if !wanted.json {
+        if !wanted.json && !failed {
             print("There is nothing to do.\n");
         }
         return Ok(u8::from(failed));

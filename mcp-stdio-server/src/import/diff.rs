@@ -52,7 +52,7 @@ fn mask(document: &Document<'_>, node: &Node, name: &str, edits: &mut Vec<Edit>)
             for (at, item) in items.iter().enumerate() {
                 if suspects.contains(&at) {
                     edits.push(Edit::replace(item.span.clone(), format!("\"{MASK}\"")));
-                } else {
+                } else if !suspect::is_name(&words, at) {
                     mask(document, item, "", edits);
                 }
             }

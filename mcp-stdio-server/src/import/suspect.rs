@@ -290,6 +290,13 @@ fn entropy(text: &str) -> f64 {
     counts.into_iter().filter(|count| *count > 0).map(bits).sum()
 }
 
+/// Whether a word of a command line only names a secret of the vault, as `wrap --secret ENV=NAME` does.
+pub fn is_name(arguments: &[String], at: usize) -> bool {
+    let wraps = arguments.iter().position(|word| word == "wrap");
+    let end = arguments.iter().position(|word| word == "--").unwrap_or_default();
+    wraps.is_some_and(|wraps| wraps < at && at < end) && arguments[at - 1] == "--secret"
+}
+
 /// Words of a command line that look like secrets: their places.
 pub fn in_arguments(arguments: &[String]) -> Vec<usize> {
     let flag = |word: &String| {
@@ -298,6 +305,9 @@ pub fn in_arguments(arguments: &[String]) -> Vec<usize> {
     };
     let suspect = |at: &usize| {
         let word = &arguments[*at];
+        if is_name(arguments, *at) {
+            return false;
+        }
         let is_after_flag = at.checked_sub(1).and_then(|before| flag(&arguments[before])).is_some();
         let is_value = !word.starts_with('-') && !is_placeholder(word) && !is_harmless(word);
         let (name, value) = word.split_once('=').unwrap_or_default();
@@ -376,6 +386,8 @@ mod tests {
             (vec!["-y", "@modelcontextprotocol/server-filesystem@2025.7.29", "/home/ada"], vec![]),
             (vec!["--header", "Authorization: Bearer ${TOKEN}"], vec![]),
             (vec!["run", "--auth", "oauth"], vec![]),
+            (vec!["wrap", "--secret", "TOKEN=a/TOKEN", "--", "a", "--secret", "hunter2"], vec![6]),
+            (vec!["run", "--secret", "hunter2"], vec![2]),
         ] {
             let words: Vec<_> = words.into_iter().map(str::to_owned).collect();
             assert_eq!(in_arguments(&words), found, "{words:?}");

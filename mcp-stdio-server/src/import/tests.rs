@@ -39,6 +39,7 @@ fn check(file: &str, before: &str, after: &str) {
     // What was rewritten is not rewritten again.
     let again = self::planned(after, syntax, place.shape);
     assert_eq!((again.text.as_str(), again.rewrites.len()), (after, 0), "{file}");
+    assert_eq!(again.notes, [], "{file}");
     // Beside a change of somebody else's it comes back too, entry by entry.
     let (mark, other) = match syntax {
         Syntax::Jsonc => ("\n// later", format!("{after}\n// later")),

@@ -203,6 +203,10 @@ impl Held {
     pub fn lock(place: &Place) -> Result<Self, VaultError> {
         files::create_private_folder(&place.folder).map_err(|error| VaultError::Io(place.folder.clone(), error))?;
         let lock = locked(&place.folder.join(LOCK))?;
+        if !place.key_is_elsewhere && place.key.exists() {
+            let private = files::make_private(&place.key);
+            private.map_err(|error| VaultError::Io(place.key.clone(), error))?;
+        }
         if let Some((vault, key_is_next)) = read(place)? {
             finish_rotation(place, key_is_next)?;
             return Ok(Self { place: place.clone(), vault, is_new_key: false, _lock: lock });
@@ -388,3 +392,6 @@ fn locked(path: &Path) -> Result<File, VaultError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
