@@ -14,18 +14,23 @@ use crate::store::now;
 /// Nobody's key, and nothing that could come by chance.
 pub const SECRET: &str = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
 
-/// A server that says whether it has its key; started with "needs", it ends at once without.
+/// A server that says whether it has its key. Without it "needs" and "modern" end at once, and "refuses" refuses its host;
+/// "modern" is of the modern era alone.
 const SERVER: &str = r#"
-[ "$1" = needs ] && [ -z "$GITHUB_TOKEN" ] && { echo "no GITHUB_TOKEN" >&2; exit 1; }
+case $1 in needs|modern) [ -z "$GITHUB_TOKEN" ] && { echo "no GITHUB_TOKEN" >&2; exit 1; } ;; esac
+fail() { printf '{"jsonrpc":"2.0","id":%s,"error":{"code":%s,"message":"no"}}\n' "$id" "$1"; }
 say() { printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$1"; }
 while IFS= read -r line; do
   [[ $line =~ \"id\":([0-9]+|\"[^\"]*\") ]] || continue
   id=${BASH_REMATCH[1]}
-  case $line in
+  case $1,$line in
+    modern,*'"initialize"'*) fail -32601 ;;
+    modern,*'"server/discover"'*) say '{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}}}' ;;
+    refuses,*'"initialize"'*) [ -z "$GITHUB_TOKEN" ] && { fail -32603; continue; } ;;&
     *'"initialize"'*) say '{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}' ;;
     *'"tools/list"'*) say '{"tools":[{"name":"look","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}]}' ;;
     *'"tools/call"'*) say "{\"content\":[{\"type\":\"text\",\"text\":\"has ${#GITHUB_TOKEN}\"}]}" ;;
-    *'"server/discover"'*) printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"Method not found"}}\n' "$id" ;;
+    *'"server/discover"'*) fail -32601 ;;
     *) say '{}' ;;
   esac
 done
@@ -267,6 +272,55 @@ fn n2_a_token_that_comes_with_a_call_covers_the_secret_in_both_eras() {
         eventually("no process has the secret", Duration::from_secs(5), || holders(host.child.id(), SECRET).is_empty());
         world.check_told_nobody(host);
     }
+}
+
+/// However a server shows that it wants its key, and whichever era it is of, there is something to sign in with until then.
+#[cfg(target_os = "linux")]
+#[test]
+fn n2_a_server_that_refuses_its_host_and_one_of_the_other_era_come_when_somebody_has_signed_in() {
+    let world = World::new();
+    for how in ["refuses", "modern"] {
+        for era in [json!({}), modern()] {
+            let _ = fs::remove_file(world.data().join("wrapped-default.json"));
+            let issued = world.world.fixture.issue("mcp:tools:read");
+            let mut host = world.start(how, &[], |_| {});
+            if era == json!({}) {
+                assert!(host.initialize("2025-11-25")["result"].is_object(), "{how}");
+            }
+            let signed_in = call(&mut host, "sign_in", &era, Some(&issued.token));
+            assert_eq!(signed_in["result"]["isError"], false, "{how} {era}: {signed_in}");
+            check_has(&call(&mut host, "look", &era, Some(&issued.token)), SECRET.len());
+            world.world.fixture.revoke(issued.grant);
+            let is_gone = || holders(host.child.id(), SECRET).is_empty();
+            eventually("no process has the secret", Duration::from_secs(5), is_gone);
+            // What it had is shown on, and the server comes again.
+            let issued = world.world.fixture.issue("mcp:tools:read");
+            check_has(&call(&mut host, "look", &era, Some(&issued.token)), SECRET.len());
+            world.check_told_nobody(host);
+        }
+    }
+}
+
+/// What let a call in is compared with what the server says that gets it: the stand-in only remembers.
+#[cfg(target_os = "linux")]
+#[test]
+fn n2_a_tool_that_became_another_while_its_server_was_not_there_is_not_called() {
+    let world = World::new();
+    let issued = world.world.fixture.issue("mcp:tools:read mcp:resources");
+    let remembered = json!({
+        "server": { "capabilities": { "tools": {} }, "serverInfo": { "name": "s", "version": "1" } },
+        "tools": [{ "name": "look", "inputSchema": { "type": "object" } }],
+        "needs_secrets": true,
+    });
+    let rules = world.data().join("rules.toml");
+    fs::write(&rules, "version = 1\n[[tool]]\nread_only = false\nscopes = \"mcp:resources\"\n").unwrap();
+    fs::write(world.data().join("wrapped-default.json"), remembered.to_string()).unwrap();
+    let mut host = world.start("needs", &["--rules", rules.to_str().unwrap()], |_| {});
+    host.initialize("2025-11-25");
+    let refused = call(&mut host, "look", &json!({}), Some(&issued.token));
+    assert_eq!(refused["error"]["code"], -32602, "{refused}");
+    check_has(&call(&mut host, "look", &json!({}), Some(&issued.token)), SECRET.len());
+    world.check_told_nobody(host);
 }
 
 #[cfg(target_os = "linux")]

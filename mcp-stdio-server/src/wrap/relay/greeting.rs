@@ -171,6 +171,9 @@ impl Relay {
                 self.greeted(Server::of_initialize(result), false, Some(params));
                 self.server_is_ready();
             }
+            (Own::Initialize(_), None) if answer["error"]["code"] != -32601 && self.wants_secrets() => {
+                self.keeping.wanted = Some(false);
+            }
             (Own::Initialize(_), None) if self.keeping.is_another && !self.keeping.was_probed => {
                 self.keeping.was_probed = true;
                 self.probe(None);

@@ -143,7 +143,7 @@ impl Relay {
             // Calls are judged by what the server says that gets them.
             self.listing.send_replace(None);
         }
-        self.keeping.is_another = true;
+        self.keeping.is_another |= matches!(self.greeting, Greeting::Done(_));
         self.failures = 0;
         self.restart();
     }
