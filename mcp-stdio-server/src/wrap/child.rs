@@ -133,14 +133,18 @@ impl Child {
         self.logging.abort();
     }
 
-    /// Ends it at once, without a word: it has in its memory what it must have no longer.
+    /// Ends it now, whatever it is doing: it has in its memory what it must have no longer. The keeper asks first, for a fraction
+    /// of a second: a client of containers that is killed leaves its container behind.
     pub async fn kill(self) {
         self.writing.abort();
         self.logging.abort();
         let Some(mut process) = self.process else { return };
-        kill_group(&process);
-        let _ = process.start_kill();
-        let _ = tokio::time::timeout(PARTING, process.wait()).await;
+        stop(&process);
+        if tokio::time::timeout(PARTING, process.wait()).await.is_err() {
+            kill_group(&process);
+            let _ = process.start_kill();
+            let _ = tokio::time::timeout(PARTING, process.wait()).await;
+        }
     }
 }
 

@@ -123,9 +123,12 @@ impl World {
     fn check_told_nobody(&self, host: Host) {
         let (stdout, stderr) = host.finish();
         assert!(!stdout.contains(SECRET) && !stderr.contains(SECRET), "{stdout}\n{stderr}");
-        for entry in fs::read_dir(self.data()).unwrap().flatten() {
-            let bytes = fs::read(entry.path()).unwrap_or_default();
-            assert!(!text(&bytes).contains(SECRET), "{}", entry.path().display());
+        let mut paths = vec![self.data()];
+        while let Some(path) = paths.pop() {
+            match fs::read_dir(&path) {
+                Ok(entries) => paths.extend(entries.flatten().map(|entry| entry.path())),
+                Err(_) => assert!(!text(&fs::read(&path).unwrap()).contains(SECRET), "{}", path.display()),
+            }
         }
     }
 }
@@ -457,4 +460,101 @@ fn n2_what_import_writes_is_what_a_host_starts_and_undo_puts_it_back() {
     home.import_well(&["--undo", "--yes"]);
     assert_eq!(home.text(), before);
     assert!(run_well(&home.data(), &["vault", "list"], "").contains("empty"));
+}
+
+/// Each file by itself: what cannot be read or changed is named, with its place, and the others go on.
+#[test]
+fn n2_a_file_that_cannot_be_read_is_named_and_the_others_go_on() {
+    let good = format!("[mcp_servers.a]\ncommand = \"a\"\nenv = {{ TOKEN = \"{SECRET}\" }}\n");
+    let home = Home::with(".codex/config.toml", &good);
+    let put = |file: &str, contents: &str| {
+        let path = home.folder.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, contents).unwrap();
+    };
+    let bad = format!(
+        "{{\n  \"mcpServers\": {{\n    \"a\": {{ \"env\": {{ \"TOKEN\": \"{SECRET}\" }} }}\n    \"b\": 1\n}}}}"
+    );
+    put(".gemini/settings.json", &bad);
+    put(".config/goose/config.yaml", "extensions: {}\n");
+    put(".lmstudio/mcp.json", "{}");
+    let output = home.import(&["--json"]);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(!stdout.contains(SECRET) && !stderr.contains(SECRET));
+    let plan: Value = serde_json::from_str(&stdout).unwrap();
+    let mut told: Vec<_> = plan["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| {
+            let text = |name: &str| file[name].as_str().unwrap_or_default().to_owned();
+            (text("host"), text("status"), text("error"))
+        })
+        .collect();
+    told.sort();
+    let row = |host: &str, status: &str, error: &str| (host.to_owned(), status.to_owned(), error.to_owned());
+    assert_eq!(
+        told,
+        [
+            row("Codex", "change", ""),
+            row("Gemini CLI", "failed", "it cannot be read: line 4, column 5: a comma or the end must stand here"),
+            row("Goose", "unsupported", ""),
+            row("LM Studio", "nothing", ""),
+        ]
+    );
+    assert_eq!(home.text(), good, "a plan does nothing");
+    assert_eq!(home.import(&["--yes"]).status.code(), Some(1));
+    assert!(!home.text().contains(SECRET));
+    assert_eq!(fs::read_to_string(home.folder.path().join(".gemini/settings.json")).unwrap(), bad);
+    // The file that is named, of the host that is named; and one that is not there.
+    assert_eq!(home.import(&["--yes", "--host", "lm-studio"]).status.code(), Some(0));
+    assert_eq!(home.import(&["--yes", "--file", "nowhere.json"]).status.code(), Some(1));
+    assert_eq!(home.import(&["--host", "nobody"]).status.code(), Some(2));
+    assert_eq!(home.import(&["--undo"]).status.code(), Some(2));
+    home.import_well(&["--undo", "--yes", "--file", home.file.to_str().unwrap()]);
+    assert_eq!(home.text(), good);
+    home.import_well(&["--undo", "--yes"]);
+}
+
+/// What a person changed since stays, and what the vault still has for it stays too.
+#[test]
+fn n2_undo_leaves_an_entry_that_somebody_changed_and_keeps_its_secret() {
+    let home = Home::with(".cursor/mcp.json", &cursor(Path::new("/x")));
+    home.import_well(&["--yes"]);
+    let changed = home.text().replace("\"needs\"", "\"needs\", \"more\"");
+    fs::write(&home.file, &changed).unwrap();
+    let output = home.import(&["--undo", "--yes"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("github"), "{}", text(&output.stderr));
+    assert_eq!(home.text(), changed);
+    let removed = run(&home.data(), &["vault", "remove", "github/GITHUB_TOKEN"], "", |_| {});
+    assert_eq!(removed.status.code(), Some(1), "a server needs it");
+    // Changed back, it is undone; the token of now goes back with it.
+    fs::write(&home.file, changed.replace(", \"more\"", "")).unwrap();
+    run_well(&home.data(), &["vault", "set", "github/GITHUB_TOKEN"], "newer\n");
+    home.import_well(&["--undo", "--yes"]);
+    assert_eq!(home.text(), cursor(Path::new("/x")).replace(SECRET, "newer"));
+}
+
+/// A value never comes from the command line, and is refused when it is none.
+#[test]
+fn n2_the_vault_takes_values_from_standard_input_alone() {
+    let home = Home::with("x", "");
+    let set = |words: &[&str], input: &str| {
+        run(&home.data(), &[&["vault", "set"], words].concat(), input, |_| {}).status.code()
+    };
+    assert_eq!(set(&["a", "hunter2"], ""), Some(2));
+    assert_eq!(set(&["a"], ""), Some(1));
+    assert_eq!(set(&["a"], "\n"), Some(1));
+    assert_eq!(set(&["a"], "b\0c"), Some(1));
+    assert_eq!(set(&["a b"], "c"), Some(2));
+    assert_eq!(set(&["a"], &"x".repeat(64 * 1024 + 1)), Some(1));
+    assert!(run_well(&home.data(), &["vault", "list"], "").contains("empty"));
+    assert_eq!(set(&["a"], &format!("{SECRET}\r\n")), Some(0));
+    assert!(run_well(&home.data(), &["vault", "list"], "").starts_with("a  20"));
+    run_well(&home.data(), &["vault", "rotate-key"], "");
+    run_well(&home.data(), &["vault", "remove", "a"], "");
+    let http = run(&home.data(), &["http", "--secret", "A=a", "--", "x"], "", |_| {});
+    assert!(!http.status.success() && text(&http.stderr).contains("gets no secrets"), "{}", text(&http.stderr));
 }
