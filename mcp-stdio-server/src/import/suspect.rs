@@ -149,7 +149,10 @@ pub fn is_secret(name: &str, value: &str) -> bool {
 
 /// Whether a text looks like a secret wherever it stands.
 pub fn looks_secret(value: &str) -> bool {
-    !is_placeholder(value) && (has_known_look(value) || has_password(value) || is_header(value) || is_random(value))
+    // Most words are short: files of hosts have a million of them.
+    value.len() >= TAIL
+        && (has_known_look(value) || has_password(value) || is_header(value) || is_random(value))
+        && !is_placeholder(value)
 }
 
 /// The words of a name, in capitals: `githubToken` and `GITHUB_TOKEN` are the same two.

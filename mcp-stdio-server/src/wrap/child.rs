@@ -3,6 +3,7 @@
 //! Between us and the server stands a second process of this program, the keeper. It leads the process group, so that all that
 //! the server starts belongs to it; it learns when we are gone, also when we were killed; and it ends the group then.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io;
 #[cfg(unix)]
@@ -32,6 +33,9 @@ const REST: Duration = Duration::from_millis(200);
 
 /// How long the end of the server's log may take.
 const LAST_WORDS: Duration = Duration::from_millis(50);
+
+/// A shorter secret is not looked for in the server's log.
+const SHORTEST_HIDDEN: usize = 6;
 
 /// A longer line of the server's log is cut.
 const LONGEST_LOG: usize = 1024;
@@ -85,7 +89,8 @@ impl Child {
         let (input, output) = (process.stdin.take().ok_or_else(taken)?, process.stdout.take().ok_or_else(taken)?);
         let (queue, drain) = queue();
         let writing = tokio::spawn(write(drain, input));
-        let logging = tokio::spawn(log(process.stderr.take().ok_or_else(taken)?));
+        let hidden = secrets.iter().map(|(_, value)| Secret::new(value.expose().to_owned())).collect();
+        let logging = tokio::spawn(log(process.stderr.take().ok_or_else(taken)?, hidden));
         let process = Some(process);
         Ok(Self { process, lines: Lines::new(Box::new(output)), queue, writing, logging, is_gone: false })
     }
@@ -153,8 +158,8 @@ async fn write(drain: Drain, input: impl Output) {
     let _ = drain.run(input).await;
 }
 
-/// The server's log goes where ours goes, whole lines without what steers a terminal.
-async fn log(errors: ChildStderr) {
+/// The server's log goes where ours goes, whole lines without what steers a terminal and without the secrets that it was given.
+async fn log(errors: ChildStderr, hidden: Vec<Secret>) {
     let mut lines = BufReader::new(errors);
     let mut line = Vec::new();
     loop {
@@ -164,12 +169,23 @@ async fn log(errors: ChildStderr) {
         if !read.is_ok_and(|count| count > 0) {
             return;
         }
-        let text = String::from_utf8_lossy(&line);
+        let text = without(String::from_utf8_lossy(&line), &hidden);
         let mut shown: String = text.trim_end().chars().filter(|c| !c.is_control()).take(LONGEST_LOG).collect();
         shown.push('\n');
         // Whoever does not read our log misses this, too.
         let _ = io::Write::write_all(&mut io::stderr(), shown.as_bytes());
     }
+}
+
+/// A text without what is hidden. Very short secrets are left: every other word has them in it.
+fn without<'a>(text: Cow<'a, str>, hidden: &[Secret]) -> Cow<'a, str> {
+    let mut text = text;
+    for secret in hidden.iter().map(Secret::expose).filter(|secret| secret.len() >= SHORTEST_HIDDEN) {
+        if text.contains(secret) {
+            text = text.replace(secret, "[secret]").into();
+        }
+    }
+    text
 }
 
 #[cfg(unix)]

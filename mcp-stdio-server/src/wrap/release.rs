@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use shared::id::GrantId;
 use shared::scope::{Scopes, expand};
+use shared::secret::Secret;
 use shared::state::Facts;
 use shared::time::Timestamp;
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use super::child::Secrets;
+use super::standin::Known;
 use crate::credential::Presented;
 use crate::gate::Gate;
 use crate::vault::{Place, SecretName, Vault, VaultError};
@@ -64,6 +67,21 @@ impl Release {
             Ok((variable.clone(), found.ok_or_else(|| Missing::Secret(name.clone()))?))
         };
         self.secrets.iter().map(value).collect()
+    }
+
+    /// Whether a server says of itself none of the secrets that it has: what it says is kept in a file.
+    pub fn is_free_of_secrets(&self, known: &Known) -> bool {
+        let Ok(secrets) = self.read() else { return false };
+        let text = serde_json::to_string(known).unwrap_or_default();
+        let says = |value: &Secret| {
+            let quoted = Zeroizing::new(serde_json::Value::from(value.expose()).to_string());
+            text.contains(quoted.trim_matches('"'))
+        };
+        let is_free = !secrets.iter().any(|(_, value)| says(value));
+        if !is_free {
+            tracing::warn!("the server tells its own secret in what it says of itself; that is not remembered");
+        }
+        is_free
     }
 
     /// Whether a grant covers the secrets now: the one that let a request in, or one that came by before.

@@ -15,11 +15,12 @@ use crate::store::now;
 pub const SECRET: &str = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
 
 /// A server that says whether it has its key. Without it "needs" and "modern" end at once, and "refuses" refuses its host;
-/// "modern" is of the modern era alone.
+/// "modern" is of the modern era alone. "talks" tells its key, in its log and to its host.
 const SERVER: &str = r#"
 case $1 in needs|modern) [ -z "$GITHUB_TOKEN" ] && { echo "no GITHUB_TOKEN" >&2; exit 1; } ;; esac
 fail() { printf '{"jsonrpc":"2.0","id":%s,"error":{"code":%s,"message":"no"}}\n' "$id" "$1"; }
 say() { printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$1"; }
+[ "$1" = talks ] && echo "my token is $GITHUB_TOKEN." >&2
 while IFS= read -r line; do
   [[ $line =~ \"id\":([0-9]+|\"[^\"]*\") ]] || continue
   id=${BASH_REMATCH[1]}
@@ -28,6 +29,7 @@ while IFS= read -r line; do
     modern,*'"server/discover"'*) say '{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}}}' ;;
     refuses,*'"initialize"'*) [ -z "$GITHUB_TOKEN" ] && { fail -32603; continue; } ;;&
     *'"initialize"'*) say '{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}' ;;
+    talks,*'"tools/list"'*) say "{\"tools\":[{\"name\":\"look\",\"description\":\"With $GITHUB_TOKEN.\",\"inputSchema\":{\"type\":\"object\"},\"annotations\":{\"readOnlyHint\":true}}]}" ;;
     *'"tools/list"'*) say '{"tools":[{"name":"look","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}]}' ;;
     *'"tools/call"'*) say "{\"content\":[{\"type\":\"text\",\"text\":\"has ${#GITHUB_TOKEN}\"}]}" ;;
     *'"server/discover"'*) fail -32601 ;;
@@ -324,6 +326,21 @@ fn n2_a_tool_that_became_another_while_its_server_was_not_there_is_not_called() 
     assert_eq!(refused["error"]["code"], -32602, "{refused}");
     check_has(&call(&mut host, "look", &json!({}), Some(&issued.token)), SECRET.len());
     world.check_told_nobody(host);
+}
+
+/// What a server says to its host is between the two of them; what is kept, and its log, has no secret in it.
+#[test]
+fn n2_a_server_that_tells_its_secret_tells_no_file_and_no_log() {
+    let world = World::new();
+    let issued = world.world.fixture.issue("mcp:tools:read");
+    let mut host = world.wrap("talks", &issued.token);
+    host.initialize("2025-11-25");
+    assert_eq!(tools(&mut host), ["look"]);
+    check_has(&look(&mut host), SECRET.len());
+    let (stdout, stderr) = host.finish();
+    assert!(stdout.contains(SECRET));
+    assert!(stderr.contains("my token is [secret].") && !stderr.contains(SECRET), "{stderr}");
+    assert!(stderr.contains("not remembered") && !world.data().join("wrapped-default.json").exists(), "{stderr}");
 }
 
 #[cfg(target_os = "linux")]

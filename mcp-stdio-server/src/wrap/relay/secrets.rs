@@ -257,7 +257,9 @@ impl Relay {
                 let known = Known { server, tools: tools.to_vec(), ..self.keeping.known.clone() };
                 if known != self.keeping.known {
                     self.keeping.known = known.clone();
-                    self.wrapped.memory.remember(known);
+                    if self.wrapped.secrets.as_ref().is_some_and(|release| release.is_free_of_secrets(&known)) {
+                        self.wrapped.memory.remember(known);
+                    }
                 }
                 true
             }
