@@ -135,9 +135,14 @@ impl Release {
         }
     }
 
+    /// Lets whoever watches look again.
+    pub fn look_again(&self) {
+        self.added.send_replace(());
+    }
+
     fn note_and_tell(&self, grant: GrantId) {
         if self.note(grant) {
-            self.added.send_replace(());
+            self.look_again();
         }
     }
 

@@ -80,6 +80,8 @@ enum Done {
     Late(Id),
     /// What waits for the server's tools waits no longer.
     GoOn,
+    /// Something has waited long for the server that has its secrets.
+    HeldLong,
     /// Nothing came of it.
     Nothing,
 }
@@ -353,6 +355,7 @@ impl Relay {
             Done::Ready(line) => self.host.put(line),
             Done::Late(id) => self.probe_failed(&id, None),
             Done::GoOn => self.go_on(),
+            Done::HeldLong => self.held_long(),
             Done::Nothing => {}
         }
     }

@@ -13,6 +13,9 @@ use crate::wrap::message;
 use crate::wrap::release::Release;
 use crate::wrap::standin::{self, Known};
 
+/// What a call is told that loses its server with its grant.
+const TAKEN_BACK: &str = "Internal error: the access was taken back, and the server behind this one was ended";
+
 /// Which server runs.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Kind {
@@ -146,13 +149,17 @@ impl Relay {
         self.keeping.is_another |= matches!(self.greeting, Greeting::Done(_));
         self.failures = 0;
         self.restart();
+        if self.keeping.kind != Kind::Trusted {
+            // The access was taken back while the server before this one ended.
+            self.refuse_held(TAKEN_BACK);
+        }
     }
 
     /// What the server was asked and has not answered is asked anew where that does no harm, else answered.
     pub(super) fn put_aside(&mut self, covered: bool) {
         let words = match covered {
             true => "Internal error: somebody signed in, and the server behind this one is started again; try again",
-            false => "Internal error: the access was taken back, and the server behind this one was ended",
+            false => TAKEN_BACK,
         };
         let pending: Vec<Pending> = self.pending.drain().map(|(_, pending)| pending).collect();
         for pending in pending {
@@ -193,8 +200,8 @@ impl Relay {
         };
         if judged.is_sign_in && judged.is_covered {
             let id = judged.host_id().clone();
-            self.keeping.wanted = Some(true);
             drop(judged);
+            self.come_to_secrets();
             let mut result = standin::signed_in();
             if let Some(server) = self.server().filter(|_| self.host_is_modern()) {
                 result = server.modern_result("tools/call", result);
@@ -205,11 +212,33 @@ impl Relay {
         if is_there || !judged.is_covered {
             return Some(judged);
         }
-        if self.keeping.kind != Kind::Trusted {
-            self.keeping.wanted = Some(true);
-        }
         self.keeping.held.push(judged);
+        self.come_to_secrets();
+        // What was right when the call was judged may be wrong a moment later; then nobody comes.
+        self.work.push(Box::pin(async {
+            tokio::time::sleep(LISTING).await;
+            Done::HeldLong
+        }));
         None
+    }
+
+    /// Lets the server that has its secrets come. Whether they are covered is for the one who watches to say: otherwise somebody
+    /// could take the access back between two looks, and nobody would end the server.
+    fn come_to_secrets(&mut self) {
+        match &self.wrapped.secrets {
+            _ if self.keeping.kind == Kind::Trusted => {}
+            // They were to be had from nowhere the last time.
+            Some(_) if self.is_covered() => self.keeping.wanted = Some(true),
+            Some(release) => release.look_again(),
+            None => {}
+        }
+    }
+
+    /// What waits for a server that does not come waits no longer.
+    pub(super) fn held_long(&mut self) {
+        if self.keeping.kind != Kind::Trusted {
+            self.refuse_held(TAKEN_BACK);
+        }
     }
 
     /// The server that has its secrets takes requests. What waited for it goes on when its tools are known, or does not come.
