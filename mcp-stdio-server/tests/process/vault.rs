@@ -328,6 +328,37 @@ fn n2_a_tool_that_became_another_while_its_server_was_not_there_is_not_called() 
     world.check_told_nobody(host);
 }
 
+/// A grant that is taken back while its call is on the way: whatever the call gets, it gets something, and no process keeps the secret.
+#[cfg(target_os = "linux")]
+#[test]
+fn n2_a_revocation_at_any_moment_leaves_no_process_with_the_secret() {
+    let world = World::new();
+    for how in ["does-not", "needs"] {
+        let mut host = world.start(how, &[], |_| {});
+        host.initialize("2025-11-25");
+        for round in 0..6 {
+            let issued = world.world.fixture.issue("mcp:tools");
+            let meta = json!({ "authz/access_token": issued.token });
+            let tool = if how == "needs" && round == 0 { "sign_in" } else { "look" };
+            let id = host.send_request("tools/call", json!({ "name": tool, "arguments": {}, "_meta": meta }));
+            // Each time a little later.
+            let met = (0..round * 40).any(|_| !holders(host.child.id(), SECRET).is_empty());
+            world.world.fixture.revoke(issued.grant);
+            let answer = answer(&mut host, id);
+            assert!(answer["result"].is_object() || answer["error"].is_object(), "{met} {answer}");
+            let is_gone = || holders(host.child.id(), SECRET).is_empty();
+            eventually("no process has the secret", Duration::from_secs(10), is_gone);
+        }
+        let issued = world.world.fixture.issue("mcp:tools");
+        let meta = json!({});
+        if how == "needs" {
+            let _ = call(&mut host, "sign_in", &meta, Some(&issued.token));
+        }
+        check_has(&call(&mut host, "look", &meta, Some(&issued.token)), SECRET.len());
+        world.check_told_nobody(host);
+    }
+}
+
 /// What a server says to its host is between the two of them; what is kept, and its log, has no secret in it.
 #[test]
 fn n2_a_server_that_tells_its_secret_tells_no_file_and_no_log() {
