@@ -1,7 +1,7 @@
 //! Secrets leave the files of hosts for the vault, and the servers there are started by `wrap`: `import`.
 //!
 //! [`hosts`] knows the files, [`jsonc`] and [`tables`] read them with the place of every value, [`suspect`] tells secrets,
-//! [`rewrite`] plans, [`diff`] shows, [`undo`] is the way back; all of that is pure. Here is what touches the disk. The order
+//! [`rewrite`] plans, [`diff`] shows, [`mod@undo`] is the way back; all of that is pure. Here is what touches the disk. The order
 //! can be broken off anywhere: first the vault has secrets and the way back, in one step and durably; then the file is replaced.
 
 pub mod diff;
