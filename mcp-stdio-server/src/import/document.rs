@@ -139,10 +139,8 @@ impl<'a> Document<'a> {
     pub fn put_in(&self, object: &Node, members: &[(String, String)]) -> Result<Vec<Edit>, Unchangeable> {
         let Kind::Object(layout, there) = &object.kind else { return Err(Unchangeable) };
         match (layout, there.last()) {
-            (Layout::Lines, last) => {
-                let at = last.map_or(object.span.end, |last| last.value.span.end);
-                self.lines_behind(at, members)
-            }
+            (Layout::Lines, Some(last)) => self.lines_behind(last.value.span.end, self.tables_before(last), members),
+            (Layout::Lines, None) => self.lines_behind(object.span.end, "", members),
             (Layout::Braces, Some(last)) => {
                 let gap = self.gap_before(there, last);
                 let put: String =
@@ -172,7 +170,8 @@ impl<'a> Document<'a> {
         let key = Self::quoted(key);
         match layout {
             Layout::Lines => {
-                let mut edits = self.lines_behind(member.value.span.end, &[(key, value.to_owned())])?;
+                let mut edits =
+                    self.lines_behind(member.value.span.end, self.tables_before(member), &[(key, value.to_owned())])?;
                 edits.pop().ok_or(Unchangeable)
             }
             Layout::Braces => {
@@ -182,7 +181,12 @@ impl<'a> Document<'a> {
         }
     }
 
-    fn lines_behind(&self, at: usize, members: &[(String, String)]) -> Result<Vec<Edit>, Unchangeable> {
+    /// The tables that stand with dots before a key.
+    fn tables_before(&self, member: &Member) -> &'a str {
+        self.raw(&(self.line_start(member.key.start)..member.key.start)).trim_start()
+    }
+
+    fn lines_behind(&self, at: usize, tables: &str, members: &[(String, String)]) -> Result<Vec<Edit>, Unchangeable> {
         let (start, end) = (self.line_start(at), self.line_end(at));
         let behind = self.raw(&(at..end)).trim();
         if !behind.is_empty() && !behind.starts_with('#') && !behind.starts_with(']') {
@@ -192,7 +196,7 @@ impl<'a> Document<'a> {
         let break_ = if line.ends_with("\r\n") { "\r\n" } else { "\n" };
         let indent: String = line.chars().take_while(|c| matches!(c, ' ' | '\t')).collect();
         let lines: String =
-            members.iter().map(|(key, value)| format!("{indent}{}{break_}", self.member(key, value))).collect();
+            members.iter().map(|(key, value)| format!("{indent}{tables}{}{break_}", self.member(key, value))).collect();
         // The last line of a file may have no end.
         let text =
             if line.ends_with('\n') { lines } else { format!("{break_}{}", lines.trim_end_matches(['\r', '\n'])) };

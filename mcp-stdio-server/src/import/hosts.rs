@@ -78,7 +78,7 @@ pub struct Place {
 
 const JSON: Format = Format::Written(Syntax::Jsonc);
 const USUAL: Shape = Shape { servers: &[&["mcpServers"]], environment: "env" };
-const OPENCODE: Shape = Shape { servers: &[&["mcp"]], environment: "environment" };
+const OPENCODE: Shape = Shape { servers: &[&["mcp"], &["mcp", "servers"]], environment: "environment" };
 
 /// Every host that is known.
 pub const HOSTS: [Host; 22] = [
@@ -184,7 +184,13 @@ pub const HOSTS: [Host; 22] = [
         shape: USUAL,
         files: &[(Home, ".continue/config.yaml")],
     },
-    Host { name: "lm-studio", title: "LM Studio", format: JSON, shape: USUAL, files: &[(Home, ".lmstudio/mcp.json")] },
+    Host {
+        name: "lm-studio",
+        title: "LM Studio",
+        format: JSON,
+        shape: USUAL,
+        files: &[(Home, ".lmstudio/mcp.json"), (Home, ".cache/lm-studio/mcp.json")],
+    },
     Host {
         name: "opencode",
         title: "opencode",
@@ -195,6 +201,8 @@ pub const HOSTS: [Host; 22] = [
             (DotConfig, "opencode/opencode.jsonc"),
             (Project, "opencode.json"),
             (Project, "opencode.jsonc"),
+            (Project, ".opencode/opencode.json"),
+            (Project, ".opencode/opencode.jsonc"),
         ],
     },
     Host {
@@ -223,7 +231,7 @@ pub const HOSTS: [Host; 22] = [
         title: "Copilot CLI",
         format: JSON,
         shape: USUAL,
-        files: &[(Home, ".copilot/mcp-config.json")],
+        files: &[(Home, ".copilot/mcp-config.json"), (Project, ".github/mcp.json")],
     },
     Host { name: "junie", title: "Junie", format: JSON, shape: USUAL, files: &[(Home, ".junie/mcp/mcp.json")] },
     Host { name: "factory", title: "Factory", format: JSON, shape: USUAL, files: &[(Home, ".factory/mcp.json")] },
@@ -318,7 +326,7 @@ mod tests {
             ("claude-desktop", "/h/AppData/Roaming", vec!["/h/AppData/Roaming/Claude/claude_desktop_config.json"]),
             ("claude-code", "/h/.config", vec!["/h/.claude.json", "/p/.mcp.json"]),
             ("codex", "/h/.config", vec!["/h/.codex/config.toml", "/p/.codex/config.toml"]),
-            ("lm-studio", "/h/.config", vec!["/h/.lmstudio/mcp.json"]),
+            ("lm-studio", "/h/.config", vec!["/h/.lmstudio/mcp.json", "/h/.cache/lm-studio/mcp.json"]),
             ("goose", "/h/Library/Application Support", vec!["/h/.config/goose/config.yaml"]),
         ] {
             let found = places(&folders(settings), &[host.to_owned()]);

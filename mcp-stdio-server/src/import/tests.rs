@@ -110,6 +110,11 @@ fn n2_each_hosts_file_becomes_exactly_this() {
         r#"{ "mcp": { "gh": { "type": "local", "command": ["/opt/mcp-stdio-server", "wrap", "--name", "gh", "--secret", "TOKEN=gh/TOKEN", "--", "npx", "-y", "gh"], "environment": {} } } }"#,
     );
     check(
+        "/x/.opencode/opencode.jsonc",
+        r#"{ "mcp": { "servers": { "gh": { "type": "local", "command": ["gh"], "environment": { "TOKEN": "hunter2" } } } } }"#,
+        r#"{ "mcp": { "servers": { "gh": { "type": "local", "command": ["/opt/mcp-stdio-server", "wrap", "--name", "gh", "--secret", "TOKEN=gh/TOKEN", "--", "gh"], "environment": {} } } } }"#,
+    );
+    check(
         "/x/zed/settings.json",
         "{\n  \"theme\": \"x\",\n  \"context_servers\": {\n    \"old\": { \"command\": { \"path\": \"old\", \"args\": [], \"env\": { \"PAT\": \"hunter2\" } }, \"settings\": {} },\n    \"new\": { \"source\": \"custom\", \"command\": \"new\", \"args\": [\"x\"], \"env\": { \"PAT\": \"hunter2\" } }\n  }\n}\n",
         "{\n  \"theme\": \"x\",\n  \"context_servers\": {\n    \"old\": { \"command\": { \"path\": \"/opt/mcp-stdio-server\", \"args\": [\"wrap\", \"--name\", \"old\", \"--secret\", \"PAT=old/PAT\", \"--\", \"old\"], \"env\": {} }, \"settings\": {} },\n    \"new\": { \"source\": \"custom\", \"command\": \"/opt/mcp-stdio-server\", \"args\": [\"wrap\", \"--name\", \"new\", \"--secret\", \"PAT=new/PAT\", \"--\", \"new\", \"x\"], \"env\": {} }\n  }\n}\n",
@@ -118,6 +123,11 @@ fn n2_each_hosts_file_becomes_exactly_this() {
         "/x/.codex/config.toml",
         "model = \"o3\" # best\n\n[mcp_servers.github]\ncommand = \"npx\" # runs it\nargs = ['-y', \"gh\"]\n\n[mcp_servers.github.env]\nGITHUB_TOKEN = \"hunter2\" # mine\nLEVEL = \"debug\"\n\n[mcp_servers.\"my db\"]\ncommand = \"db\"\nenv = { PASSWORD = 'hunter2', LEVEL = \"1\" }\n",
         "model = \"o3\" # best\n\n[mcp_servers.github]\ncommand = \"/opt/mcp-stdio-server\" # runs it\nargs = [\"wrap\", \"--name\", \"github\", \"--secret\", \"GITHUB_TOKEN=github/GITHUB_TOKEN\", \"--\", \"npx\", '-y', \"gh\"]\n\n[mcp_servers.github.env]\nLEVEL = \"debug\"\n\n[mcp_servers.\"my db\"]\ncommand = \"/opt/mcp-stdio-server\"\nargs = [\"wrap\", \"--name\", \"my-db\", \"--secret\", \"PASSWORD=my-db/PASSWORD\", \"--\", \"db\"]\nenv = { LEVEL = \"1\" }\n",
+    );
+    check(
+        "/x/.codex/config.toml",
+        "mcp_servers.a.command = \"a\"\nmcp_servers.a.env.TOKEN = \"hunter2\"\nmcp_servers.a.env.LEVEL = \"1\"\n",
+        "mcp_servers.a.command = \"/opt/mcp-stdio-server\"\nmcp_servers.a.args = [\"wrap\", \"--name\", \"a\", \"--secret\", \"TOKEN=a/TOKEN\", \"--\", \"a\"]\nmcp_servers.a.env.LEVEL = \"1\"\n",
     );
     // The others write servers like Claude Desktop does.
     for file in [
@@ -266,5 +276,77 @@ proptest! {
         let _ = Document::parse(&text, Syntax::Jsonc);
         let _ = Document::parse(&text, Syntax::Toml);
         let _ = super::diff::masked(&text, Syntax::Jsonc);
+    }
+}
+
+/// The same as TOML: tables by header, by dots, and between braces.
+fn toml_file() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec!["KEY", "API_TOKEN", "LEVEL", "\"odd key\"", "'x.TOKEN'"]);
+    let value = prop::sample::select(vec![
+        "\"hunter2\"",
+        "'hunter2'",
+        "'''\nhunter2'''",
+        "\"\"",
+        "\"${x}\"",
+        "\"\\u00e9\\tx\"",
+    ]);
+    let line_end = prop::sample::select(vec!["\n", " # note, }\n", "\r\n", "\n\n"]);
+    let args = prop::sample::select(vec![
+        "",
+        "args = []\n",
+        "args = ['-y', \"x\"] # two\n",
+        "  args = [\n    '-y', # yes\n  ]\n",
+    ]);
+    let members = prop::collection::btree_map(name, (value, line_end), 0..4);
+    let server = (args, members, 0..3_u8).prop_map(|(args, members, layout)| {
+        let lines = |prefix: &str| -> String {
+            members.iter().map(|(name, (value, end))| format!("{prefix}{name} = {value}{end}")).collect()
+        };
+        match layout {
+            0 => format!("command = 'npx'\n{args}\n[NAME.env]\n{}", lines("")),
+            1 => format!("command = \"npx\" # runs\n{args}{}", lines("env.")),
+            _ => {
+                let members: Vec<_> = members.iter().map(|(name, (value, _))| format!("{name} = {value}")).collect();
+                format!("{args}env = {{ {} }}\ncommand = \"npx\"", members.join(", "))
+            }
+        }
+    });
+    (prop::collection::vec(server, 0..4), any::<bool>()).prop_map(|(servers, mark)| {
+        let table = |(at, server): (usize, &String)| {
+            let name = format!("mcp_servers.\"s {at}\"");
+            format!("[{name}]\n{}", server.replace("NAME", &name))
+        };
+        let servers: Vec<_> = servers.iter().enumerate().map(table).collect();
+        format!("{}model = \"x\"\n{}", if mark { "\u{feff}" } else { "" }, servers.join("\n"))
+    })
+}
+
+proptest! {
+    #[test]
+    fn n2_import_and_undo_give_back_every_byte_of_toml(before in toml_file()) {
+        let shape = named(Path::new("/x/.codex/config.toml"), &[]).shape;
+        let planned = planned(&before, Syntax::Toml, shape);
+        let undo = undo_of(&before, Syntax::Toml, &planned);
+        prop_assert_eq!(&undo.apply(&planned.text, &|_, _| None).unwrap().text, &before);
+        // Every secret is gone, and what is left can be read.
+        let again = self::planned(&planned.text, Syntax::Toml, shape);
+        prop_assert_eq!(again.rewrites.len(), 0);
+        prop_assert!(planned.notes.is_empty(), "{:?}", planned.notes);
+        if planned.rewrites.is_empty() {
+            return Ok(());
+        }
+        let undone = undo.apply(&format!("{}\n# later\n", planned.text), &|_, _| None).unwrap();
+        prop_assert!(undone.left.is_empty());
+        let said = |text: &str| {
+            let document = Document::parse(text, Syntax::Toml).unwrap();
+            let entries = super::servers::entries(&document, shape);
+            let pairs = |entry: &super::servers::Entry<'_>| {
+                let members = entry.env.map(|env| env.members().to_vec()).unwrap_or_default();
+                let text = |member: super::node::Member| (member.name, member.value.text().map(str::to_owned));
+                members.into_iter().map(text).collect::<std::collections::BTreeMap<_, _>>()
+            };
+            entries.iter().map(|entry| (entry.words(), pairs(entry))).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(said(&undone.text), said(&before));
     }
 }
