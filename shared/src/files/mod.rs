@@ -75,7 +75,7 @@ pub fn replace_with<T, E: From<io::Error>>(
     Ok(value)
 }
 
-/// Replaces somebody else's file, a link's target in the place of the link, and keeps its mode. `is_as_read` looks at the file
+/// Replaces somebody else's file, a link's target in the place of the link, and keeps its mode and owner. `is_as_read` looks at the file
 /// last of all, so that what was written meanwhile is not lost; then nothing is done, and the answer is false.
 ///
 /// # Errors
@@ -84,7 +84,9 @@ pub fn replace_theirs(path: &Path, contents: &[u8], is_as_read: impl FnOnce(&[u8
     let path = fs::canonicalize(path)?;
     let temporary = temporary_of(&path);
     let written = write_synced(temporary.clone(), |out| out.write_all(contents)).and_then(|()| {
-        fs::set_permissions(&temporary, fs::metadata(&path)?.permissions())?;
+        let there = fs::metadata(&path)?;
+        keep_owner(&temporary, &there)?;
+        fs::set_permissions(&temporary, there.permissions())?;
         if !is_as_read(&fs::read(&path)?) {
             return Ok(false);
         }
@@ -98,6 +100,24 @@ pub fn replace_theirs(path: &Path, contents: &[u8], is_as_read: impl FnOnce(&[u8
         return Ok(true);
     }
     Ok(false)
+}
+
+/// Gives a file the owner and group of another one, where they differ.
+#[cfg(unix)]
+fn keep_owner(path: &Path, of: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, chown};
+
+    let ours = fs::metadata(path)?;
+    let other = |ours: u32, theirs: u32| (ours != theirs).then_some(theirs);
+    match (other(ours.uid(), of.uid()), other(ours.gid(), of.gid())) {
+        (None, None) => Ok(()),
+        (owner, group) => chown(path, owner, group),
+    }
+}
+
+#[cfg(not(unix))]
+fn keep_owner(_path: &Path, _of: &fs::Metadata) -> io::Result<()> {
+    Ok(())
 }
 
 /// Removes what a killed [`replace_theirs`] of this file may have left beside it.
@@ -283,7 +303,28 @@ pub fn unsafe_because(_path: &Path) -> io::Result<Option<String>> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::{network_by_number, network_file_system};
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+
+    use super::{network_by_number, network_file_system, replace_theirs, temporary_of};
+
+    #[test]
+    fn somebody_elses_file_is_replaced_as_it_is_and_not_when_they_wrote_to_it_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, "old").unwrap();
+        symlink(&file, &link).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        // Only root can give files away.
+        let is_root = chown(&file, Some(1234), Some(1234)).is_ok();
+        assert!(!replace_theirs(&link, b"new", |there| there != b"old").unwrap());
+        assert_eq!(fs::read(&file).unwrap(), b"old");
+        assert!(replace_theirs(&link, b"new", |there| there == b"old").unwrap());
+        let there = fs::metadata(&file).unwrap();
+        assert_eq!((fs::read(&link).unwrap(), there.mode() & 0o777), (b"new".to_vec(), 0o640));
+        assert!(!is_root || (there.uid(), there.gid()) == (1234, 1234));
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink() && !temporary_of(&file).exists());
+    }
 
     #[test]
     fn network_file_systems_are_known_by_their_numbers_and_local_ones_are_none() {
