@@ -15,7 +15,7 @@ use crate::store::now;
 pub const SECRET: &str = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
 
 /// A server that says whether it has its key. Without it "needs" and "modern" end at once, and "refuses" refuses its host;
-/// "modern" is of the modern era alone. "talks" tells its key, in its log and to its host.
+/// "empty" has no tools; "modern" is of the modern era alone. "talks" tells its key, in its log and to its host.
 const SERVER: &str = r#"
 case $1 in needs|modern) [ -z "$GITHUB_TOKEN" ] && { echo "no GITHUB_TOKEN" >&2; exit 1; } ;; esac
 fail() { printf '{"jsonrpc":"2.0","id":%s,"error":{"code":%s,"message":"no"}}\n' "$id" "$1"; }
@@ -29,6 +29,7 @@ while IFS= read -r line; do
     modern,*'"server/discover"'*) say '{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}}}' ;;
     refuses,*'"initialize"'*) [ -z "$GITHUB_TOKEN" ] && { fail -32603; continue; } ;;&
     *'"initialize"'*) say '{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}' ;;
+    empty,*'"tools/list"'*) [ -z "$GITHUB_TOKEN" ] && { say '{"tools":[]}'; continue; } ;;&
     talks,*'"tools/list"'*) say "{\"tools\":[{\"name\":\"look\",\"description\":\"With $GITHUB_TOKEN.\",\"inputSchema\":{\"type\":\"object\"},\"annotations\":{\"readOnlyHint\":true}}]}" ;;
     *'"tools/list"'*) say '{"tools":[{"name":"look","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}]}' ;;
     *'"tools/call"'*) say "{\"content\":[{\"type\":\"text\",\"text\":\"has ${#GITHUB_TOKEN}\"}]}" ;;
@@ -284,7 +285,7 @@ fn n2_a_token_that_comes_with_a_call_covers_the_secret_in_both_eras() {
 #[test]
 fn n2_a_server_that_refuses_its_host_and_one_of_the_other_era_come_when_somebody_has_signed_in() {
     let world = World::new();
-    for how in ["refuses", "modern"] {
+    for how in ["refuses", "modern", "empty"] {
         for era in [json!({}), modern()] {
             let _ = fs::remove_file(world.data().join("wrapped-default.json"));
             let issued = world.world.fixture.issue("mcp:tools:read");
@@ -292,6 +293,10 @@ fn n2_a_server_that_refuses_its_host_and_one_of_the_other_era_come_when_somebody
             if era == json!({}) {
                 assert!(host.initialize("2025-11-25")["result"].is_object(), "{how}");
             }
+            eventually("there is something to sign in with", Duration::from_secs(10), || {
+                let id = host.send_request("tools/list", json!({ "_meta": era }));
+                answer(&mut host, id)["result"]["tools"][0]["name"] == "sign_in"
+            });
             let signed_in = call(&mut host, "sign_in", &era, Some(&issued.token));
             assert_eq!(signed_in["result"]["isError"], false, "{how} {era}: {signed_in}");
             check_has(&call(&mut host, "look", &era, Some(&issued.token)), SECRET.len());

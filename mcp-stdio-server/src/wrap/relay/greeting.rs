@@ -310,6 +310,7 @@ impl Relay {
     }
 
     fn tools_are(&mut self, tools: Vec<Value>) {
+        self.wants_secrets_for(&tools);
         let is_telling = self.is_telling(&tools);
         let listing = Listing::of(tools);
         for name in listing.changed(&self.wrapped.rules) {

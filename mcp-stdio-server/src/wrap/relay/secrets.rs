@@ -107,10 +107,23 @@ impl Relay {
         if self.keeping.kind != Kind::Bare || self.keeping.has_answered {
             return false;
         }
-        tracing::info!("the server does not run without its secrets; it is started when somebody has signed in");
+        self.note_need();
+        true
+    }
+
+    /// A server that has tools only with its secrets shows nothing with which somebody could sign in: a stand-in does.
+    pub(super) fn wants_secrets_for(&mut self, tools: &[Value]) {
+        let can_list = self.server().is_some_and(|server| server.can("tools", None));
+        if self.keeping.kind == Kind::Bare && tools.is_empty() && can_list {
+            self.note_need();
+            self.keeping.wanted = Some(false);
+        }
+    }
+
+    fn note_need(&mut self) {
+        tracing::info!("the server is of no use without its secrets; it is started when somebody has signed in");
         self.keeping.known.needs_secrets = true;
         self.wrapped.memory.remember(self.keeping.known.clone());
-        true
     }
 
     /// Puts another server in the place of the one that runs.
