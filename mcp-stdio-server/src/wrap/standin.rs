@@ -4,6 +4,7 @@
 //! server had when it last ran with its secrets; of a server that never did, one tool, with which a person signs in.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -40,12 +41,23 @@ pub struct Known {
 
 /// Where that is remembered.
 #[derive(Clone, Debug)]
-pub struct Memory(Option<PathBuf>);
+pub struct Memory(Option<Arc<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    /// What is to be written: the latest counts.
+    latest: Mutex<Option<Known>>,
+    /// Held by the one who writes.
+    writing: Mutex<()>,
+}
 
 impl Memory {
     /// Of the server that is called `resource`, in the store's folder.
     pub fn new(folder: &Path, resource: &Resource) -> Self {
-        Self(resource.stdio_name().map(|name| folder.join(format!("wrapped-{name}.json"))))
+        let file = |name| folder.join(format!("wrapped-{name}.json"));
+        let inner = |name| Inner { path: file(name), latest: Mutex::default(), writing: Mutex::default() };
+        Self(resource.stdio_name().map(|name| Arc::new(inner(name))))
     }
 
     /// Nowhere.
@@ -59,16 +71,19 @@ impl Memory {
             let is_ours = std::fs::metadata(path).ok()?.len() <= LONGEST && files::unsafe_because(path).ok()?.is_none();
             serde_json::from_slice(&std::fs::read(path).ok().filter(|_| is_ours)?).ok()
         };
-        self.0.as_ref().and_then(read).unwrap_or_default()
+        self.0.as_ref().and_then(|inner| read(&inner.path)).unwrap_or_default()
     }
 
     /// Remembers, beside everything else.
     pub fn remember(&self, known: Known) {
-        let Some(path) = self.0.clone() else { return };
+        let Some(inner) = self.0.clone() else { return };
+        *inner.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
         tokio::task::spawn_blocking(move || {
-            let text = serde_json::to_vec(&known).unwrap_or_default();
-            if let Err(error) = files::replace(&path, &text) {
-                tracing::warn!(path = %path.display(), %error, "what the server offers cannot be remembered");
+            let _writing = inner.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let latest = inner.latest.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(text) = latest.map(|known| serde_json::to_vec(&known).unwrap_or_default()) else { return };
+            if let Err(error) = files::replace(&inner.path, &text) {
+                tracing::warn!(path = %inner.path.display(), %error, "what the server offers cannot be remembered");
             }
         });
     }
