@@ -3,11 +3,12 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { after, test } from "node:test";
-import { ALLOW, person } from "./lib/flow.mjs";
-import { cleanEnv, program } from "./lib/programs.mjs";
+import { ALLOW, login, person, register } from "./lib/flow.mjs";
+import { cleanEnv, program, tempFolder } from "./lib/programs.mjs";
 import { service } from "./lib/service.mjs";
 import { until } from "./lib/wait.mjs";
 import { host, wrap } from "./lib/wrapped.mjs";
@@ -123,4 +124,34 @@ test("what a grant leaves out is said in the words of its kind", async () => {
   assert.equal(refused.error.code, 403, JSON.stringify(refused));
   assert.match(refused.error.message, /did not allow this resource/);
   assert.equal(await one.end(), 0);
+});
+
+test("UI-11: scopes of a server's own have boxes, for the person who is asked and for apps, and close what was left out", async () => {
+  const rules = join(tempFolder("own"), "rules.toml");
+  writeFileSync(rules, `version = 1\n[[tool]]\nname = "look"\nscopes = "files:read"\n[[tool]]\nname = "change"\nscopes = "files:write"\n[[resource]]\nuri = "*"\nscopes = "docs:read"\n`);
+  const one = host(wrap(s.data, fixture, "--name", "own", "--login", "link", "--rules", rules));
+  await one.initialize();
+  const call = (name) => one.ask("tools/call", { name, arguments: {} });
+  const asked = (await call("look")).result.structuredContent;
+  assert.equal(asked.scope, "files:read");
+  await until("the announcement", async () => (await (await fetch(s.at("/.well-known/oauth-authorization-server"))).json()).scopes_supported.includes("docs:read"), 10_000);
+  let page = await browser.open(asked.verification_uri_complete);
+  page = await browser.submit(page, { press: /continue/i });
+  for (const field of ["scope:files:read", "scope:files:write", "scope:docs:read", "tool:look", "tool:change"]) assert.ok(page.text.includes(`name="${field}"`), `${field} in ${page.text}`);
+  await browser.submit(page, { press: ALLOW, edit: (fields) => fields.filter(([field]) => field !== "scope:files:write") });
+  assert.equal((await call("look")).result.content[0].text, "looked");
+  assert.equal((await call("change")).result.structuredContent.error, "insufficient_scope");
+  READ.gives((await one.ask(READ.method, READ.params)).result);
+  assert.equal(await one.end(), 0);
+
+  const resource = "urn:mcp:stdio:own";
+  const app = await register(s);
+  const granted = await login(s, browser, app, { scope: "files:write docs:read mcp:admin", resource });
+  assert.equal(granted.scope, "docs:read files:write");
+  const other = host(wrap(s.data, fixture, "--name", "own", "--rules", rules), { env: { MCP_ACCESS_TOKEN: granted.access_token } });
+  await other.initialize();
+  assert.equal((await other.ask("tools/call", { name: "change", arguments: {} })).result.content[0].text, "changed");
+  assert.equal((await other.ask("tools/call", { name: "look", arguments: {} })).result.structuredContent.error, "insufficient_scope");
+  READ.gives((await other.ask(READ.method, READ.params)).result);
+  assert.equal(await other.end(), 0);
 });

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::scope::Scopes;
 use shared::state::{Change, Effect, MAX_TOOLS, Tool};
 use shared::store::journal::JournalStore;
 use shared::store::{CommitError, Store, StoreError};
@@ -18,6 +19,15 @@ const TRIES: u32 = 5;
 
 /// How long after a failed try the next one comes.
 const PAUSE: Duration = Duration::from_secs(30);
+
+/// What a server tells.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Announced {
+    /// The tools that need a consent.
+    pub tools: Vec<Tool>,
+    /// The scopes of its own that something else needs, a resource or a prompt.
+    pub scopes: Scopes,
+}
 
 /// The tools that need a consent, as the store keeps them.
 pub fn tools(catalog: &Catalog) -> Vec<Tool> {
@@ -36,7 +46,9 @@ fn announced(definition: &Definition) -> Option<Tool> {
 }
 
 /// Waits until there is a store, compares, and commits what differs.
-pub async fn announce(store: Arc<JournalStore>, resource: Resource, tools: Vec<Tool>, clock: Arc<dyn Clock>) {
+pub async fn announce(store: Arc<JournalStore>, resource: Resource, told: Announced, clock: Arc<dyn Clock>) {
+    let Announced { tools, scopes } = told;
+    let nothing = tools.is_empty() && scopes.is_empty();
     let mut changed = store.changed();
     let mut tries = 0;
     while tries < TRIES {
@@ -44,10 +56,10 @@ pub async fn announce(store: Arc<JournalStore>, resource: Resource, tools: Vec<T
         changed.mark_unchanged();
         let mut known = false;
         let look = store.read(&mut |state| {
-            known = state.announcement(&resource).is_some_and(|announced| announced.says(&tools, clock.now()));
+            known = state.announcement(&resource).is_some_and(|announced| announced.says(&tools, &scopes, clock.now()));
         });
         match look {
-            Ok(()) if known || tools.is_empty() => return,
+            Ok(()) if known || nothing => return,
             Ok(()) => {}
             Err(StoreError::Absent(_) | StoreError::Loading) => {
                 if changed.changed().await.is_err() {
@@ -61,8 +73,9 @@ pub async fn announce(store: Arc<JournalStore>, resource: Resource, tools: Vec<T
             }
         }
         tries += 1;
-        let (writer, resource, tools) = (Arc::clone(&store), resource.clone(), tools.clone());
-        let commit = move || writer.commit_once(vec![Change::ToolsAnnounced { resource, tools }]);
+        let (writer, resource) = (Arc::clone(&store), resource.clone());
+        let (tools, scopes) = (tools.clone(), scopes.clone());
+        let commit = move || writer.commit_once(vec![Change::ToolsAnnounced { resource, tools, scopes }]);
         match tokio::task::spawn_blocking(commit).await {
             Ok(Ok(())) => return,
             Ok(Err(CommitError::Unavailable(StoreError::Locked { holder }))) => {

@@ -23,6 +23,7 @@ use shared::store::place::{DATA_VARIABLE, default_folder};
 use shared::time::{Clock, SystemClock};
 use shared::uri::{Issuer, NotAResource, Resource};
 
+use crate::announce::Announced;
 use crate::audit::Trail;
 use crate::audit::spans;
 use crate::credential::VARIABLE;
@@ -260,8 +261,8 @@ async fn serve(arguments: &Arguments, stop: impl Future<Output = ()>) -> Ending 
     let trail = trail(arguments, &clock);
     let handler = handler(arguments, &store, &clock, trail.as_ref());
     if arguments.announce == Switch::On {
-        let tools = announce::tools(handler.catalog());
-        tokio::spawn(announce::announce(store, arguments.name.clone(), tools, clock));
+        let told = Announced { tools: announce::tools(handler.catalog()), ..Announced::default() };
+        tokio::spawn(announce::announce(store, arguments.name.clone(), told, clock));
     }
     server::serve(handler, streams::stdin(), streams::stdout(), stop).await
 }

@@ -22,7 +22,17 @@ impl Scope {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether no server may mean something of its own by it: MCP's scopes and those of OpenID Connect (Core, sections 5.4
+    /// and 11), in small letters or capitals.
+    pub fn is_reserved(&self) -> bool {
+        let name = self.0.to_ascii_lowercase();
+        name.split(':').next() == Some("mcp") || OPENID.contains(&name.as_str())
+    }
 }
+
+/// The scopes of OpenID Connect.
+const OPENID: [&str; 6] = ["openid", "profile", "email", "address", "phone", OFFLINE_ACCESS];
 
 impl FromStr for Scope {
     type Err = NotAScope;
@@ -55,6 +65,9 @@ impl fmt::Display for Scope {
         f.write_str(&self.0)
     }
 }
+
+/// The longest list of scopes, in bytes.
+const MAX_LIST: usize = 1024;
 
 /// An ordered set of scopes; on the wire and in the store a text with single spaces between them.
 ///
@@ -114,6 +127,24 @@ impl Scopes {
         self.0.set.difference(&other.0.set).cloned().collect()
     }
 
+    /// The first of these that have room together in a list that can be read again.
+    pub fn fitting(scopes: impl IntoIterator<Item = Scope>) -> Self {
+        Self::within_bytes(MAX_LIST, scopes)
+    }
+
+    /// The first of these that take up so many bytes at most.
+    pub fn within_bytes(most: usize, scopes: impl IntoIterator<Item = Scope>) -> Self {
+        let (mut set, mut room) = (BTreeSet::new(), most + 1);
+        for scope in scopes {
+            let takes = scope.as_str().len() + 1;
+            if !set.contains(&scope) && takes <= room {
+                room -= takes;
+                set.insert(scope);
+            }
+        }
+        set.into_iter().collect()
+    }
+
     fn of(set: BTreeSet<Scope>) -> Self {
         let text = set.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ").into_boxed_str();
         Self(Arc::new(ScopeSet { set, text }))
@@ -139,7 +170,7 @@ impl FromStr for Scopes {
 
     /// Reads a space-separated list; extra spaces are forgiven, as every peer does.
     fn from_str(text: &str) -> Result<Self, NotAScope> {
-        if text.len() > 1024 {
+        if text.len() > MAX_LIST {
             return Err(NotAScope);
         }
         recent(&SCOPES, text, |text| {
@@ -285,6 +316,29 @@ mod tests {
         assert_eq!(scopes("a").union(&scopes("b")), scopes("a b"));
         assert_eq!(scopes("a b").minus(&scopes("b c")), scopes("a"));
         assert_eq!(scopes("a b").intersection(&scopes("b c")), scopes("b"));
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_to_be_read_again_is_cut_between_two_scopes() {
+        let many = (0..200).map(|number| format!("scope-{number:03}").parse().unwrap());
+        let fitting = Scopes::fitting(many.clone().chain(many));
+        assert_eq!((fitting.iter().count(), fitting.as_str().len()), (102, 1019));
+        assert_eq!(fitting.as_str().parse(), Ok(fitting.clone()));
+        let long: Scope = "x".repeat(256).parse().unwrap();
+        let few = Scopes::within_bytes(9, [long, "abcd".parse().unwrap(), "efgh".parse().unwrap()]);
+        assert_eq!(few, scopes("abcd efgh"));
+    }
+
+    #[test]
+    fn names_of_mcp_and_openid_connect_are_no_servers_own() {
+        for name in
+            ["mcp:tools", "mcp:anything", "MCP:Tools:read", "mcp", "openid", "OpenID", "offline_access", "email"]
+        {
+            assert!(name.parse::<Scope>().unwrap().is_reserved(), "{name}");
+        }
+        for name in ["files:write", "mcpx", "x:mcp:tools", "openid2", "https://example/mcp:x"] {
+            assert!(!name.parse::<Scope>().unwrap().is_reserved(), "{name}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use shared::scope::Scopes;
 use shared::state::{Change, Effect, Tool};
 use shared::store::journal::JournalStore;
 use shared::store::{CommitError, Store, StoreError};
@@ -15,7 +16,11 @@ fn announced(server: &str) -> Vec<Change> {
         effect: Effect::Read,
         scopes: "mcp:tools:read".parse().unwrap(),
     };
-    vec![Change::ToolsAnnounced { resource: Resource::stdio(server).unwrap(), tools: vec![tool] }]
+    vec![Change::ToolsAnnounced {
+        resource: Resource::stdio(server).unwrap(),
+        tools: vec![tool],
+        scopes: Scopes::default(),
+    }]
 }
 
 fn knows(store: &JournalStore, server: &str) -> bool {

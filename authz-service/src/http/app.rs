@@ -1,5 +1,6 @@
 //! What every endpoint has in hand, and the one way from facts to a committed decision.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -146,7 +147,7 @@ impl Default for Times {
     }
 }
 
-/// Bytes that are the same in every answer, until the policy changes.
+/// Bytes that are the same in every answer, until the policy changes; as long as no server has scopes of its own.
 pub struct Documents {
     /// RFC 8414.
     pub metadata: Bytes,
@@ -157,7 +158,9 @@ pub struct Documents {
 impl Documents {
     fn new(policy: &Policy) -> Result<Self, String> {
         let json = |document| serde_json::to_vec(&document).map(Bytes::from).map_err(|error| error.to_string());
-        Ok(Self { metadata: json(metadata::document(policy))?, openid: json(metadata::openid_document(policy))? })
+        let own = BTreeSet::new();
+        let (metadata, openid) = (metadata::document(policy, &own), metadata::openid_document(policy, &own));
+        Ok(Self { metadata: json(metadata)?, openid: json(openid)? })
     }
 }
 

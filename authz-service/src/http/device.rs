@@ -106,7 +106,7 @@ async fn look_up(app: &App, http: &HttpRequest, cookie: &Secret, form: &Paramete
         tracing::warn!(endpoint = ENDPOINT, %source, user = %session.user, "too many wrong user codes");
         return pages::too_many(app, wait);
     }
-    match (device::find(&facts, app.now()), typed) {
+    match (device::find(&facts, &app.policy, app.now()), typed) {
         (Ok(asked), Some(code)) => {
             app.limits.user_code_was_right(source, session.user.as_str());
             ask(app, cookie, &asked, &code)

@@ -67,7 +67,7 @@ async fn start(app: &Data<App>, request: &mut DeviceRequest, source: IpAddr) -> 
     let decide = |facts: &Facts, now| {
         device::decide(request, &with_document(facts, document.as_deref()), &app.policy, &fresh, now)
     };
-    let client = app.settle(&request.wants(), decide).await?;
+    let client = app.settle(&request.wants(&app.policy), decide).await?;
     tracing::info!(endpoint = ENDPOINT, %client, "a device waits for a person");
     let page = app.policy.issuer.join("/device");
     Ok(DeviceAuthorization {

@@ -9,6 +9,7 @@ use mcp_stdio_server::http::{Front, Setup};
 use mcp_stdio_server::tools::Catalog;
 use mcp_stdio_server::verify::Verify;
 use mcp_stdio_server::verify::local::Local;
+use shared::scope::Scopes;
 use shared::state::{Change, Tool};
 use shared::store::Store;
 use shared::time::Clock;
@@ -45,7 +46,7 @@ pub fn front(wanted: Wanted, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> 
 /// What the store must be told so that people see the tools when they consent; nothing when it knows.
 pub fn announcement(resource: &Resource, known: &[Tool]) -> Option<Change> {
     let tools = mcp_stdio_server::announce::tools(&catalog(resource));
-    (known != tools).then(|| Change::ToolsAnnounced { resource: resource.clone(), tools })
+    (known != tools).then(|| Change::ToolsAnnounced { resource: resource.clone(), tools, scopes: Scopes::default() })
 }
 
 fn catalog(resource: &Resource) -> Catalog {

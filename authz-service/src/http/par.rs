@@ -67,7 +67,7 @@ async fn keep(
     let decide = |facts: &Facts, now| {
         pushed::decide(request, &with_document(facts, document.as_deref()), &app.policy, handle, now)
     };
-    app.settle(&request.wants(), decide).await
+    app.settle(&request.wants(&app.policy), decide).await
 }
 
 fn read(http: &HttpRequest, body: &Bytes) -> Result<PushRequest, Refusal> {

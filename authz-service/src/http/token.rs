@@ -107,7 +107,7 @@ async fn exchange(app: &Data<App>, request: &mut TokenRequest, source: IpAddr) -
     let one_call = opaque_token(token, &random_bytes());
     let fresh = FreshTokens { token, grant: GrantId(random_uuid()), refresh, one_call };
     let decide = |facts: &_, now| token::decide(request, facts, &app.policy, &fresh, now);
-    let granted = app.settle(&request.wants(), decide).await?;
+    let granted = app.settle(&request.wants(&app.policy), decide).await?;
     answer(app, &granted, &fresh)
 }
 

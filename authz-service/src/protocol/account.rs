@@ -9,6 +9,7 @@ use shared::time::Timestamp;
 
 use super::Verdict;
 use super::authorize::live_session;
+use super::grantable;
 use super::interact;
 use super::policy::Policy;
 use super::refusal::Refusal;
@@ -108,12 +109,13 @@ pub fn redirect_hosts(client: &Client) -> Vec<String> {
 }
 
 fn access(state: &State, live: &LiveGrant<'_>, catalogue: &Catalogue) -> AppAccess {
-    let meaning = |scope: &Scope| catalogue.meaning(scope).unwrap_or("A scope that this service no longer explains");
+    let tools = tools(state, live.grant);
+    let meaning = |scope: &Scope| grantable::meaning(catalogue, scope, !tools.is_empty());
     AppAccess {
         grant: live.grant.id,
         resource: live.grant.resource.to_string(),
         scopes: live.grant.scopes.iter().map(|scope| (scope.clone(), meaning(scope).to_owned())).collect(),
-        tools: tools(state, live.grant),
+        tools,
         narrowed: only_tools(live.grant).is_some(),
         since: live.grant.created,
         used: live.used,

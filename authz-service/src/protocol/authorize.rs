@@ -16,6 +16,7 @@ use shared::uri::{ExactRedirect, Issuer, NoRedirect, Resource};
 use super::Verdict;
 use super::choice::{Chosen, Offer};
 use super::cimd;
+use super::grantable::Grantable;
 use super::policy::{FRESH_LOGIN, Policy};
 use super::pushed;
 use super::refusal::Refusal;
@@ -324,7 +325,7 @@ fn what_is_asked(
     let challenge = Challenge::from_request(rest.get("code_challenge"), rest.get("code_challenge_method"))
         .map_err(Refusal::Challenge)?;
     let resource = policy.resource(request.resources.iter().map(String::as_str))?;
-    let scopes = scopes(rest.get("scope"), client, policy)?;
+    let scopes = scopes(rest.get("scope"), client, &Grantable::of(policy, facts, &resource))?;
     let announced = facts.tools.iter().filter(|announced| announced.resource == resource);
     let tools = announced.flat_map(|announced| announced.opened_by(&scopes)).cloned().collect();
     let (client, reply_to) = (client.clone(), reply_to.clone());
@@ -341,12 +342,12 @@ pub(super) fn no_details(details: Option<&str>) -> Result<(), Refusal> {
 
 /// What is asked for, without what nobody here knows (AUZ-12: the person sees the smaller list). A client's
 /// registered scope is a default, not a ceiling.
-pub(super) fn scopes(named: Option<&str>, client: &Client, policy: &Policy) -> Result<Scopes, Refusal> {
-    let known = |scopes: &Scopes| scope::expand(scopes).intersection(&policy.catalogue.all());
+pub(super) fn scopes(named: Option<&str>, client: &Client, grantable: &Grantable<'_>) -> Result<Scopes, Refusal> {
+    let known = |scopes: &Scopes| grantable.known(scopes);
     let opens_something = |scopes: &Scopes| scopes.iter().any(|scope| scope.as_str() != scope::OFFLINE_ACCESS);
     let usual = || {
         let registered = known(&client.scope);
-        if opens_something(&registered) { registered } else { policy.catalogue.default_scopes().union(&registered) }
+        if opens_something(&registered) { registered } else { grantable.usual().union(&registered) }
     };
     let asked = match named.map(str::parse).transpose().map_err(|_| Refusal::UnknownScope)? {
         None => usual(),

@@ -167,7 +167,7 @@ mod tests {
             tool("open", ""),
         ];
         let resource = policy().default_resource;
-        Facts { tools: Some(Announcement { resource, tools }), ..with_session() }
+        Facts { tools: Some(Announcement { resource, tools, scopes: vec![] }), ..with_session() }
     }
 
     fn asked(facts: &Facts, scope: &str) -> Asked {

@@ -5,6 +5,7 @@ use shared::id::{ClientId, GrantId, UserName};
 pub use shared::oauth::device::UserCode;
 use shared::oauth::form::Parameters;
 use shared::oauth::register::GrantType;
+use shared::scope::Scopes;
 use shared::secret::{Secret, TokenHash};
 use shared::state::{
     Change, Client, ClientOrigin, Device, DeviceStage, Facts, Grant, GrantStage, Session, Terms, Tool, Wanted,
@@ -16,6 +17,7 @@ use super::authorize::{self, live_session};
 use super::choice::{self, Choice, Chosen, Offer};
 use super::cimd;
 use super::client_auth::Presented;
+use super::grantable::{self, Grantable};
 use super::interact::Decision;
 use super::policy::{DEVICE_LIFETIME, Policy};
 use super::refusal::Refusal;
@@ -54,8 +56,8 @@ impl DeviceRequest {
     }
 
     /// The records to decide on.
-    pub fn wants(&self) -> Wanted {
-        self.client.wants()
+    pub fn wants(&self, policy: &Policy) -> Wanted {
+        Wanted { tools_of: policy.resource(self.resource.as_deref()).ok(), ..self.client.wants() }
     }
 }
 
@@ -73,8 +75,12 @@ pub fn decide(
     };
     let asked = registered(&client, GrantType::DeviceCode).and_then(|()| {
         authorize::no_details(request.details.as_deref())?;
-        let scopes = authorize::scopes(request.scope.as_deref(), client.record(), policy)?;
-        Ok((scopes, policy.resource(request.resource.as_deref())?))
+        let named = policy.resource(request.resource.as_deref());
+        // Which scopes there are depends on the server; a wrong scope is told before a wrong server, all the same.
+        let resource = named.as_ref().unwrap_or(&policy.default_resource);
+        let grantable = Grantable::of(policy, facts, resource);
+        let scopes = authorize::scopes(request.scope.as_deref(), client.record(), &grantable)?;
+        Ok((scopes, named?))
     });
     let verdict = match asked {
         Ok((scopes, resource)) => {
@@ -126,7 +132,7 @@ pub fn unasked(facts: &Facts, policy: &Policy, grant: GrantId, now: Timestamp) -
     let waits = |device: &&Device| device.stage == DeviceStage::Waiting && device.expires > now;
     match (facts.device.as_ref().filter(waits), &facts.client) {
         (Some(device), Some(client)) => {
-            let chosen = Chosen::everything(&device.scopes);
+            let chosen = Chosen::everything(&grantable::of_device(device, policy));
             let chosen = Chosen { terms: ended(chosen.terms, client, policy, now), ..chosen };
             Verdict { changes: vec![approved(device, &user, chosen, grant, now)], reply: Ok(user) }
         }
@@ -143,6 +149,8 @@ pub struct Asked<'a> {
     pub client: &'a Client,
     /// The login of who is asked.
     pub session: &'a Session,
+    /// What is asked for: plain scopes that can be granted.
+    pub scopes: Scopes,
     /// The tools that the scopes open, as far as their server announced them.
     pub tools: Vec<Tool>,
 }
@@ -155,7 +163,7 @@ impl Asked<'_> {
 
     /// What the page offers to choose from.
     pub fn offer(&self) -> Offer<'_> {
-        Offer { scopes: &self.device.scopes, tools: &self.tools }
+        Offer { scopes: &self.scopes, tools: &self.tools }
     }
 }
 
@@ -163,14 +171,15 @@ impl Asked<'_> {
 ///
 /// # Errors
 /// When nobody is, or no device waits with the code: nobody learns whether one did.
-pub fn find(facts: &Facts, now: Timestamp) -> Result<Asked<'_>, Refusal> {
+pub fn find<'a>(facts: &'a Facts, policy: &Policy, now: Timestamp) -> Result<Asked<'a>, Refusal> {
     let session = live_session(facts, now).ok_or(Refusal::NotLoggedIn)?;
     let waits = |device: &&Device| device.stage == DeviceStage::Waiting && device.expires > now;
     let device = facts.device.as_ref().filter(waits).ok_or(Refusal::UserCode)?;
     let client = facts.client.as_ref().filter(|client| client.id == device.client).ok_or(Refusal::UserCode)?;
     let announced = facts.tools.iter().filter(|announced| announced.resource == device.resource);
-    let tools = announced.flat_map(|announced| announced.opened_by(&device.scopes)).cloned().collect();
-    Ok(Asked { device, client, session, tools })
+    let scopes = grantable::of_device(device, policy);
+    let tools = announced.flat_map(|announced| announced.opened_by(&scopes)).cloned().collect();
+    Ok(Asked { device, client, session, scopes, tools })
 }
 
 /// What the page that asks carries through the browser, under a seal of ours: which device, when it was shown, and
@@ -244,7 +253,7 @@ fn asked<'a>(shown: &Shown, facts: &'a Facts, policy: &Policy, now: Timestamp) -
     if device.stage != DeviceStage::Waiting {
         return Err(Refusal::PageAnswered);
     }
-    let asked = find(facts, now).map_err(|_| Refusal::PageExpired)?;
+    let asked = find(facts, policy, now).map_err(|_| Refusal::PageExpired)?;
     let same = cimd::fingerprint(asked.client) == shown.client && choice::print_of(&asked.tools) == shown.tools;
     if same { Ok(asked) } else { Err(Refusal::PageExpired) }
 }
@@ -305,7 +314,7 @@ mod tests {
     }
 
     fn shown() -> Shown {
-        Shown::of(&find(&with_device(|_| {}), NOW).unwrap(), grant().id, NOW)
+        Shown::of(&find(&with_device(|_| {}), &policy(), NOW).unwrap(), grant().id, NOW)
     }
 
     fn with_device(change: impl FnOnce(&mut Facts)) -> Facts {
@@ -330,7 +339,7 @@ mod tests {
         let end = NOW + policy().lifetimes.refresh_absolute;
         for (origin, until) in [(ClientOrigin::Dynamic, None), (ClientOrigin::Local, Some(end))] {
             let facts = with_device(|facts| facts.client.as_mut().unwrap().origin = origin);
-            let shown = Shown::of(&find(&facts, NOW).unwrap(), grant().id, NOW);
+            let shown = Shown::of(&find(&facts, &policy(), NOW).unwrap(), grant().id, NOW);
             let verdict = answer(&shown, Decision::Allow, &Choice::EVERYTHING, &facts, &policy(), NOW);
             let [Change::DeviceApproved { grant: made, .. }] = &verdict.changes[..] else { panic!() };
             assert_eq!(made.until(), until);
@@ -343,7 +352,7 @@ mod tests {
             (Tool { name, title: String::new(), effect: Effect::Read, scopes }, NOW)
         };
         let tools = vec![tool("look", "mcp:tools:read"), tool("find", "mcp:tools:read"), tool("hidden", "mcp:prompts")];
-        Announcement { resource: device().resource, tools }
+        Announcement { resource: device().resource, tools, scopes: vec![] }
     }
 
     #[test]
@@ -352,7 +361,7 @@ mod tests {
             facts.device.as_mut().unwrap().scopes = "mcp:tools:read mcp:tools:execute".parse().unwrap();
             facts.tools = Some(announced());
         });
-        let asked = find(&facts, NOW).unwrap();
+        let asked = find(&facts, &policy(), NOW).unwrap();
         let names: Vec<_> = asked.tools.iter().map(|tool| tool.name.as_str()).collect();
         assert_eq!(names, ["look", "find"]);
         let shown = Shown::of(&asked, grant().id, NOW);
@@ -373,7 +382,7 @@ mod tests {
             tools: Some(Announcement { resource: "urn:mcp:stdio:b".parse().unwrap(), ..announced() }),
             ..facts.clone()
         };
-        assert!(find(&other, NOW).unwrap().tools.is_empty());
+        assert!(find(&other, &policy(), NOW).unwrap().tools.is_empty());
     }
 
     #[test]
@@ -403,15 +412,15 @@ mod tests {
     #[test]
     fn only_a_waiting_device_is_found() {
         let now = NOW;
-        assert_eq!(find(&with_device(|_| {}), now).unwrap().user(), &user().name);
-        assert_eq!(find(&with_device(|facts| facts.session = None), now).unwrap_err(), Refusal::NotLoggedIn);
+        assert_eq!(find(&with_device(|_| {}), &policy(), now).unwrap().user(), &user().name);
+        assert_eq!(find(&with_device(|facts| facts.session = None), &policy(), now).unwrap_err(), Refusal::NotLoggedIn);
         for change in [
             (|facts: &mut Facts| facts.device = None) as fn(&mut Facts),
             |facts| facts.device.as_mut().unwrap().stage = DeviceStage::Redeemed,
             |facts| facts.device.as_mut().unwrap().expires = NOW,
             |facts| facts.client = None,
         ] {
-            assert_eq!(find(&with_device(change), now).unwrap_err(), Refusal::UserCode);
+            assert_eq!(find(&with_device(change), &policy(), now).unwrap_err(), Refusal::UserCode);
         }
     }
 }

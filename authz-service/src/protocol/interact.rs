@@ -354,7 +354,8 @@ mod tests {
         let other_tools = |_: &mut Transaction, facts: &mut Facts| {
             let (name, scopes) = ("new".parse().unwrap(), "mcp:tools:read".parse().unwrap());
             let tool = Tool { name, title: String::new(), effect: Effect::Destructive, scopes };
-            facts.tools = Some(Announcement { resource: policy().default_resource, tools: vec![(tool, NOW)] });
+            facts.tools =
+                Some(Announcement { resource: policy().default_resource, tools: vec![(tool, NOW)], scopes: vec![] });
         };
         check(Allow, other_tools, NOW, Err(Refusal::PageExpired), 0);
     }

@@ -12,6 +12,7 @@ pub mod cimd;
 pub mod client_auth;
 pub mod client_keys;
 pub mod device;
+pub mod grantable;
 pub mod interact;
 pub mod introspect;
 pub mod manage;

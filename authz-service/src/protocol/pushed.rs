@@ -66,8 +66,8 @@ impl PushRequest {
     }
 
     /// The records to decide on.
-    pub fn wants(&self) -> Wanted {
-        self.client.wants()
+    pub fn wants(&self, policy: &Policy) -> Wanted {
+        Wanted { tools_of: self.request.wants(None, policy).tools_of, ..self.client.wants() }
     }
 }
 

@@ -105,7 +105,7 @@ mod tests {
     fn consented() -> Facts {
         let mut facts = with_session();
         let tools = vec![tool("look", Effect::Read)];
-        facts.tools = Some(Announcement { resource: policy().default_resource, tools });
+        facts.tools = Some(Announcement { resource: policy().default_resource, tools, scopes: vec![] });
         let all = request(&[("scope", "mcp:tools:read mcp:tools:execute")]);
         let asked = authorize::check(&all, &facts, &remembering(), NOW).unwrap();
         let mut chosen = Choice::EVERYTHING.apply(asked.offer(), facts.session.as_ref().unwrap(), NOW).unwrap();

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use shared::scope::Scopes;
 use shared::state::{AnsweredChallenge, Change, Effect, Passkey, Tool};
 use shared::store::conformance::Sample;
 use shared::store::journal::JournalStore;
@@ -301,7 +302,8 @@ fn a_grant_is_listed_with_the_tools_that_it_opens() {
         scopes: scopes.parse().unwrap(),
     };
     let tools = vec![tool("look", "mcp:tools:read"), tool("public", ""), tool("admin", "mcp:admin")];
-    let announced = Change::ToolsAnnounced { resource: Resource::stdio("default").unwrap(), tools };
+    let announced =
+        Change::ToolsAnnounced { resource: Resource::stdio("default").unwrap(), tools, scopes: Scopes::default() };
     let store = JournalStore::open(data.path(), Arc::new(SystemClock)).unwrap();
     store.commit_blocking(vec![announced]).unwrap();
     service.tokens(&service.register());

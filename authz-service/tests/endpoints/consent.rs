@@ -1,5 +1,6 @@
 //! Consent that speaks tools: what the page shows, and what unticking and a time limit lead to.
 
+use shared::scope::Scopes;
 use shared::state::{Change, Effect, Tool, Wanted};
 use shared::uri::Resource;
 
@@ -13,7 +14,11 @@ fn tool(name: &str, title: &str, effect: Effect, scopes: &str) -> Tool {
 /// A service at which a server has announced its tools.
 fn announced(tools: Vec<Tool>) -> Service {
     let service = Service::start();
-    service.commit(Change::ToolsAnnounced { resource: Resource::stdio("default").unwrap(), tools });
+    service.commit(Change::ToolsAnnounced {
+        resource: Resource::stdio("default").unwrap(),
+        tools,
+        scopes: Scopes::default(),
+    });
     service
 }
 
@@ -145,7 +150,11 @@ fn a_tool_that_changes_while_the_page_is_open_makes_it_stale() {
     let mut ada = service.signed_in();
     let form = Form::first(&ada.get(&authorize_url(&client, &ASK))).with("decision", "allow");
     let tools = vec![tool("look", "Look things up", Effect::Destructive, "mcp:tools:read")];
-    service.commit(Change::ToolsAnnounced { resource: Resource::stdio("default").unwrap(), tools });
+    service.commit(Change::ToolsAnnounced {
+        resource: Resource::stdio("default").unwrap(),
+        tools,
+        scopes: Scopes::default(),
+    });
     ada.submit(&form).is_page(400);
     assert_eq!(service.count("codes"), 0);
     let again = ada.get(&authorize_url(&client, &ASK)).text();
@@ -213,4 +222,67 @@ fn ui_16_by_default_a_person_is_always_asked() {
     let page = service.signed_in().open(&authorize_url(&client, &[]));
     page.is_page(200);
     assert!(page.text().contains("Allow access?"));
+}
+
+#[test]
+fn ui_11_a_servers_own_scope_has_a_box_with_its_tools_and_opens_that_server_alone() {
+    let service = Service::start();
+    let resource = Resource::stdio("files").unwrap();
+    let tools = vec![
+        tool("save", "Save a file", Effect::Destructive, "files:write mcp:tools:execute"),
+        tool("look", "", Effect::Read, "mcp:tools:read"),
+        tool("lie", "", Effect::Read, "</code><b>only-reads"),
+        tool("posing", "", Effect::Read, "openid"),
+        tool("taking", "", Effect::Read, "MCP:tools:all"),
+    ];
+    service.commit(Change::ToolsAnnounced { resource: resource.clone(), tools, scopes: "docs:read".parse().unwrap() });
+    let all = "</code><b>only-reads docs:read files:write mcp:tools mcp:resources openid MCP:tools:all mcp:tools:all";
+    let ask = |resource: &'static str| [("scope", all), ("resource", resource)];
+    let (client, mut ada) = (service.public_client(), service.signed_in());
+    let page = ada.get(&authorize_url(&client, &ask("urn:mcp:stdio:files"))).text();
+    for part in [
+        "name=\"scope:files:write\" value=\"on\" checked><span>Use the tools below: a permission of this server&#x27;s own",
+        "name=\"scope:docs:read\" value=\"on\" checked><span>Use what the server keeps behind a permission of its own",
+        "name=\"tool:save\" value=\"on\" checked",
+        "<span class=\"badge destructive\">can destroy things</span> <code><bdi>save</bdi></code>",
+        "&lt;&#x2f;code&gt;&lt;b&gt;only-reads",
+    ] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    for part in ["<b>", "scope:openid", "MCP:tools", "mcp:tools:all", "tool:posing", "tool:taking"] {
+        assert!(!page.contains(part), "{part} in {page}");
+    }
+    let (own, usual) =
+        (page.find("name=\"scope:files:write").unwrap(), page.find("name=\"scope:mcp:resources").unwrap());
+    assert!(usual < own && own < page.find("name=\"tool:save").unwrap(), "what we explain comes first: {page}");
+    let form = Form::nth(&page, 0).with("decision", "allow").with("lasting", "hour");
+    let form =
+        ["scope:files:write", RUN, "tool:save", "scope:openid"].iter().fold(form, |form, name| form.with(name, "on"));
+    let answer = ada.submit(&form);
+    let code = answer.redirected("code").unwrap_or_else(|| panic!("{} {}", answer.status, answer.text()));
+    assert_eq!(service.exchange(&client, &code).json()["scope"], "files:write mcp:tools:execute");
+    assert!(ada.get("/account").text().contains("a permission of this server&#x27;s own"));
+    // Another server's scopes are not there, and nothing of them is.
+    let page = ada.get(&authorize_url(&client, &ask("urn:mcp:stdio:other"))).text();
+    assert!(page.contains("scope:mcp:resources") && !page.contains("files:write"), "{page}");
+    let only = [("scope", "files:write"), ("resource", "urn:mcp:stdio:other")];
+    assert_eq!(ada.get(&authorize_url(&client, &only)).redirected("error").as_deref(), Some("invalid_scope"));
+    // Who names nothing is asked for them too.
+    let page = ada.get(&authorize_url(&client, &[("resource", "urn:mcp:stdio:files")])).text();
+    assert!(page.contains("scope:files:write") && page.contains("scope:docs:read"), "{page}");
+    for path in ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"] {
+        let document = service.get(path).json();
+        let scopes: Vec<_> =
+            document["scopes_supported"].as_array().unwrap().iter().map(|scope| scope.as_str().unwrap()).collect();
+        let expected = [
+            "</code><b>only-reads",
+            "docs:read",
+            "files:write",
+            "mcp:resources",
+            "mcp:tools:execute",
+            "mcp:tools:read",
+            "offline_access",
+        ];
+        assert_eq!(scopes, expected, "{path}");
+    }
 }

@@ -5,6 +5,7 @@ use shared::id::ClientId;
 use shared::oauth::device::UserCode;
 use shared::oauth::form;
 use shared::oauth::register::AuthMethod;
+use shared::scope::Scopes;
 use shared::secret::{Secret, random_uuid};
 use shared::state::{Change, Client, ClientOrigin, Device, DeviceStage, Effect, Program, Tool, Wanted};
 use shared::time::Seconds;
@@ -98,7 +99,11 @@ fn ui_11_a_device_gets_only_the_tools_and_the_time_that_a_person_ticked() {
         Tool { name, title: String::new(), effect: Effect::Destructive, scopes }
     };
     let announce = |resource: &str, tools| {
-        service.commit(Change::ToolsAnnounced { resource: resource.parse().unwrap(), tools });
+        service.commit(Change::ToolsAnnounced {
+            resource: resource.parse().unwrap(),
+            tools,
+            scopes: Scopes::default(),
+        });
     };
     announce("urn:mcp:stdio:a", vec![tool("look", "mcp:tools:read"), tool("purge", "mcp:tools:read")]);
     announce("urn:mcp:stdio:default", vec![tool("elsewhere", "mcp:tools:read")]);
@@ -303,7 +308,7 @@ fn a_device_is_approved_at_once_in_development_mode() {
 }
 
 /// A device that a server on this machine asked for, its code, and its secret.
-fn local_device(service: &Service) -> (ClientId, UserCode, Secret) {
+fn local_device(service: &Service, scopes: &str) -> (ClientId, UserCode, Secret) {
     let (id, code) = (ClientId::generated(random_uuid()), UserCode::draw(&[7; 8]).unwrap());
     let program =
         Program { name: "host\u{202e}".into(), path: Some("/opt/<b>host".into()), script: Some("/opt/host.js".into()) };
@@ -332,7 +337,7 @@ fn local_device(service: &Service) -> (ClientId, UserCode, Secret) {
         hash: device.hash(),
         user_code: service.app.keys.user_code(&code),
         client: id.clone(),
-        scopes: "mcp:tools:read".parse().unwrap(),
+        scopes: scopes.parse().unwrap(),
         resource: "urn:mcp:stdio:a".parse().unwrap(),
         expires: service.clock_now() + Seconds(600),
         stage: DeviceStage::Waiting,
@@ -343,7 +348,7 @@ fn local_device(service: &Service) -> (ClientId, UserCode, Secret) {
 #[test]
 fn n6_a_program_on_this_machine_is_named_by_the_machine_and_cannot_be_played_over_http() {
     let service = Service::start();
-    let (id, code, device) = local_device(&service);
+    let (id, code, device) = local_device(&service, "mcp:tools:read");
     let id = id.as_str();
     service.post("/oauth/device_authorization", &[("client_id", id)]).fails(400, "unauthorized_client");
     let body = [("grant_type", GRANT), ("client_id", id), ("device_code", device.expose())];
@@ -368,7 +373,7 @@ fn n6_a_program_on_this_machine_is_named_by_the_machine_and_cannot_be_played_ove
 fn a_link_for_a_program_on_this_machine_is_enough_where_nobody_is_asked() {
     for auto_approve in [true, false] {
         let service = Service::with(&Options { auto_approve, ..Options::default() });
-        let (_, code, device) = local_device(&service);
+        let (_, code, device) = local_device(&service, "mcp:tools:read");
         let stage = || {
             let wanted = Wanted { device: Some(device.hash()), ..Wanted::default() };
             service.facts(&wanted).device.unwrap().stage
@@ -379,4 +384,19 @@ fn a_link_for_a_program_on_this_machine_is_enough_where_nobody_is_asked() {
         let wrong = service.get("/device?user_code=BCDF-GHJK");
         assert!(!wrong.text().contains("Access allowed"));
     }
+}
+
+#[test]
+fn ui_11_a_program_on_this_machine_is_given_its_servers_own_scopes_and_no_name_of_ours() {
+    let service = Service::start();
+    let (_, code, device) = local_device(&service, "files:write mcp:admin openid mcp:tools:read");
+    let mut ada = service.signed_in();
+    let page = type_code(&mut ada, &code.shown());
+    let text = page.text();
+    assert!(text.contains("name=\"scope:files:write\" value=\"on\" checked"), "{text}");
+    assert!(text.contains("scope:mcp:tools:read") && !text.contains("mcp:admin") && !text.contains("openid"), "{text}");
+    assert_eq!(ada.submit(&Form::first(&page).with("decision", "allow")).status, 200);
+    let wanted = Wanted { device: Some(device.hash()), ..Wanted::default() };
+    let granted = service.facts(&wanted).grant.unwrap().scopes;
+    assert_eq!(granted.to_string(), "files:write mcp:tools:read");
 }

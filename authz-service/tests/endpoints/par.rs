@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use shared::oauth::form;
+use shared::scope::Scopes;
 use shared::state::{Change, Effect, Tool, Wanted};
 
 use crate::support::documents::Documents;
@@ -63,7 +64,11 @@ fn the_page_shows_the_tools_of_the_server_that_the_pushed_request_names() {
     let announce = |resource: &str, name: &str| {
         let (name, scopes) = (name.parse().unwrap(), "mcp:tools:read".parse().unwrap());
         let tools = vec![Tool { name, title: String::new(), effect: Effect::Read, scopes }];
-        service.commit(Change::ToolsAnnounced { resource: resource.parse().unwrap(), tools });
+        service.commit(Change::ToolsAnnounced {
+            resource: resource.parse().unwrap(),
+            tools,
+            scopes: Scopes::default(),
+        });
     };
     announce("https://mcp.example/", "look");
     announce("urn:mcp:stdio:default", "elsewhere");

@@ -8,14 +8,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use actix_web::{App, HttpServer};
-use shared::state::Tool;
 use shared::store::Store;
 use shared::time::{Clock, SystemClock};
 use shared::uri::{Parts, Resource};
 
 use super::foreign::Whose;
 use super::{Switch, catalog, followed, trail, wrap};
-use crate::announce;
+use crate::announce::{self, Announced};
 use crate::audit::Trail;
 use crate::gate::Gate;
 use crate::http::backend::{Announce, Backend, Gates, Own, Wrap};
@@ -134,16 +133,16 @@ async fn serve(
     };
     let gate = gates();
     let address = listener.local_addr()?;
-    let announce: Arc<dyn Fn(Vec<Tool>) + Send + Sync> = {
+    let announce: Arc<dyn Fn(Announced) + Send + Sync> = {
         let (store, resource) = (store.filter(|_| arguments.announce == Switch::On), resource.clone());
-        Arc::new(move |tools| {
+        Arc::new(move |told| {
             if let Some(store) = store.clone() {
-                tokio::spawn(announce::announce(store, resource.clone(), tools, Arc::clone(&clock)));
+                tokio::spawn(announce::announce(store, resource.clone(), told, Arc::clone(&clock)));
             }
         })
     };
     let later = Arc::clone(&announce);
-    let backend = backend(arguments, &wanted, Box::new(gates), &resource, Box::new(move |tools| later(tools))).await?;
+    let backend = backend(arguments, &wanted, Box::new(gates), &resource, Box::new(move |told| later(told))).await?;
     announce(backend.announced());
     let own = Parts::of(resource.as_str()).and_then(|parts| parts.host()).map(str::to_owned);
     let local = address.ip().is_loopback().then_some(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));

@@ -10,7 +10,7 @@ use clap::Subcommand;
 use shared::scope::Scopes;
 
 use super::{Switch, folder, followed, gate, trail};
-use crate::announce;
+use crate::announce::{self, Announced};
 use crate::framing::streams;
 use crate::guard::Access;
 use crate::server::Ending;
@@ -90,6 +90,10 @@ pub(super) async fn serve(
     stop: impl Future<Output = ()>,
 ) -> io::Result<Ending> {
     let rules = wanted.rules.as_deref().map(read).transpose()?.unwrap_or_default();
+    for scope in rules.ungrantable() {
+        tracing::warn!(%scope, "nobody can be given this scope: {}", crate::wrap::lint::UNGRANTABLE);
+    }
+    let besides = rules.scopes_besides_tools();
     let (store, clock) = followed(arguments);
     let trail = trail(arguments, &clock);
     let scopes = asked_for(&rules);
@@ -108,8 +112,8 @@ pub(super) async fn serve(
         shows_locked: wanted.show_locked,
         told: Box::new(move |listing| {
             if announces {
-                let tools = listing.announced(&guarded);
-                tokio::spawn(announce::announce(Arc::clone(&store), resource.clone(), tools, Arc::clone(&clock) as _));
+                let told = Announced { tools: listing.announced(&guarded), scopes: besides.clone() };
+                tokio::spawn(announce::announce(Arc::clone(&store), resource.clone(), told, Arc::clone(&clock) as _));
             }
         }),
     };

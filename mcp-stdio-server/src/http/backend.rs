@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use shared::scope::Scopes;
-use shared::state::{Kind, Tool};
+use shared::state::Kind;
 use tokio::io::DuplexStream;
 
-use crate::announce;
+use crate::announce::{self, Announced};
 use crate::gate::Gate;
 use crate::guard::Access;
 use crate::handler::{Handler, Parts};
@@ -61,8 +61,8 @@ pub trait Backend: Send + Sync {
     /// What a tool takes (its `inputSchema`), as far as is known.
     fn input(&self, tool: &str) -> Option<Value>;
 
-    /// The tools that need a consent, as the store keeps them.
-    fn announced(&self) -> Vec<Tool>;
+    /// What the store is told, so that a person can be asked.
+    fn announced(&self) -> Announced;
 }
 
 /// What every session's gate is made of. A gate of this front takes tokens from `_meta` alone, where the front puts the
@@ -107,8 +107,8 @@ impl Backend for Own {
         self.known.get(tool).map(|tool| Value::Object(tool.definition.input.clone()))
     }
 
-    fn announced(&self) -> Vec<Tool> {
-        announce::tools(&self.known)
+    fn announced(&self) -> Announced {
+        Announced { tools: announce::tools(&self.known), ..Announced::default() }
     }
 }
 
@@ -121,8 +121,8 @@ fn need_of(method: &str) -> Need {
     }
 }
 
-/// Who is told which tools need a consent, whenever there are others.
-pub type Announce = Box<dyn Fn(Vec<Tool>) + Send + Sync>;
+/// Who is told what needs a consent, whenever that is something else.
+pub type Announce = Box<dyn Fn(Announced) + Send + Sync>;
 
 /// A wrapped server.
 pub struct Wrap {
@@ -145,11 +145,16 @@ impl Known {
         Arc::clone(&self.listing.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What the store keeps of it.
+    fn announced(&self, listing: &Listing) -> Announced {
+        Announced { tools: listing.announced(&self.rules), scopes: self.rules.scopes_besides_tools() }
+    }
+
     /// A session's server has listed its tools.
     fn learn(&self, found: &Listing) {
         let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(all) = listing.with(found) else { return };
-        let (before, now) = (listing.announced(&self.rules), all.announced(&self.rules));
+        let (before, now) = (self.announced(&listing), self.announced(&all));
         *listing = Arc::new(all);
         drop(listing);
         if before != now {
@@ -214,7 +219,7 @@ impl Backend for Wrap {
         self.known.listing().input(tool).cloned()
     }
 
-    fn announced(&self) -> Vec<Tool> {
-        self.known.listing().announced(&self.known.rules)
+    fn announced(&self) -> Announced {
+        self.known.announced(&self.known.listing())
     }
 }

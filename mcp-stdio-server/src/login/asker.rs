@@ -221,10 +221,12 @@ impl Asker {
         let mut scopes: Vec<_> = needed.iter().chain(self.scopes.iter()).cloned().collect();
         self.store.read(&mut |state| {
             issuers = self.issuer.clone().map_or_else(|| state.issuers_by_age(), |only| vec![only]);
-            let announced = state.announcement(&self.resource).into_iter().flat_map(|known| &known.tools);
-            scopes.extend(announced.flat_map(|(tool, _)| tool.scopes.iter().cloned()));
+            let Some(announced) = state.announcement(&self.resource) else { return };
+            scopes.extend(announced.tools.iter().flat_map(|(tool, _)| tool.scopes.iter().cloned()));
+            scopes.extend(announced.own_scopes().iter().cloned());
         })?;
-        Ok((issuers, scopes.into_iter().collect()))
+        // What the call needs first: a list that is too long could not be read again.
+        Ok((issuers, Scopes::fitting(scopes)))
     }
 
     fn client(&self, key: &Key, now: Timestamp) -> Client {

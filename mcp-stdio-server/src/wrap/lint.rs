@@ -47,6 +47,7 @@ pub fn findings(rules: &Rules, tools: Option<&[Value]>) -> Vec<String> {
             findings.push(format!("tool rule {} is never reached: rule {} fits whatever it fits", at + 1, before + 1));
         }
     }
+    findings.extend(rules.ungrantable().into_iter().map(|scope| format!("nobody can be given {scope}: {UNGRANTABLE}")));
     let Some(tools) = tools else { return findings };
     for (at, rule) in rules.tool.iter().enumerate() {
         let Some(pattern) = &rule.name else { continue };
@@ -63,6 +64,10 @@ pub fn findings(rules: &Rules, tools: Option<&[Value]>) -> Vec<String> {
     findings.extend(rules.known.keys().filter(is_gone).map(|name| format!("the tool {} is gone", shown(name))));
     findings
 }
+
+/// Why nobody can be given a scope.
+pub const UNGRANTABLE: &str =
+    "names that begin with mcp: and those of OpenID Connect are the service's, and a name has at most 128 characters";
 
 /// Whether whatever fits `rule` fits `before`, as far as that can be told from the patterns.
 fn covers(before: &ToolRule, rule: &ToolRule) -> bool {
@@ -130,5 +135,8 @@ mod tests {
             "version = 1\n[[tool]]\nname = \"a*\"\naccess = \"open\"\n[[tool]]\nname = \"ab\"\naccess = \"deny\"";
         let found = findings(&Rules::parse(text).unwrap(), None);
         assert_eq!(found, ["tool rule 2 is never reached: rule 1 fits whatever it fits"]);
+        let text = "version = 1\n[[tool]]\nname = \"a\"\nscopes = \"mcp:admin\"\n[[tool]]\nscopes = \"files:write\"";
+        let found = findings(&Rules::parse(text).unwrap(), None);
+        assert!(found[0].starts_with("nobody can be given mcp:admin:") && found.len() == 1, "{found:?}");
     }
 }

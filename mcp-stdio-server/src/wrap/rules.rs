@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use shared::oauth::json;
-use shared::scope::{RESOURCES, Scopes, TOOLS_EXECUTE, TOOLS_READ};
+use shared::scope::{Catalogue, RESOURCES, Scope, Scopes, TOOLS, TOOLS_EXECUTE, TOOLS_READ};
 use shared::secret::TokenHash;
-use shared::state::Effect;
+use shared::state::{Effect, own};
 
 use super::exact::is_plain;
 use crate::guard::Access;
@@ -209,15 +209,43 @@ impl Rules {
 
     /// What the rules say, each of them.
     pub fn verdicts(&self) -> impl Iterator<Item = Verdict> {
-        let tools = self.tool.iter().map(|rule| &rule.then);
-        let others = self.resource.iter().map(|rule| &rule.then).chain(self.prompt.iter().map(|rule| &rule.then));
-        tools.chain(others).map(Then::verdict)
+        self.tool.iter().map(|rule| &rule.then).chain(self.besides_tools()).map(Then::verdict)
+    }
+
+    fn besides_tools(&self) -> impl Iterator<Item = &Then> {
+        self.resource.iter().map(|rule| &rule.then).chain(self.prompt.iter().map(|rule| &rule.then))
+    }
+
+    /// The scopes of the server's own that resources and prompts need: what the store is not told with the tools.
+    pub fn scopes_besides_tools(&self) -> Scopes {
+        own(scopes_of(self.besides_tools()))
+    }
+
+    /// The scopes that no person can be asked for: they have names of the service's, which it does not know, or are too long.
+    pub fn ungrantable(&self) -> Vec<&Scope> {
+        let standard = Catalogue::standard().all();
+        let is_lost = |scope: &&Scope| {
+            let known = standard.contains(scope.as_str()) || scope.as_str() == TOOLS;
+            !known && own([*scope]).is_empty()
+        };
+        let mut lost: Vec<_> =
+            scopes_of(self.tool.iter().map(|rule| &rule.then).chain(self.besides_tools())).filter(is_lost).collect();
+        lost.sort();
+        lost.dedup();
+        lost
     }
 
     /// Whether a tool is what it was when the rules were written, or was not there yet.
     pub fn is_unchanged(&self, name: &str, tool: &Map<String, Value>) -> bool {
         self.known.get(name).is_none_or(|known| *known == fingerprint(tool))
     }
+}
+
+fn scopes_of<'a>(rules: impl Iterator<Item = &'a Then>) -> impl Iterator<Item = &'a Scope> {
+    rules.flat_map(|then| match then {
+        Then::Scopes(scopes) => scopes.iter().collect(),
+        Then::Access(_) => Vec::new(),
+    })
 }
 
 fn of_json(text: &str) -> Result<Rules, String> {
@@ -348,6 +376,20 @@ mod tests {
         assert_eq!(rules.tool("x", None), Verdict::Denied);
         let empty = Rules::parse("version = 1\n[[tool]]\nname = \"x\"\nscopes = \"\"").unwrap();
         assert_eq!(empty.tool("x", None), Verdict::Denied, "no scope to need is not open");
+    }
+
+    #[test]
+    fn scopes_of_the_operators_own_are_told_from_those_that_nobody_can_give() {
+        let rules = Rules::parse(
+            "version = 1\n[[tool]]\nscopes = \"files:write mcp:tools openid\"\n[[tool]]\nscopes = \"mcp:admin\"\n\
+             [[resource]]\nuri = \"*\"\nscopes = \"files:read mcp:resources\"\n\
+             [[prompt]]\nname = \"*\"\nscopes = \"ask mcp:admin\"",
+        )
+        .unwrap();
+        assert_eq!(rules.scopes_besides_tools().to_string(), "ask files:read");
+        let lost: Vec<_> = rules.ungrantable().into_iter().map(Scope::as_str).collect();
+        assert_eq!(lost, ["mcp:admin", "openid"]);
+        assert!(Rules::default().ungrantable().is_empty());
     }
 
     #[test]

@@ -221,8 +221,8 @@ impl State {
             }
             Change::TokenExchanged { subject, access } => self.allow_call(subject, access, undo),
             Change::CallSpent(id) => self.spend_call(id, undo),
-            Change::ToolsAnnounced { resource, tools } => {
-                self.announce(resource, tools, at, undo);
+            Change::ToolsAnnounced { resource, tools, scopes } => {
+                self.announce(resource, tools, &scopes, at, undo);
                 Ok(())
             }
             Change::Expired(what) => {

@@ -145,8 +145,9 @@ impl State {
             Change::StoreRepaired { line, set_aside } => {
                 Event::new("store-repaired").detail(format!("from line {line} on; set aside as {set_aside}"))
             }
-            Change::ToolsAnnounced { resource, tools } => {
-                Event::new("tools-announced").detail(format!("{resource}: {} tools", tools.len()))
+            Change::ToolsAnnounced { resource, tools, scopes } => {
+                let own = if scopes.is_empty() { String::new() } else { format!("; scopes {scopes}") };
+                Event::new("tools-announced").detail(format!("{resource}: {} tools{own}", tools.len()))
             }
             Change::Expired(what) => match what {
                 Expired::Code(_) => Event::new("code-expired"),

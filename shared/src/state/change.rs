@@ -10,6 +10,7 @@ use super::record::{
 };
 use super::tools::Tool;
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
+use crate::scope::Scopes;
 use crate::secret::TokenHash;
 use crate::time::Timestamp;
 use crate::uri::{Issuer, Resource};
@@ -248,6 +249,9 @@ pub enum Change {
         resource: Resource,
         /// Its tools.
         tools: Vec<Tool>,
+        /// The scopes that something else needs there, a resource or a prompt.
+        #[serde(default, skip_serializing_if = "Scopes::is_empty")]
+        scopes: Scopes,
     },
     /// Something was seen past its end: it stays ended, also when the clock is set back (fault F-16).
     Expired(Expired),

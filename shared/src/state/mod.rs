@@ -32,4 +32,4 @@ pub use record::{
 };
 pub use records::{OwnedRecord, Record, Restoring};
 pub use sweep::ClientCare;
-pub use tools::{Announcement, Effect, MAX_TOOLS, NotAToolName, Tool, ToolName};
+pub use tools::{Announcement, Effect, MAX_OWN_SCOPES, MAX_TOOLS, NotAToolName, Tool, ToolName, own};

@@ -242,6 +242,7 @@ impl Restoring {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scope::Scopes;
     use crate::state::{AnsweredChallenge, Change, Effect, Tool};
     use crate::store::conformance::Sample;
     use crate::token::KeySet;
@@ -284,7 +285,11 @@ mod tests {
                 expires: now,
                 uses: 2,
             }),
-            Change::ToolsAnnounced { resource: sample.grant.resource.clone(), tools: vec![tool] },
+            Change::ToolsAnnounced {
+                resource: sample.grant.resource.clone(),
+                tools: vec![tool],
+                scopes: Scopes::default(),
+            },
         ]);
         let mut state = State::default();
         state.apply_all(changes, now).unwrap();

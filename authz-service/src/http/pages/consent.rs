@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use minijinja::{Value, context};
 use shared::oauth::register::GrantType;
-use shared::scope::{Catalogue, Entry, OFFLINE_ACCESS};
+use shared::scope::{Catalogue, OFFLINE_ACCESS, Scope};
 use shared::state::{Effect, Tool};
 use shared::uri::{Parts, RedirectUri};
 
@@ -13,6 +13,7 @@ use crate::http::seal::Hidden;
 use crate::protocol::Policy;
 use crate::protocol::authorize::Asked;
 use crate::protocol::choice::{Offer, SCOPE_FIELD, TOOL_FIELD};
+use crate::protocol::grantable;
 
 /// Up to this many tools of a scope stand open on the page; more are folded.
 const SHOWN_OPEN: usize = 6;
@@ -52,23 +53,32 @@ impl Pages {
     }
 }
 
-/// Each scope with its tools, for `choice.html`. A tool that needs several stands once, under the first.
+/// Each scope with its tools, for `choice.html`: first those that the service explains. A tool that needs several stands
+/// once, under the first that is its server's own, else under the first.
 pub(super) fn offered(asked: Offer<'_>, catalogue: &Catalogue) -> Vec<Value> {
-    let entries: Vec<&Entry> =
-        catalogue.entries().iter().filter(|entry| asked.scopes.contains(entry.scope.as_str())).collect();
-    let place = |tool: &Tool| entries.iter().position(|entry| tool.scopes.contains(entry.scope.as_str()));
-    let scope = |(at, entry): (usize, &&Entry)| {
+    let explained =
+        catalogue.entries().iter().map(|entry| &entry.scope).filter(|scope| asked.scopes.contains(scope.as_str()));
+    let mut scopes: Vec<&Scope> = explained.collect();
+    let ours = scopes.len();
+    scopes.extend(asked.scopes.iter().filter(|scope| catalogue.meaning(scope).is_none()));
+    let needs = |tool: &Tool, scope: &&Scope| tool.scopes.contains(scope.as_str());
+    // What a server's own scope stands for is told by its tools alone.
+    let place = |tool: &Tool| {
+        let own = scopes[ours..].iter().position(|scope| needs(tool, scope)).map(|at| ours + at);
+        own.or_else(|| scopes[..ours].iter().position(|scope| needs(tool, scope)))
+    };
+    let shown = |(at, scope): (usize, &&Scope)| {
         let tools: Vec<Value> = asked.tools.iter().filter(|tool| place(tool) == Some(at)).map(shown_tool).collect();
         context! {
-            scope => entry.scope.as_str(),
-            meaning => &entry.meaning,
-            field => format!("{SCOPE_FIELD}{}", entry.scope),
-            fixed => entry.scope.as_str() == OFFLINE_ACCESS,
+            scope => scope.as_str(),
+            meaning => grantable::meaning(catalogue, scope, !tools.is_empty()),
+            field => format!("{SCOPE_FIELD}{scope}"),
+            fixed => scope.as_str() == OFFLINE_ACCESS,
             open => tools.len() <= SHOWN_OPEN,
             tools,
         }
     };
-    entries.iter().enumerate().map(scope).collect()
+    scopes.iter().enumerate().map(shown).collect()
 }
 
 fn shown_tool(tool: &Tool) -> Value {

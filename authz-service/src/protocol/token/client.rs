@@ -13,6 +13,7 @@ use shared::time::Timestamp;
 use super::{FreshTokens, Granted, access, registered};
 use crate::protocol::Verdict;
 use crate::protocol::client_auth::{AuthenticatedClient, Presented};
+use crate::protocol::grantable::Grantable;
 use crate::protocol::policy::Policy;
 use crate::protocol::refusal::Refusal;
 
@@ -20,7 +21,7 @@ use crate::protocol::refusal::Refusal;
 #[derive(Debug)]
 pub struct ClientRequest {
     scope: Option<String>,
-    resource: Option<String>,
+    pub(super) resource: Option<String>,
 }
 
 impl ClientRequest {
@@ -77,16 +78,16 @@ fn grant(
         return Err(Refusal::NotForItself("a person has this client's name"));
     }
     let resource = policy.resource(request.resource.as_deref())?;
-    let scopes = scopes(request.scope.as_deref(), client, policy)?;
+    let scopes = scopes(request.scope.as_deref(), client, &Grantable::of(policy, facts, &resource))?;
     let (id, client) = (fresh.grant, client.id.clone());
     Ok(Grant { id, user: None, client, resource, scopes, created: now, stage: GrantStage::Live, terms: None })
 }
 
 /// The registered scopes are the ceiling here: nobody is asked who could say how far the client may go. What lies
 /// beyond it is refused as a whole (RFC 6749 section 5.2).
-fn scopes(named: Option<&str>, client: &Client, policy: &Policy) -> Result<Scopes, Refusal> {
+fn scopes(named: Option<&str>, client: &Client, grantable: &Grantable<'_>) -> Result<Scopes, Refusal> {
     let away = scope::OFFLINE_ACCESS.parse().map_err(|_| Refusal::UnknownScope)?;
-    let ceiling = scope::expand(&client.scope).intersection(&policy.catalogue.all()).minus(&away);
+    let ceiling = grantable.known(&client.scope).minus(&away);
     let asked = match named {
         None => ceiling.clone(),
         Some(text) => scope::expand(&text.parse().map_err(|_| Refusal::UnknownScope)?).minus(&away),
@@ -102,7 +103,8 @@ fn scopes(named: Option<&str>, client: &Client, policy: &Policy) -> Result<Scope
 mod tests {
     use shared::oauth::form;
     use shared::secret::Secret;
-    use shared::state::ClientSecret;
+    use shared::state::{Announcement, ClientSecret};
+    use shared::uri::Resource;
 
     use super::*;
     use crate::protocol::policy::ACCESS_LIFETIME;
@@ -154,6 +156,16 @@ mod tests {
         assert_eq!(ask(&[("scope", "mcp:tools:execute")], narrow).unwrap_err(), Refusal::ScopeExceeds);
         let none = |facts: &mut Facts| facts.client.as_mut().unwrap().scope = Scopes::default();
         assert_eq!(ask(&[], none).unwrap_err(), Refusal::UnknownScope);
+        // A server's own scopes are for that server, and within what the operator gave.
+        let own = |facts: &mut Facts| {
+            facts.client.as_mut().unwrap().scope = "files:read mcp:admin".parse().unwrap();
+            let scopes = ["files:read", "files:write", "mcp:admin"].map(|scope| (scope.parse().unwrap(), NOW)).to_vec();
+            facts.tools = Some(Announcement { resource: Resource::stdio("a").unwrap(), tools: vec![], scopes });
+        };
+        assert_eq!(ask(&[("resource", "urn:mcp:stdio:a")], own).unwrap(), "urn:mcp:stdio:a files:read");
+        let more = [("resource", "urn:mcp:stdio:a"), ("scope", "files:write")];
+        assert_eq!(ask(&more, own).unwrap_err(), Refusal::ScopeExceeds);
+        assert_eq!(ask(&[], own).unwrap_err(), Refusal::UnknownScope);
         let target = ask(&[("resource", "https://other.example")], |_| {}).unwrap_err();
         assert!(matches!(target, Refusal::Target(_)));
     }

@@ -219,7 +219,7 @@ mod tests {
         facts.code = None;
         let text = form::encode(&body.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>());
         let request = TokenRequest::parse(None, Parameters::parse(&text).unwrap()).unwrap();
-        assert!(request.wants().code.is_none());
+        assert!(request.wants(&policy()).code.is_none());
         let reply = decide(&request, &facts, &policy(), &fresh_tokens(), NOW).reply;
         assert_eq!(reply.unwrap_err(), Refusal::UnknownCode);
     }

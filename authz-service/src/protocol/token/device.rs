@@ -152,7 +152,7 @@ mod tests {
         change(&mut body, &mut facts);
         let text = form::encode(&body.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>());
         let request = TokenRequest::parse(None, Parameters::parse(&text).unwrap()).unwrap();
-        assert_eq!(request.wants().device.is_some(), text.contains("device_code=the"));
+        assert_eq!(request.wants(&policy()).device.is_some(), text.contains("device_code=the"));
         decide(&request, &facts, &policy(), &fresh_tokens(), at)
     }
 

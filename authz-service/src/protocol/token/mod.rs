@@ -171,12 +171,15 @@ impl TokenRequest {
     }
 
     /// The records to decide on.
-    pub fn wants(&self) -> Wanted {
+    pub fn wants(&self, policy: &Policy) -> Wanted {
         let wanted = self.client.wants();
         match &self.grant {
             GrantRequest::Code(request) => Wanted { code: request.code_hash(), ..wanted },
             GrantRequest::Device(request) => Wanted { device: request.code_hash(), ..wanted },
-            GrantRequest::Client(_) => Wanted { user: client::namesake(&self.client), ..wanted },
+            GrantRequest::Client(request) => {
+                let tools_of = policy.resource(request.resource.as_deref()).ok();
+                Wanted { user: client::namesake(&self.client), tools_of, ..wanted }
+            }
             GrantRequest::Exchange(request) => Wanted { access: request.subject_id(), ..wanted },
             GrantRequest::Refresh(request) => Wanted { refresh: request.presented().map(Secret::hash), ..wanted },
         }
