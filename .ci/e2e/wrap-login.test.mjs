@@ -155,3 +155,26 @@ test("UI-11: scopes of a server's own have boxes, for the person who is asked an
   READ.gives((await other.ask(READ.method, READ.params)).result);
   assert.equal(await other.end(), 0);
 });
+
+for (const wanted of [READ, GET]) {
+  test(`R27: a host that shows words only gets the link in a form without fields, for ${wanted.method}, in either era`, async () => {
+    let shown;
+    const old = host(wrap(s.data, fixture, "--name", `form-${wanted.kind}`, "--login", "elicit"), { answers: { "elicitation/create": (params) => ((shown = params), { action: "accept", content: {} }) } });
+    await old.initialize({ elicitation: {} });
+    const id = old.send(wanted.method, wanted.params);
+    await until("the form", () => shown);
+    assert.deepEqual([shown.mode, shown.requestedSchema], ["form", { type: "object", properties: {} }]);
+    await approve(/http:\S+\/device\?user_code=[A-Z-]+/.exec(shown.message)[0]);
+    wanted.gives((await old.answer(id)).result);
+    assert.ok(!old.messages().some((message) => message.method === "notifications/elicitation/complete"));
+    assert.equal(await old.end(), 0);
+    const words = { "io.modelcontextprotocol/clientCapabilities": { elicitation: { form: {} } } };
+    const one = host(wrap(s.data, fixture, "--name", `new-form-${wanted.kind}`, "--login", "elicit"));
+    const question = await one.modern(wanted.method, { ...wanted.params, _meta: words });
+    const [[key, { params }]] = Object.entries(question.result.inputRequests);
+    assert.deepEqual([params.mode, params.requestedSchema], ["form", { type: "object", properties: {} }]);
+    await approve(/http:\S+\/device\?user_code=[A-Z-]+/.exec(params.message)[0]);
+    wanted.gives((await one.modern(wanted.method, { ...wanted.params, _meta: words, requestState: question.result.requestState, inputResponses: { [key]: { action: "accept" } } })).result);
+    assert.equal(await one.end(), 0);
+  });
+}

@@ -2,8 +2,8 @@
 
 use rmcp::RoleServer;
 use rmcp::model::{
-    CancelledNotification, CancelledNotificationParam, ClientResult, CustomNotification, ElicitRequest,
-    ElicitRequestParams, ElicitResult, ElicitationAction, ProgressNotificationParam, RequestId, RequestMetaObject,
+    CancelledNotification, CancelledNotificationParam, ClientCapabilities, ClientResult, CustomNotification,
+    ElicitRequest, ElicitResult, ElicitationAction, ProgressNotificationParam, RequestId, RequestMetaObject,
     ServerNotification, ServerRequest,
 };
 use rmcp::service::{Peer, PeerRequestOptions, RequestContext};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::audit::Origin;
 use crate::era::Era;
-use crate::login::host::{Action, Asked, Elicits, Host, Question};
+use crate::login::host::{Action, Asked, Elicits, Host, Mode, Question};
 
 /// The notification by which a host of the earlier era learns that a URL is done with (MCP 2025-11-25, elicitation).
 pub const COMPLETE: &str = "notifications/elicitation/complete";
@@ -51,25 +51,25 @@ impl Conversation {
 
 impl Host for Conversation {
     fn elicits(&self) -> Elicits {
-        let shows_urls = |capabilities: &rmcp::model::ClientCapabilities| {
-            capabilities.elicitation.as_ref().is_some_and(|elicitation| elicitation.url.is_some())
+        let mode = |capabilities: &ClientCapabilities| {
+            let capability = capabilities.elicitation.as_ref()?;
+            Mode::of(&serde_json::to_value(capability).ok()?)
         };
-        let (capable, way) = match self.era {
-            Era::Legacy => (self.peer.peer_info().is_some_and(|info| shows_urls(&info.capabilities)), Elicits::Asks),
-            Era::Modern => (self.meta.client_capabilities().is_some_and(|all| shows_urls(&all)), Elicits::Returns),
-        };
-        if capable { way } else { Elicits::Never }
+        match self.era {
+            Era::Legacy => {
+                let info = self.peer.peer_info();
+                info.and_then(|info| mode(&info.capabilities)).map_or(Elicits::Never, Elicits::Asks)
+            }
+            Era::Modern => {
+                let capabilities = self.meta.client_capabilities();
+                capabilities.and_then(|all| mode(&all)).map_or(Elicits::Never, Elicits::Returns)
+            }
+        }
     }
 
     fn elicit<'a>(&'a self, question: &'a Question) -> Asked<'a, Option<Action>> {
         Box::pin(async move {
-            let params = ElicitRequestParams::UrlElicitationParams {
-                meta: None,
-                message: question.message.clone(),
-                url: question.url.clone(),
-                elicitation_id: question.id.clone(),
-            };
-            let request = ServerRequest::ElicitRequest(ElicitRequest::new(params));
+            let request = ServerRequest::ElicitRequest(ElicitRequest::new(question.clone().into()));
             let sent = self.peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await.ok()?;
             let asked = TakenBack { peer: Some(self.peer.clone()), id: sent.id.clone() };
             let answer = sent.await_response().await;
@@ -85,10 +85,13 @@ impl Host for Conversation {
         Box::pin(left(self.ended.clone()))
     }
 
-    fn settled<'a>(&'a self, id: &'a str) -> Asked<'a, ()> {
-        let params = json!({ "elicitationId": id });
+    fn settled<'a>(&'a self, question: &'a Question) -> Asked<'a, ()> {
+        let params = json!({ "elicitationId": question.id });
         let notification = CustomNotification::new(COMPLETE, Some(params));
         Box::pin(async move {
+            if question.mode != Mode::Page {
+                return;
+            }
             // A host that is gone need not know.
             let _ = self.peer.send_notification(ServerNotification::CustomNotification(notification)).await;
         })

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rmcp::model::{ElicitRequest, ElicitRequestParams, InputRequest, InputRequiredResult};
+use rmcp::model::{ElicitRequest, InputRequest, InputRequiredResult};
 use shared::browser;
 use shared::scope::Scopes;
 use shared::secret::{TokenHash, random_uuid};
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::asker::{Begun, Trouble};
 use super::book::Login;
-use super::host::{Action, Elicits, Question};
+use super::host::{Action, Elicits, Mode, Question};
 use super::round::Round;
 use super::standing::Standing;
 use super::words::{self, About, Turned};
@@ -94,8 +94,8 @@ impl Ladder {
         }
         if self.choice.top >= Top::Elicit {
             match attempt.host.elicits() {
-                Elicits::Asks => return self.elicit(attempt, login).await,
-                Elicits::Returns => return self.return_question(attempt, login),
+                Elicits::Asks(mode) => return self.elicit(attempt, login, mode).await,
+                Elicits::Returns(mode) => return self.return_question(attempt, login, mode),
                 Elicits::Never => {}
             }
         }
@@ -132,17 +132,17 @@ impl Ladder {
     }
 
     /// Asks a host of the earlier era, while the store is watched.
-    async fn elicit(&self, attempt: &Attempt<'_>, login: &Arc<Login>) -> Climbed {
+    async fn elicit(&self, attempt: &Attempt<'_>, login: &Arc<Login>, mode: Mode) -> Climbed {
         let deadline = Instant::now() + self.choice.wait;
         let Some(_alone) = Eliciting::begin(&self.eliciting, login.hash()) else {
             return self.wait_and_say(attempt, login, self.choice.wait, false).await;
         };
-        let question = self.question(login);
+        let question = self.question(login, mode);
         let answer = tokio::select! {
             answer = attempt.host.elicit(&question) => answer,
             waited = self.wait(attempt, login, self.choice.wait) => {
                 if !matches!(waited, Ok(Standing::Waiting)) {
-                    attempt.host.settled(&question.id).await;
+                    attempt.host.settled(&question).await;
                 }
                 return self.said(waited, attempt, login, false);
             }
@@ -151,7 +151,7 @@ impl Ladder {
             Some(Action::Accept) => {
                 let waited = self.wait(attempt, login, deadline.saturating_duration_since(Instant::now())).await;
                 if !matches!(waited, Ok(Standing::Waiting)) {
-                    attempt.host.settled(&question.id).await;
+                    attempt.host.settled(&question).await;
                 }
                 self.said(waited, attempt, login, false)
             }
@@ -161,21 +161,18 @@ impl Ladder {
         }
     }
 
-    fn question(&self, login: &Login) -> Question {
-        let message = words::message(login, &self.asker.resource);
-        Question { id: random_uuid().to_string(), url: words::link(login), message }
+    fn question(&self, login: &Login, mode: Mode) -> Question {
+        let message = words::message(login, &self.asker.resource, mode);
+        Question { mode, id: random_uuid().to_string(), url: words::link(login), message }
     }
 
     /// Gives a host of the later era the question back as the call's result.
-    fn return_question(&self, attempt: &Attempt<'_>, login: &Login) -> Climbed {
+    fn return_question(&self, attempt: &Attempt<'_>, login: &Login, mode: Mode) -> Climbed {
         let round = attempt
             .round
             .cloned()
             .unwrap_or_else(|| Round::first(login.hash(), attempt.asking, self.asker.clock.now()));
-        // Before 2026-07-28 a name was needed, and some hosts still want it.
-        let Question { id: elicitation_id, url, message } = self.question(login);
-        let params = ElicitRequestParams::UrlElicitationParams { meta: None, message, url, elicitation_id };
-        let request = InputRequest::Elicitation(ElicitRequest::new(params));
+        let request = InputRequest::Elicitation(ElicitRequest::new(self.question(login, mode).into()));
         self.come_back(Some([(QUESTION.to_owned(), request)].into()), &round, attempt, login)
     }
 
@@ -304,7 +301,7 @@ impl Ladder {
         let result = words::result(&turned, login, &self.about(attempt), complete, now);
         // Whoever closed the dialog is not shown it again.
         let shows = self.choice.top >= Top::Elicit && matches!(turned, Turned::Link { .. });
-        Climbed::Result(Box::new(result), shows.then(|| Box::new(self.question(login))))
+        Climbed::Result(Box::new(result), shows.then(|| Box::new(self.question(login, Mode::Page))))
     }
 
     fn about<'a>(&'a self, attempt: &Attempt<'a>) -> About<'a> {

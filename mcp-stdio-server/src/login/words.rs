@@ -11,6 +11,7 @@ use shared::uri::{Issuer, Resource};
 
 use super::asker::Trouble;
 use super::book::Login;
+use super::host::Mode;
 use crate::results::failure;
 
 /// Why a call that waited for a login was not let in.
@@ -80,13 +81,20 @@ pub fn link(login: &Login) -> String {
     format!("{}?{}", page(&login.issuer), form::encode(&[("user_code", &login.user_code.shown())]))
 }
 
-/// Why a host shows its person a URL.
-pub fn message(login: &Login, resource: &Resource) -> String {
-    format!(
-        "Sign in at {} to let this program use the server {resource}. The page shows the code {}.",
-        login.issuer,
-        login.user_code.shown()
-    )
+/// Why a host shows its person a page; one that shows words only says where the page is, too.
+pub fn message(login: &Login, resource: &Resource, mode: Mode) -> String {
+    let code = login.user_code.shown();
+    match mode {
+        Mode::Page => format!(
+            "Sign in at {} to let this program use the server {resource}. The page shows the code {code}.",
+            login.issuer
+        ),
+        Mode::Words => format!(
+            "To let this program use the server {resource}, open {} in a browser and sign in. The page shows the code \
+             {code}. Say yes here when you have; nothing that you type here is wanted.",
+            link(login)
+        ),
+    }
 }
 
 /// What a host is told while a call waits.

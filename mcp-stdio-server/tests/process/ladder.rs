@@ -18,7 +18,7 @@ use crate::store::{Fixture, now};
 /// A store whose service takes connections, and says nothing.
 pub struct World {
     pub fixture: Fixture,
-    issuer: String,
+    pub issuer: String,
     _service: TcpListener,
 }
 
@@ -30,16 +30,21 @@ impl World {
         Self { fixture, issuer, _service: service }
     }
 
-    fn start(&self, flags: &[&str]) -> Host {
+    pub fn start(&self, flags: &[&str]) -> Host {
         let way = if flags.contains(&"--login") { &[][..] } else { &["--login", "browser"][..] };
         Host::start(&self.fixture.path(), &[way, flags].concat())
     }
 
-    /// A host of the earlier era that can show a URL, or cannot.
+    /// A host of the earlier era that can show a URL, or nothing.
     fn legacy(&self, flags: &[&str], shows_urls: bool) -> Host {
+        let capabilities = if shows_urls { json!({ "elicitation": { "url": {} } }) } else { json!({}) };
+        self.legacy_with(flags, &capabilities)
+    }
+
+    /// A host of the earlier era with these capabilities.
+    pub fn legacy_with(&self, flags: &[&str], capabilities: &Value) -> Host {
         let mut host = self.start(flags);
-        let elicitation = if shows_urls { json!({ "url": {} }) } else { json!({ "form": {} }) };
-        host.initialize_with("2025-11-25", &json!({ "elicitation": elicitation }));
+        host.initialize_with("2025-11-25", capabilities);
         host
     }
 
@@ -74,7 +79,7 @@ impl World {
         id
     }
 
-    fn deny(&self, code: &str) {
+    pub fn deny(&self, code: &str) {
         let device = self.device(code).hash;
         self.fixture.commit(vec![Change::DeviceDenied { device, user: "ada".parse().unwrap() }]);
     }
@@ -91,7 +96,7 @@ impl World {
     }
 }
 
-fn echo(host: &mut Host) -> i64 {
+pub fn echo(host: &mut Host) -> i64 {
     host.send_request("tools/call", json!({ "name": "echo", "arguments": { "message": "hello" } }))
 }
 
@@ -110,7 +115,7 @@ fn call(host: &mut Host) -> Value {
 
 /// The result of a call, past notifications.
 #[track_caller]
-fn answer(host: &mut Host, id: i64) -> Value {
+pub fn answer(host: &mut Host, id: i64) -> Value {
     loop {
         let message = host.receive_any();
         if message["id"] == id && message.get("method").is_none() {

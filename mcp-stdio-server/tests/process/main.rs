@@ -4,6 +4,7 @@
 mod arguments;
 mod audit;
 mod faults;
+mod forms;
 mod host;
 mod http;
 mod in_process;

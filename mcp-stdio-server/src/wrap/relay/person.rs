@@ -8,7 +8,7 @@ use shared::secret::random_bytes;
 use tokio::sync::{oneshot, watch};
 
 use crate::conversation::{self, COMPLETE};
-use crate::login::host::{Action, Asked, Elicits, Host, Question};
+use crate::login::host::{Action, Asked, Elicits, Host, Mode, Question};
 use crate::wrap::message::{self, Id};
 use crate::wrap::queue::Queue;
 
@@ -50,22 +50,22 @@ pub(super) struct Person {
 }
 
 impl Person {
-    fn shows_urls(&self) -> bool {
-        self.capabilities.get("elicitation").is_some_and(|elicitation| elicitation.get("url").is_some())
+    fn mode(&self) -> Option<Mode> {
+        Mode::of(self.capabilities.get("elicitation")?)
     }
 
     /// Whether the host shows a page that an error names: in the era of `initialize` only.
     pub(super) fn is_sent_there(&self) -> bool {
-        !self.is_modern && self.shows_urls()
+        !self.is_modern && self.mode() == Some(Mode::Page)
     }
 }
 
 impl Host for Person {
     fn elicits(&self) -> Elicits {
-        match (self.shows_urls(), self.is_modern) {
-            (true, false) => Elicits::Asks,
-            (true, true) if self.comes_back => Elicits::Returns,
-            (true, true) | (false, _) => Elicits::Never,
+        match (self.mode(), self.is_modern) {
+            (Some(mode), false) => Elicits::Asks(mode),
+            (Some(mode), true) if self.comes_back => Elicits::Returns(mode),
+            (Some(_), true) | (None, _) => Elicits::Never,
         }
     }
 
@@ -90,9 +90,11 @@ impl Host for Person {
         Box::pin(conversation::left(Some(self.left.clone())))
     }
 
-    fn settled<'a>(&'a self, id: &'a str) -> Asked<'a, ()> {
-        let told = message::notification(COMPLETE, json!({ "elicitationId": id }));
-        self.host.put(message::line(&told));
+    fn settled<'a>(&'a self, question: &'a Question) -> Asked<'a, ()> {
+        if question.mode == Mode::Page {
+            let told = message::notification(COMPLETE, json!({ "elicitationId": question.id }));
+            self.host.put(message::line(&told));
+        }
         Box::pin(std::future::ready(()))
     }
 
