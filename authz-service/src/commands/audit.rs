@@ -7,11 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use shared::date::rfc3339;
 use shared::store::StoreError;
-use shared::store::calls::{Reader, Recorded, whole};
-use shared::store::journal::{Audited, History, audit};
+use shared::store::calls::{Head, Reader, Recorded, Standing, Whole, whole};
+use shared::store::journal::{Audited, History, Verified, audit};
 
 use super::{calls, lists};
 use crate::cli::StoreArgs;
@@ -26,7 +26,7 @@ pub enum AuditCommand {
     /// the last tool calls: line, time, decision, server, tool, person, client, grant, cause, outcome.
     Tail(TailArgs),
     /// Check both chains, from the last compaction and from the oldest file of calls to the end: that no line was changed,
-    /// lost, doubled or moved.
+    /// lost, doubled or moved. The head of the calls, kept elsewhere, shows with --expect later that none was cut off.
     Verify(VerifyArgs),
     /// Print every event since the last compaction, or every call that is kept, as JSON, one line each, oldest first.
     Export(ExportArgs),
@@ -52,9 +52,15 @@ pub struct TailArgs {
     pub store: StoreArgs,
 }
 
-/// For whom.
+/// How much, and for whom.
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
+    /// Check the calls alone.
+    #[arg(long)]
+    pub calls: bool,
+    /// Compare the calls with a head that was printed before and kept elsewhere: their end may have been cut off.
+    #[arg(long, value_name = "HEAD")]
+    pub expect: Option<Head>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -199,7 +205,7 @@ fn export(args: &ExportArgs) -> Result<(), Stopped> {
     };
     if args.calls {
         History::open(&folder)?;
-        whole(&folder, &mut |recorded| put(&calls::shown(&recorded).object))?;
+        whole(&folder, None, &mut |recorded| put(&calls::shown(&recorded).object))?;
     } else {
         audit(&folder, &mut |audited| put(&object(&audited)))?;
     }
@@ -208,46 +214,93 @@ fn export(args: &ExportArgs) -> Result<(), Stopped> {
 
 fn verify(args: &VerifyArgs) -> Result<(), Stopped> {
     let (folder, mut events, mut lines) = (args.store.folder(), 0_u64, 0_u64);
-    let found = audit(&folder, &mut |_| events += 1)?;
-    let calls = whole(&folder, &mut |_| lines += 1)?;
+    let found = if args.calls { None } else { Some(audit(&folder, &mut |_| events += 1)?) };
+    let calls = whole(&folder, args.expect, &mut |_| lines += 1)?;
+    if let Some(kept) = args.expect {
+        compared(kept, calls.as_ref())?;
+    }
     if args.json {
-        let calls = calls.map(|calls| {
-            json!({
-                "first_line": calls.first,
-                "last_line": calls.last,
-                "lines": lines,
-                "files": calls.files,
-                "unfinished": calls.unfinished,
-            })
-        });
-        return lists::print_json(&json!({
-            "whole": true,
-            "store": found.store,
-            "generation": found.generation,
-            "first_commit": found.first,
-            "last_commit": found.last,
-            "last_at": rfc3339(found.latest),
-            "events": events,
-            "unfinished": found.unfinished,
-            "calls": calls,
-        }))
-        .map_err(Stopped::Words);
+        let calls = calls.map(|calls| of_calls(&calls, lines));
+        let mut object = json!({ "whole": true, "calls": calls });
+        if let (Some(found), Value::Object(object)) = (&found, &mut object) {
+            object.extend(of_events(found, events));
+        }
+        return lists::print_json(&object).map_err(Stopped::Words);
     }
-    let commits = (found.last + 1).saturating_sub(found.first);
-    put(&format!(
-        "The chain is whole: {events} events in {commits} commits, {} to {}, the last at {}.\n",
-        found.first,
-        found.last,
-        rfc3339(found.latest),
-    ))?;
-    if let Some(calls) = calls {
-        let files = if calls.files == 1 { "1 file".to_owned() } else { format!("{} files", calls.files) };
-        put(&format!("So is that of the calls: {lines} lines in {files}, {} to {}.\n", calls.first, calls.last))?;
+    if let Some(found) = &found {
+        let commits = (found.last + 1).saturating_sub(found.first);
+        let (first, last, at) = (found.first, found.last, rfc3339(found.latest));
+        put(&format!(
+            "The chain is whole: {events} events in {commits} commits, {first} to {last}, the last at {at}.\n"
+        ))?;
     }
-    if found.unfinished || calls.is_some_and(|calls| calls.unfinished) {
+    match &calls {
+        Some(calls) => {
+            let files = if calls.files == 1 { "1 file".to_owned() } else { format!("{} files", calls.files) };
+            put(&format!("The calls' chain is whole: {lines} lines in {files}, {} to {}.\n", calls.first, calls.last))?;
+        }
+        None if args.calls => put("No calls are written down.\n")?,
+        None => {}
+    }
+    if let Some(head) = calls.and_then(|calls| calls.head) {
+        let held = if args.expect.is_some() { "It goes on from the head that was kept. " } else { "" };
+        put(&format!("{held}Its head, to be kept elsewhere: {head}\n"))?;
+    }
+    if found.is_some_and(|found| found.unfinished) || calls.is_some_and(|calls| calls.unfinished) {
         put("A batch that is not whole follows: a commit under way, or what a crash left of one.\n")?;
     }
     Ok(())
+}
+
+fn of_calls(calls: &Whole, lines: u64) -> Value {
+    json!({
+        "first_line": calls.first,
+        "last_line": calls.last,
+        "lines": lines,
+        "files": calls.files,
+        "unfinished": calls.unfinished,
+        "head": calls.head.map(|head| head.to_string()),
+    })
+}
+
+fn of_events(found: &Verified, events: u64) -> Map<String, Value> {
+    let Value::Object(object) = json!({
+        "store": found.store,
+        "generation": found.generation,
+        "first_commit": found.first,
+        "last_commit": found.last,
+        "last_at": rfc3339(found.latest),
+        "events": events,
+        "unfinished": found.unfinished,
+    }) else {
+        return Map::new();
+    };
+    object
+}
+
+/// Says what is wrong when the trail does not go on from a head that was kept.
+fn compared(kept: Head, calls: Option<&Whole>) -> Result<(), Stopped> {
+    let line = kept.line;
+    let Some(calls) = calls else {
+        return Err(Stopped::Words(format!(
+            "no calls are written down, and there was a line {line}: they were removed"
+        )));
+    };
+    let words = match calls.kept {
+        Some(Standing::Holds) | None => return Ok(()),
+        Some(Standing::Differs) => {
+            format!("line {line} of the calls is another one than was kept: it, or one before it, was written anew")
+        }
+        Some(Standing::Ends) => format!(
+            "the calls end with line {}, and there was a line {line}: the end was cut off, or an older copy put back",
+            calls.last
+        ),
+        Some(Standing::Gone) => format!(
+            "line {line} of the calls is gone with its file, as old ones go; the oldest is {}: compare with a later head",
+            calls.first
+        ),
+    };
+    Err(Stopped::Words(words))
 }
 
 fn event(audited: &Audited) -> Shown {

@@ -66,6 +66,8 @@ fn n12_the_calls_are_told_followed_verified_and_exported() {
     let tail: Value = serde_json::from_str(&audit(data.path(), &["tail", "--calls", "--json"])).unwrap();
     assert_eq!(tail["events"].as_array(), Some(&objects));
     assert_eq!(verified(data.path())["calls"]["last_line"], 3);
+    let head = verified(data.path())["calls"]["head"].as_str().unwrap().to_owned();
+    let written = std::fs::read_to_string(data.path().join("calls/calls.1.jsonl")).unwrap();
 
     let mut follows = command(data.path())
         .args(["audit", "tail", "--calls", "--follow", "--json", "-n", "1"])
@@ -80,7 +82,29 @@ fn n12_the_calls_are_told_followed_verified_and_exported() {
     follows.kill().unwrap();
     follows.wait().unwrap();
 
+    let told = audit(data.path(), &["verify", "--calls", "--expect", &head]);
+    assert!(
+        told.starts_with("The calls' chain is whole: 4 lines in 1 file, 1 to 4.\nIt goes on from the head"),
+        "{told}"
+    );
+    let later = told.trim_end().rsplit(' ').next().unwrap();
+    assert_eq!(verified(data.path())["calls"]["head"], later);
     let file = data.path().join("calls/calls.1.jsonl");
+    let fails = |expected: &str, words: &str| {
+        let output = command(data.path()).args(["audit", "verify", "--calls", "--expect", expected]).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && stderr.contains(words), "{words}: {stderr}");
+    };
+    let whole = std::fs::read_to_string(&file).unwrap();
+    // The end is cut off, cleanly: the chain is whole, and shorter than was known.
+    std::fs::write(&file, &written).unwrap();
+    audit(data.path(), &["verify"]);
+    fails(later, "the end was cut off");
+    write(data.path(), vec![call("other", None)]);
+    fails(later, "was written anew");
+    std::fs::write(&file, whole).unwrap();
+    let output = command(data.path()).args(["audit", "verify", "--expect", "4:x"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "no head is a wrong command line");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replacen("no-token", "no-taken", 1)).unwrap();
     let output = command(data.path()).args(["audit", "verify"]).output().unwrap();

@@ -20,7 +20,7 @@ fn calls(store: &Path) -> Vec<Call> {
         Some(Entry::Call(call)) => calls.push(*call),
         other => panic!("{other:?}"),
     };
-    whole(store, visit).unwrap();
+    whole(store, None, visit).unwrap();
     calls
 }
 

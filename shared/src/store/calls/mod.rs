@@ -6,6 +6,7 @@
 //! the store. What is in it decides nothing: without it everything works, and nothing waits for it.
 
 mod append;
+mod head;
 mod line;
 mod read;
 mod record;
@@ -15,6 +16,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use self::append::{Calls, Keep};
+pub use self::head::{Head, NotAHead, Standing};
 pub use self::read::{Reader, Whole, whole};
 pub use self::record::{Bearer, Call, Decision, End, Entry, Outcome, Recorded, Trace};
 use super::StoreError;

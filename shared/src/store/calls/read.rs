@@ -1,13 +1,16 @@
 //! Reading the trail: forwards, with its chain checked on the way. Takes no lock and changes nothing.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::head::{Head, Standing};
 use super::line::{self, Header, Read};
 use super::record::Recorded;
 use super::{folder_of, numbers, path_of};
 use crate::files::{self, disk};
+use crate::secret::TokenHash;
 use crate::store::StoreError;
 use crate::store::journal::line::Link;
 use crate::store::journal::{checked_file, io_error};
@@ -17,6 +20,9 @@ const CHUNK: usize = 4 * 1024 * 1024;
 
 /// How far before the end a reader begins that only wants the end.
 const NEAR: u64 = 64 * 1024;
+
+/// What is told of each line.
+type Visit<'a> = dyn FnMut(Head, Option<Recorded>) + 'a;
 
 /// A place in the trail.
 pub struct Reader {
@@ -46,17 +52,38 @@ pub struct Whole {
     pub files: u64,
     /// Whether lines follow that a server is about to finish, or that a crash left.
     pub unfinished: bool,
+    /// The last line, to be kept elsewhere. None when there is no line.
+    pub head: Option<Head>,
+    /// How it stands to a head that was kept.
+    pub kept: Option<Standing>,
 }
 
-/// Reads all that is there of the trail in the store's folder `store`. `Ok(None)` when there is none.
+/// Reads all that is there of the trail in the store's folder `store`, and compares it with a head that was kept. `Ok(None)`
+/// when there is none.
 ///
 /// # Errors
 /// The file and the line that are damaged; the chain is broken there.
-pub fn whole(store: &Path, visit: &mut dyn FnMut(Recorded)) -> Result<Option<Whole>, StoreError> {
+pub fn whole(store: &Path, kept: Option<Head>, visit: &mut dyn FnMut(Recorded)) -> Result<Option<Whole>, StoreError> {
     let Some(mut reader) = Reader::oldest(store)? else { return Ok(None) };
     let (first, begun) = (reader.seq + 1, reader.number);
-    let unfinished = reader.advance(visit)?;
-    Ok(Some(Whole { first, last: reader.seq, files: reader.number - begun + 1, unfinished }))
+    let before = reader.head();
+    let mut standing = kept.map(|kept| match kept.line.cmp(&before.line) {
+        Ordering::Less => Standing::Gone,
+        Ordering::Equal => of(kept, before),
+        Ordering::Greater => Standing::Ends,
+    });
+    let unfinished = reader.walk(&mut |line, recorded| {
+        if let Some(kept) = kept.filter(|kept| kept.line == line.line) {
+            standing = Some(of(kept, line));
+        }
+        recorded.into_iter().for_each(&mut *visit);
+    })?;
+    let head = (reader.seq >= first).then(|| reader.head());
+    Ok(Some(Whole { first, last: reader.seq, files: reader.number - begun + 1, unfinished, head, kept: standing }))
+}
+
+fn of(kept: Head, found: Head) -> Standing {
+    if kept == found { Standing::Holds } else { Standing::Differs }
 }
 
 impl Reader {
@@ -95,7 +122,7 @@ impl Reader {
         Ok(Some(reader))
     }
 
-    fn open(folder: &Path, number: u64) -> Result<Option<Self>, StoreError> {
+    pub(super) fn open(folder: &Path, number: u64) -> Result<Option<Self>, StoreError> {
         let path = path_of(folder, number);
         checked_file(&path)?;
         let file = match File::open(&path) {
@@ -165,10 +192,20 @@ impl Reader {
     /// # Errors
     /// The file and the line that are damaged.
     pub fn advance(&mut self, visit: &mut dyn FnMut(Recorded)) -> Result<bool, StoreError> {
+        self.walk(&mut |_, recorded| recorded.into_iter().for_each(&mut *visit))
+    }
+
+    /// The last line that was read.
+    pub(super) fn head(&self) -> Head {
+        Head { line: self.seq, hash: TokenHash::from_digest(self.link) }
+    }
+
+    /// The same, with each line as a head; also the lines in which nothing happened.
+    fn walk(&mut self, visit: &mut Visit<'_>) -> Result<bool, StoreError> {
         loop {
             // In this order: where another file follows, this one has got its last line before.
             let next = self.successor()?;
-            let unfinished = self.advance_in_file(visit)?;
+            let unfinished = self.walk_in_file(visit)?;
             let Some(next) = next else {
                 if !self.turned || numbers(&self.folder)?.last().is_none_or(|last| *last <= self.number) {
                     return Ok(unfinished);
@@ -200,7 +237,7 @@ impl Reader {
         StoreError::Damaged { path: self.path.clone(), line, reason: reason.to_owned() }
     }
 
-    fn advance_in_file(&mut self, visit: &mut dyn FnMut(Recorded)) -> Result<bool, StoreError> {
+    fn walk_in_file(&mut self, visit: &mut Visit<'_>) -> Result<bool, StoreError> {
         let mut text = Vec::new();
         while !self.turned {
             let left = self.length()?.saturating_sub(self.offset);
@@ -217,8 +254,11 @@ impl Reader {
                         (self.seq, self.link) = (self.seq + 1, link);
                         self.offset += line.len() as u64;
                         match read {
-                            Read::Entry(entry) => visit(entry),
-                            Read::Turn => self.turned = true,
+                            Read::Entry(entry) => visit(self.head(), Some(entry)),
+                            Read::Turn => {
+                                self.turned = true;
+                                visit(self.head(), None);
+                            }
                         }
                     }
                     Err(reason) => return self.torn_or_damaged(reason),

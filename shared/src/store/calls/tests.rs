@@ -32,7 +32,7 @@ fn write(calls: &mut Calls, tools: &[&str]) {
 /// The tools of the trail, and what else it holds in words.
 fn tools(store: &Path) -> Result<(Vec<String>, Whole), StoreError> {
     let mut seen = Vec::new();
-    let whole = whole(store, &mut |line| {
+    let whole = whole(store, None, &mut |line| {
         seen.push(match line.entry.unwrap() {
             Entry::Call(call) => call.tool.as_str().to_owned(),
             other => format!("{other:?}"),
@@ -56,7 +56,8 @@ fn n12_servers_that_write_in_turns_make_one_chain() {
     write(&mut one, &["d"]);
     let (seen, whole) = tools(store).unwrap();
     assert_eq!(seen, ["a", "b", "c", "d"]);
-    assert_eq!(whole, Whole { first: 1, last: 4, files: 1, unfinished: false });
+    assert_eq!(whole, Whole { first: 1, last: 4, files: 1, ..whole });
+    assert!(!whole.unfinished);
     // Without a store there is no trail.
     let mut none = Calls::new(&store.join("none"), Keep::default());
     assert!(!none.append(&mut |_| panic!("nothing is asked for")).unwrap());
@@ -158,4 +159,37 @@ fn a_reader_near_the_end_reads_only_that_and_follows() {
     seen.clear();
     reader.advance(&mut |line| seen.push(line.number)).unwrap();
     assert_eq!(seen, [1001, 1003]);
+}
+
+#[test]
+fn n12_a_head_that_was_kept_tells_that_the_end_was_cut_off_or_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path();
+    let stands = |kept: Head| whole(store, Some(kept), &mut |_| ()).unwrap().unwrap().kept.unwrap();
+    let head = || whole(store, None, &mut |_| ()).unwrap().unwrap().head.unwrap();
+    let keep = Keep { bytes: 2000, files: 2 };
+    write(&mut Calls::new(store, keep), &["a", "b"]);
+    let (early, text) = (head(), fs::read(file(store, 1)).unwrap());
+    write(&mut Calls::new(store, keep), &["c"]);
+    let late = head();
+    assert_eq!((early.line, late.line, stands(early), stands(late)), (2, 3, Standing::Holds, Standing::Holds));
+    assert_eq!(stands(Head { line: 3, ..early }), Standing::Differs);
+    // The end is cut off between two lines, so that the chain is whole.
+    fs::write(file(store, 1), &text).unwrap();
+    assert_eq!((stands(early), stands(late)), (Standing::Holds, Standing::Ends));
+    // And the trail goes on, with something else in its place.
+    write(&mut Calls::new(store, keep), &["x", "y"]);
+    assert_eq!((stands(early), stands(late)), (Standing::Holds, Standing::Differs));
+    // The line that ends a file can be kept too, until its file goes; the one after it stands in the next file's header.
+    let mut calls = Calls::new(store, keep);
+    while numbers(&folder_of(store)).unwrap().len() < 2 {
+        write(&mut calls, &["z"]);
+    }
+    let turn = Reader::open(&folder_of(store), 2).unwrap().unwrap().head();
+    assert_eq!(stands(turn), Standing::Holds);
+    while numbers(&folder_of(store)).unwrap().first() == Some(&1) {
+        write(&mut calls, &["z"]);
+    }
+    assert_eq!((stands(early), stands(turn)), (Standing::Gone, Standing::Holds));
+    assert_eq!(stands(Head { hash: early.hash, ..turn }), Standing::Differs);
 }
