@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use shared::browser::LOGIN_VARIABLE;
 use shared::scope::Scopes;
 use shared::secret::Secret;
@@ -32,8 +32,8 @@ use crate::gate::Gate;
 use crate::handler::{Handler, Parts};
 use crate::login::asker::Asker;
 use crate::login::{Choice, Ladder, Top};
-use crate::server::Ending;
-use crate::tools::Catalog;
+use crate::server::{Ending, Program};
+use crate::tools::{Catalog, Tool};
 use crate::vault::KEY_VARIABLE;
 use crate::verify::local::Local;
 use crate::wrap::child::KEEPER;
@@ -61,14 +61,6 @@ pub struct Arguments {
     /// project's (`http --verify`)
     #[arg(long, value_name = "URL", env = "MCP_AUTHZ_ISSUER", global = true)]
     issuer: Option<Issuer>,
-
-    /// Offer the sample tools too: get_weather, list_files, get_user_profile
-    #[arg(long)]
-    samples: bool,
-
-    /// The folder below which list_files lists
-    #[arg(long, value_name = "DIR")]
-    files_root: Option<PathBuf>,
 
     /// Whether tools take a token as the argument access_token, for hosts that have nothing better [default: on, of
     /// wrapped servers off]
@@ -119,6 +111,34 @@ pub struct Arguments {
 
     #[command(subcommand)]
     command: Option<Command>,
+}
+
+// What there is besides, when the tools are our own. No doc comment: it would be the program's help.
+#[derive(Debug, clap::Args)]
+struct Samples {
+    /// Offer the sample tools too: get_weather, list_files, get_user_profile
+    #[arg(long, display_order = 0)]
+    samples: bool,
+
+    /// The folder below which list_files lists
+    #[arg(long, value_name = "DIR", display_order = 0)]
+    files_root: Option<PathBuf>,
+}
+
+/// What is served: under which name, and which tools a server of a name has.
+#[derive(Clone)]
+struct Offered {
+    program: Program,
+    tools: Arc<Tools>,
+}
+
+/// Gives the tools of the server that goes by a name.
+type Tools = dyn Fn(&Resource) -> Vec<Arc<dyn Tool>> + Send + Sync;
+
+impl Offered {
+    fn catalog(&self, resource: &Resource) -> Catalog {
+        Catalog::new((self.tools)(resource))
+    }
 }
 
 /// What else the program does.
@@ -198,17 +218,45 @@ fn resource(name: &str) -> Result<Resource, NotAName> {
 #[error("a name is 1 to 64 ASCII letters, digits or . _ -")]
 struct NotAName(#[source] NotAResource);
 
-/// The program.
+/// The program, with our own tools.
 pub fn main() -> ExitCode {
     shared::files::limit::survive();
-    let matches = without_empty(Arguments::command()).get_matches();
-    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let command = Samples::augment_args(Arguments::command());
+    let matches = without_empty(command.clone()).get_matches();
+    let Samples { samples, files_root } = Samples::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let tools = move |resource: &Resource| {
+        let mut tools = Catalog::standard(resource);
+        if samples {
+            tools.extend(Catalog::samples(files_root.clone()));
+        }
+        tools
+    };
+    start(command, &matches, &Offered { program: Program::OURS, tools: Arc::new(tools) })
+}
+
+/// A program with tools of your own and everything else that this one has: stdio and HTTP, logins, the trail of calls, rules and
+/// wrapped servers, completions. `tools` gives the tools of the server that goes by a name.
+///
+/// `docs/ADD_A_TOOL.md` has a whole one.
+pub fn main_with(
+    program: Program,
+    tools: impl Fn(&Resource) -> Vec<Arc<dyn Tool>> + Send + Sync + 'static,
+) -> ExitCode {
+    shared::files::limit::survive();
+    let command =
+        Arguments::command().name(program.name).version(program.version).about(program.about).long_about(None);
+    let matches = without_empty(command.clone()).get_matches();
+    start(command, &matches, &Offered { program, tools: Arc::new(tools) })
+}
+
+fn start(mut command: clap::Command, matches: &ArgMatches, offered: &Offered) -> ExitCode {
+    let arguments = Arguments::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
     if let Some(Command::Completions { shell }) = arguments.command {
-        clap_complete::generate(shell, &mut Arguments::command(), env!("CARGO_PKG_NAME"), &mut io::stdout());
+        clap_complete::generate(shell, &mut command, offered.program.name, &mut io::stdout());
         return ExitCode::SUCCESS;
     }
     logging::start();
-    let code = run(arguments).unwrap_or_else(|error| {
+    let code = run(arguments, offered).unwrap_or_else(|error| {
         tracing::error!(%error, "cannot start");
         ExitCode::FAILURE
     });
@@ -224,14 +272,14 @@ fn without_empty(command: clap::Command) -> clap::Command {
         .mut_subcommands(without_empty)
 }
 
-fn run(mut arguments: Arguments) -> io::Result<ExitCode> {
+fn run(mut arguments: Arguments, offered: &Offered) -> io::Result<ExitCode> {
     let command = match arguments.command.take() {
         #[cfg(unix)]
         Some(Command::Keep { parent, command }) => return Ok(keeper::run(parent, &command)),
         Some(Command::Rules(command)) => return Ok(wrap::rules(command)),
         Some(Command::Vault(command)) => return Ok(vault::run(&arguments, command)),
         Some(Command::Import(wanted)) => return Ok(import::run(&arguments, &wanted)),
-        Some(Command::Http(wanted)) => return http::run(&arguments, wanted),
+        Some(Command::Http(wanted)) => return http::run(&arguments, wanted, offered),
         command => command,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -244,8 +292,8 @@ fn run(mut arguments: Arguments) -> io::Result<ExitCode> {
             }
         };
         let ending = match command {
-            Some(Command::Wrap(wanted)) => wrap::serve(&arguments, wanted, stop).await?,
-            _ => serve(&arguments, stop).await,
+            Some(Command::Wrap(wanted)) => wrap::serve(&arguments, wanted, offered.program, stop).await?,
+            _ => serve(&arguments, offered, stop).await?,
         };
         tracing::info!(?ending, "the server ends");
         io::Result::Ok(ending)
@@ -255,16 +303,18 @@ fn run(mut arguments: Arguments) -> io::Result<ExitCode> {
     Ok(if ending == Ending::ServerEnded { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Serves our own tools.
-async fn serve(arguments: &Arguments, stop: impl Future<Output = ()>) -> Ending {
+/// Serves the program's own tools.
+async fn serve(arguments: &Arguments, offered: &Offered, stop: impl Future<Output = ()>) -> io::Result<Ending> {
+    let catalog = offered.catalog(&arguments.name);
+    catalog.check().map_err(io::Error::other)?;
     let (store, clock) = followed(arguments);
-    let trail = trail(arguments, &clock);
-    let handler = handler(arguments, &store, &clock, trail.as_ref());
+    let trail = trail(arguments, &clock, offered.program);
+    let handler = handler(arguments, catalog, &store, &clock, trail.as_ref()).named(offered.program);
     if arguments.announce == Switch::On {
         let told = Announced { tools: announce::tools(handler.catalog()), ..Announced::default() };
         tokio::spawn(announce::announce(store, arguments.name.clone(), told, clock));
     }
-    server::serve(handler, streams::stdin(), streams::stdout(), stop).await
+    Ok(server::serve(handler, streams::stdin(), streams::stdout(), stop).await)
 }
 
 /// The store, followed, and the clock.
@@ -274,10 +324,10 @@ fn followed(arguments: &Arguments) -> (Arc<JournalStore>, Arc<SystemClock>) {
 }
 
 /// Where calls are written down. To be kept to the end: it waits for the last lines.
-fn trail(arguments: &Arguments, clock: &Arc<SystemClock>) -> Option<Trail> {
+fn trail(arguments: &Arguments, clock: &Arc<SystemClock>, program: Program) -> Option<Trail> {
     let keep = Keep { files: arguments.audit_files, ..Keep::default() };
-    let start =
-        || Trail::start(folder(arguments), keep, Arc::clone(clock) as Arc<dyn Clock>, spans::from_environment());
+    let collector = || spans::from_environment(program.name);
+    let start = || Trail::start(folder(arguments), keep, Arc::clone(clock) as Arc<dyn Clock>, collector());
     (arguments.audit == Switch::On).then(start)
 }
 
@@ -329,22 +379,13 @@ fn gate(
 
 fn handler(
     arguments: &Arguments,
+    catalog: Catalog,
     store: &Arc<JournalStore>,
     clock: &Arc<SystemClock>,
     trail: Option<&Trail>,
 ) -> Handler {
-    let catalog = catalog(&arguments.name, arguments.samples, arguments.files_root.as_ref());
     let scopes = catalog.scopes();
     Handler::new(Parts { catalog, gate: gate(arguments, store, clock, scopes, Switch::On, trail) })
-}
-
-/// Our own tools.
-fn catalog(resource: &Resource, samples: bool, files_root: Option<&PathBuf>) -> Catalog {
-    let mut tools = Catalog::standard(resource);
-    if samples {
-        tools.extend(Catalog::samples(files_root.cloned()));
-    }
-    Catalog::new(tools)
 }
 
 /// Resolves when the system or a person asks the process to end.

@@ -31,6 +31,7 @@ use crate::listing::{self, Last, Told};
 use crate::login::QUESTION;
 use crate::login::host::Action;
 use crate::results::{failure, shown, success};
+use crate::server::Program;
 use crate::tools::{Call, Catalog, Definition, Entry, ToolError};
 
 /// The `_meta` member under which a result names its server (MCP 2026-07-28, "Per-response protocol fields").
@@ -63,16 +64,12 @@ impl Handler {
     /// A handler over `parts`.
     pub fn new(parts: Parts) -> Self {
         let listing = parts.catalog.iter().map(|entry| listed(&entry.definition, parts.gate.token_argument)).collect();
-        let server = Implementation::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
-        let mut identity = MetaObject::new();
-        identity.insert(SERVER_INFO.to_owned(), json!({ "name": server.name, "version": server.version }));
         let mut config =
             ServerConfig::new(ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build())
-                .with_instructions(instructions(&parts.gate.resource));
-        config.server_info = server;
+                .with_instructions(instructions(&parts.catalog, &parts.gate.resource));
         config.protocol_version = ProtocolVersion::LATEST_WITH_INITIALIZE;
         let Parts { catalog, gate } = parts;
-        Self {
+        let handler = Self {
             catalog,
             gate: Arc::new(gate),
             ended: None,
@@ -80,8 +77,18 @@ impl Handler {
             watching: Mutex::default(),
             config,
             listing,
-            identity,
-        }
+            identity: MetaObject::new(),
+        };
+        handler.named(Program::OURS)
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn named(mut self, program: Program) -> Self {
+        let Program { name, version, .. } = program;
+        self.identity.insert(SERVER_INFO.to_owned(), json!({ "name": name, "version": version }));
+        self.config.server_info = Implementation::new(name, version);
+        self
     }
 
     /// The same, which knows when its host has left: what waits for a person or for a change then ends.
@@ -197,10 +204,13 @@ impl Drop for Watching {
     }
 }
 
-fn instructions(resource: &Resource) -> String {
+fn instructions(catalog: &Catalog, resource: &Resource) -> String {
+    let open = catalog.iter().filter(|entry| entry.definition.access == Access::Open);
+    let open: Vec<_> = open.map(|entry| entry.definition.name.as_ref()).collect();
+    let which = if open.is_empty() { "Tools".to_owned() } else { format!("Tools other than {}", open.join(", ")) };
     format!(
-        "Tools other than public_info need an OAuth access token for the resource {resource}. A tool that is called \
-         without one answers what to do. Never show a token to anybody."
+        "{which} need an OAuth access token for the resource {resource}. A tool that is called without one answers what \
+         to do. Never show a token to anybody."
     )
 }
 

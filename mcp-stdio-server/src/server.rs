@@ -20,6 +20,23 @@ const LAST_CALLS: Duration = Duration::from_millis(1000);
 /// How long the host may take to read what is already answered.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
+/// What a server's program is called, by whoever wrote it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Program {
+    /// Its name, such as `env!("CARGO_PKG_NAME")`.
+    pub name: &'static str,
+    /// Its version, such as `env!("CARGO_PKG_VERSION")`.
+    pub version: &'static str,
+    /// What it is, in a sentence: the beginning of its help.
+    pub about: &'static str,
+}
+
+impl Program {
+    /// This package's own.
+    pub const OURS: Self =
+        Self { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION"), about: env!("CARGO_PKG_DESCRIPTION") };
+}
+
 /// Why a server ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ending {

@@ -62,7 +62,8 @@ pub fn run(args: &ServeArgs, loaded: Loaded) -> Result<(), String> {
     app.proxies = Live::new(config.proxies);
     app.proxies_only = config.proxies_only;
     // Kept to the end: it waits for the last lines.
-    let keep = || Trail::start(args.store.folder(), Keep::default(), Arc::clone(&app.clock), spans::from_environment());
+    let collector = || spans::from_environment(env!("CARGO_PKG_NAME"));
+    let keep = || Trail::start(args.store.folder(), Keep::default(), Arc::clone(&app.clock), collector());
     let trail = app.policy.mcp.then(keep);
     app.mcp = app.policy.mcp_resource().map(|resource| {
         let origins = config.cors.clone().unwrap_or_default();

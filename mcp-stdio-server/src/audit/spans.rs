@@ -49,10 +49,12 @@ pub struct Collector {
 pub struct NotACollector;
 
 /// The collector that the environment names, by OpenTelemetry's own variables. One that is none is said to be, and left.
-pub fn from_environment() -> Option<Collector> {
+/// `program` is what the server is called there if the environment does not say.
+pub fn from_environment(program: &str) -> Option<Collector> {
     let variable = |name| std::env::var(name).ok();
     let (endpoint, traces) = (variable(ENDPOINT_VARIABLE), variable(TRACES_ENDPOINT_VARIABLE));
-    Collector::of(endpoint.as_deref(), traces.as_deref(), variable(SERVICE_VARIABLE).as_deref())
+    let service = variable(SERVICE_VARIABLE).filter(|name| !name.is_empty());
+    Collector::of(endpoint.as_deref(), traces.as_deref(), service.as_deref().unwrap_or(program))
         .inspect_err(|error| tracing::warn!(%error, "calls are not told to OpenTelemetry"))
         .ok()
         .flatten()
@@ -63,11 +65,7 @@ impl Collector {
     ///
     /// # Errors
     /// When the URL is not of a form that we can use.
-    pub fn of(
-        endpoint: Option<&str>,
-        traces: Option<&str>,
-        service: Option<&str>,
-    ) -> Result<Option<Self>, NotACollector> {
+    pub fn of(endpoint: Option<&str>, traces: Option<&str>, service: &str) -> Result<Option<Self>, NotACollector> {
         let some = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
         let joined = |base: String| format!("{}/v1/traces", base.trim_end_matches('/'));
         let Some(url) = some(traces).or_else(|| some(endpoint).map(joined)) else { return Ok(None) };
@@ -78,8 +76,7 @@ impl Collector {
         let port = parts.port().map_or(Ok(80), |port| port.parse().map_err(|_| NotACollector))?;
         let query = parts.query.map(|query| format!("?{query}")).unwrap_or_default();
         let path = format!("{}{query}", if parts.path.is_empty() { "/" } else { parts.path });
-        let service = some(service).unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned());
-        Ok(Some(Self { host, port, path, service }))
+        Ok(Some(Self { host, port, path, service: service.to_owned() }))
     }
 
     /// Sends one batch.
@@ -243,7 +240,7 @@ mod tests {
     #[test]
     fn n12_a_collector_is_named_as_opentelemetry_says() {
         let of =
-            |endpoint, traces| Collector::of(endpoint, traces, None).map(|found| found.map(|it| (it.port, it.path)));
+            |endpoint, traces| Collector::of(endpoint, traces, "s").map(|found| found.map(|it| (it.port, it.path)));
         assert_eq!(of(None, Some("")), Ok(None));
         assert_eq!(of(Some("http://localhost:4318"), None), Ok(Some((4318, "/v1/traces".to_owned()))));
         assert_eq!(of(Some("http://localhost:4318/a/"), None), Ok(Some((4318, "/a/v1/traces".to_owned()))));

@@ -13,7 +13,7 @@ use shared::time::{Clock, SystemClock};
 use shared::uri::{Parts, Resource};
 
 use super::foreign::Whose;
-use super::{Switch, catalog, followed, trail, wrap};
+use super::{Offered, Switch, followed, trail, wrap};
 use crate::announce::{self, Announced};
 use crate::audit::Trail;
 use crate::gate::Gate;
@@ -67,7 +67,7 @@ pub(super) struct Arguments {
 }
 
 /// Serves until the system or a person asks the process to end.
-pub(super) fn run(arguments: &super::Arguments, wanted: Arguments) -> io::Result<ExitCode> {
+pub(super) fn run(arguments: &super::Arguments, wanted: Arguments, offered: &Offered) -> io::Result<ExitCode> {
     if !wanted.secret.is_empty() {
         return Err(io::Error::other(
             "--secret: a server behind a URL gets no secrets of the vault, for many people's grants would have to cover one process; \
@@ -77,7 +77,7 @@ pub(super) fn run(arguments: &super::Arguments, wanted: Arguments) -> io::Result
     let listener = listen(&wanted)?;
     let address = listener.local_addr()?;
     let resource = resource(&wanted, address)?;
-    actix_web::rt::System::new().block_on(serve(arguments, wanted, listener, resource))?;
+    actix_web::rt::System::new().block_on(serve(arguments, wanted, offered, listener, resource))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -110,12 +110,13 @@ fn resource(wanted: &Arguments, address: SocketAddr) -> io::Result<Resource> {
 async fn serve(
     arguments: &super::Arguments,
     wanted: Arguments,
+    offered: &Offered,
     listener: TcpListener,
     resource: Resource,
 ) -> io::Result<()> {
     let clock = Arc::new(SystemClock);
     // Kept to the end: it waits for the last lines.
-    let trail = trail(arguments, &clock);
+    let trail = trail(arguments, &clock, offered.program);
     let audit = trail.as_ref().map(Trail::audit).unwrap_or_default();
     let clock: Arc<dyn Clock> = clock;
     // Where another issuer's tokens are taken, the store is not asked for anything.
@@ -142,7 +143,7 @@ async fn serve(
         })
     };
     let later = Arc::clone(&announce);
-    let backend = backend(arguments, &wanted, Box::new(gates), &resource, Box::new(move |told| later(told))).await?;
+    let backend = backend(&wanted, offered, Box::new(gates), &resource, Box::new(move |told| later(told))).await?;
     announce(backend.announced());
     let own = Parts::of(resource.as_str()).and_then(|parts| parts.host()).map(str::to_owned);
     let local = address.ip().is_loopback().then_some(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
@@ -167,15 +168,16 @@ async fn serve(
 }
 
 async fn backend(
-    arguments: &super::Arguments,
     wanted: &Arguments,
+    offered: &Offered,
     gates: Gates,
     resource: &Resource,
     announce: Announce,
 ) -> io::Result<Arc<dyn Backend>> {
     if wanted.command.is_empty() {
-        let (resource, samples, root) = (resource.clone(), arguments.samples, arguments.files_root.clone());
-        return Ok(Arc::new(Own::new(move || catalog(&resource, samples, root.as_ref()), gates)));
+        let (resource, tools) = (resource.clone(), offered.clone());
+        tools.catalog(&resource).check().map_err(io::Error::other)?;
+        return Ok(Arc::new(Own::new(move || tools.catalog(&resource), gates).named(offered.program)));
     }
     let rules = wanted.rules.as_deref().map(wrap::read).transpose()?.unwrap_or_default();
     let scopes = wrap::asked_for(&rules);

@@ -13,7 +13,7 @@ use super::{Switch, folder, followed, gate, trail};
 use crate::announce::{self, Announced};
 use crate::framing::streams;
 use crate::guard::Access;
-use crate::server::Ending;
+use crate::server::{Ending, Program};
 use crate::vault::{NotAName, SecretName};
 use crate::wrap::child::Spec;
 use crate::wrap::release::Release;
@@ -87,6 +87,7 @@ pub(super) fn read(file: &Path) -> io::Result<Rules> {
 pub(super) async fn serve(
     arguments: &super::Arguments,
     wanted: Arguments,
+    program: Program,
     stop: impl Future<Output = ()>,
 ) -> io::Result<Ending> {
     let rules = wanted.rules.as_deref().map(read).transpose()?.unwrap_or_default();
@@ -95,7 +96,7 @@ pub(super) async fn serve(
     }
     let besides = rules.scopes_besides_tools();
     let (store, clock) = followed(arguments);
-    let trail = trail(arguments, &clock);
+    let trail = trail(arguments, &clock, program);
     let scopes = asked_for(&rules);
     let gate = Arc::new(gate(arguments, &store, &clock, scopes.clone(), Switch::Off, trail.as_ref()));
     let secrets = (!wanted.secret.is_empty())

@@ -14,7 +14,7 @@ use crate::announce::{self, Announced};
 use crate::gate::Gate;
 use crate::guard::Access;
 use crate::handler::{Handler, Parts};
-use crate::server;
+use crate::server::{self, Program};
 use crate::tools::Catalog;
 use crate::wrap::child::Spec;
 use crate::wrap::listing::Listing;
@@ -74,18 +74,25 @@ pub struct Own {
     catalog: Box<dyn Fn() -> Catalog + Send + Sync>,
     known: Catalog,
     gates: Gates,
+    program: Program,
 }
 
 impl Own {
     /// Serves the tools of `catalog`.
     pub fn new(catalog: impl Fn() -> Catalog + Send + Sync + 'static, gates: Gates) -> Self {
-        Self { known: catalog(), catalog: Box::new(catalog), gates }
+        Self { known: catalog(), catalog: Box::new(catalog), gates, program: Program::OURS }
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn named(self, program: Program) -> Self {
+        Self { program, ..self }
     }
 }
 
 impl Backend for Own {
     fn serve(&self, io: DuplexStream) -> Serving {
-        let handler = Handler::new(Parts { catalog: (self.catalog)(), gate: (self.gates)() });
+        let handler = Handler::new(Parts { catalog: (self.catalog)(), gate: (self.gates)() }).named(self.program);
         let (input, output) = tokio::io::split(io);
         Box::pin(async move {
             server::serve(handler, input, output, pending()).await;

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use shared::scope::Scopes;
+use shared::state::ToolName;
 use shared::time::Timestamp;
 use shared::uri::Resource;
 
@@ -84,6 +85,8 @@ pub enum ToolError {
 pub struct Catalog {
     tools: Vec<Entry>,
     index: HashMap<String, usize>,
+    /// A name that two tools have.
+    twice: Option<String>,
 }
 
 /// A tool and what it told about itself.
@@ -106,16 +109,40 @@ impl Catalog {
 
     /// A catalog of these tools. Of two with one name the first stays.
     pub fn new(tools: Vec<Arc<dyn Tool>>) -> Self {
-        let mut catalog = Self { tools: Vec::new(), index: HashMap::new() };
+        let mut catalog = Self { tools: Vec::new(), index: HashMap::new(), twice: None };
         for tool in tools {
             let definition = tool.definition();
             let name = definition.name.clone().into_owned();
-            if !catalog.index.contains_key(&name) {
+            if catalog.index.contains_key(&name) {
+                catalog.twice = Some(name);
+            } else {
                 catalog.index.insert(name, catalog.tools.len());
                 catalog.tools.push(Entry { definition, tool });
             }
         }
         catalog
+    }
+
+    /// Whether its tools can be served.
+    ///
+    /// # Errors
+    /// The first that cannot, and why: for whoever wrote it.
+    pub fn check(&self) -> Result<(), String> {
+        if let Some(name) = &self.twice {
+            return Err(format!("two tools are called {name:?}"));
+        }
+        for Entry { definition, .. } in &self.tools {
+            let name = definition.name.as_ref();
+            name.parse::<ToolName>().map_err(|error| format!("the tool {name:?}: {error}"))?;
+            // Any token would open it.
+            if matches!(&definition.access, Access::Scopes(scopes) if scopes.is_empty()) {
+                return Err(format!("the tool {name:?} needs a scope that is none; Access::Open is for everybody"));
+            }
+            if definition.input.get("type") != Some(&"object".into()) {
+                return Err(format!("the tool {name:?}: the schema of its arguments is that of no object"));
+            }
+        }
+        Ok(())
     }
 
     /// The tools that every server has.
@@ -150,7 +177,7 @@ impl Catalog {
 
 /// A guarded tool's access: scopes, separated by spaces.
 pub fn needs(scope: &str) -> Access {
-    // Our constants parse; the test below holds that no guarded tool ends with an empty set.
+    // What is no scope is noticed at the start ([`Catalog::check`]).
     Access::Scopes(scope.parse::<Scopes>().unwrap_or_default())
 }
 
@@ -176,6 +203,42 @@ pub fn ready<'a>(answer: Result<Value, ToolError>) -> Answer<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Named(&'static str, Access, Value);
+
+    impl Tool for Named {
+        fn definition(&self) -> Definition {
+            let Self(name, access, input) = self;
+            let (name, access, input) = ((*name).into(), access.clone(), object(input.clone()));
+            let (title, description, output) = ("".into(), "".into(), output(json!({})));
+            Definition { name, title, description, input, output, access, read_only: true }
+        }
+
+        fn call<'a>(&'a self, _: Map<String, Value>, _: &'a Call) -> Answer<'a> {
+            ready(Ok(json!({})))
+        }
+    }
+
+    #[test]
+    fn tools_that_cannot_be_served_are_named_at_the_start() {
+        let object = json!({ "type": "object" });
+        let tool = |name, access: &Access, input: &Value| -> Arc<dyn Tool> {
+            Arc::new(Named(name, access.clone(), input.clone()))
+        };
+        let (guarded, open) = (needs("a b"), Access::Open);
+        assert_eq!(Catalog::new(vec![tool("x", &guarded, &object), tool("y", &open, &object)]).check(), Ok(()));
+        for (tools, words) in [
+            (vec![tool("x", &guarded, &object), tool("x", &open, &object)], "two tools are called \"x\""),
+            (vec![tool("", &guarded, &object)], "1 to 128"),
+            (vec![tool("a\nb", &guarded, &object)], "1 to 128"),
+            (vec![tool("x", &needs(""), &object)], "needs a scope that is none"),
+            (vec![tool("x", &needs("a\"b"), &object)], "needs a scope that is none"),
+            (vec![tool("x", &guarded, &json!({}))], "no object"),
+        ] {
+            let error = Catalog::new(tools).check().unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
 
     #[test]
     fn every_guarded_tool_needs_a_scope_and_says_what_it_gives() {

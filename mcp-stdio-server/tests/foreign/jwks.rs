@@ -196,7 +196,7 @@ fn n12_the_trail_names_the_issuer_and_its_names_for_people_and_programs() {
                 calls.push(*call);
             }
         };
-        whole(server.folder.path(), visit).unwrap();
+        whole(server.folder.path(), None, visit).unwrap();
         calls
     };
     eventually("both calls are written down", || calls().len() == 2);

@@ -65,8 +65,17 @@ impl Host {
         Some(Self::of(Self::prepare(&mut command).spawn().unwrap()))
     }
 
+    /// Starts another program that is a server of ours.
+    pub fn of_program(program: &Path, data: &Path, flags: &[&str]) -> Self {
+        Self::of(Self::command_of(program, data, flags).spawn().unwrap())
+    }
+
     fn command(data: &Path, flags: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-stdio-server"));
+        Self::command_of(Path::new(env!("CARGO_BIN_EXE_mcp-stdio-server")), data, flags)
+    }
+
+    fn command_of(program: &Path, data: &Path, flags: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.arg("--data").arg(data);
         if !flags.contains(&"--announce") {
             // Tests that look at the store's files want them still.

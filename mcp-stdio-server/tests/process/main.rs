@@ -13,6 +13,7 @@ mod kills;
 mod ladder;
 mod messages;
 mod one_call;
+mod own;
 mod store;
 mod tasks;
 mod tokens;
