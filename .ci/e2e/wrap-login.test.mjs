@@ -88,7 +88,7 @@ test("R27: the error of a host that shows pages carries the page, and that of an
       const [page] = error.data.elicitations ?? [];
       assert.deepEqual(page && [page.mode, page.url, typeof page.elicitationId], code === -32042 ? ["url", link, "string"] : undefined);
     }
-    // Nobody is asked because of what only a program wants to know.
+    // Nobody is asked because of what only a program wants to know: a task, and what no guard knows.
     assert.equal((await one.ask("tasks/list", {})).error.data.verification_uri, undefined);
     const link = (await one.ask(READ.method, READ.params)).error.data.verification_uri_complete;
     await approve(link);

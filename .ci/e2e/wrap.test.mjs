@@ -8,6 +8,8 @@ import { fileURLToPath } from "node:url";
 import { after, test } from "node:test";
 import * as v2 from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
+import { Client as Client1 } from "@modelcontextprotocol/sdk/client/index.js";
+import { StdioClientTransport as Stdio1 } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { ALLOW, login, person, register } from "./lib/flow.mjs";
 import { inspector } from "./lib/inspector.mjs";
 import { cleanEnv, program, tempFolder } from "./lib/programs.mjs";
@@ -274,6 +276,64 @@ for (const era of ["legacy", "modern", "auto"]) {
     const done = await run(wrap(s.data, fixture), "--method", "tools/call", "--tool-name", "look");
     assert.match(done.stdout, /looked/, done.stderr);
   });
+}
+
+/** What a host does with two of the most used servers, which keep something: each in a folder of its own. */
+const used = {
+  filesystem: (place) => [
+    { name: "write_file", arguments: { path: join(place, "b.txt"), content: "hé\nllo\n" } },
+    { name: "edit_file", arguments: { path: join(place, "b.txt"), edits: [{ oldText: "llo", newText: "y" }] } },
+    { name: "read_text_file", arguments: { path: join(place, "b.txt") } },
+    { name: "list_directory", arguments: { path: place } },
+    { name: "read_text_file", arguments: { path: "/etc/passwd" } },
+    { name: "read_text_file", arguments: { path: 7 } },
+  ],
+  memory: () => [
+    { name: "create_entities", arguments: { entities: [{ name: "Ada", entityType: "person", observations: ["counts"] }] } },
+    { name: "add_observations", arguments: { observations: [{ entityName: "Ada", contents: ["writes"] }] } },
+    { name: "search_nodes", arguments: { query: "writes" } },
+    { name: "read_graph", arguments: {} },
+    { name: "add_observations", arguments: { observations: [{ entityName: "Nobody", contents: ["x"] }] } },
+  ],
+};
+
+/** Uses a server through an official SDK; what the host's author sees of it. */
+async function through(one, command, name, place, more = {}) {
+  const [program, ...args] = command(name === "filesystem" ? published("server-filesystem", place) : published("server-memory"));
+  const Transport = one instanceof Client1 ? Stdio1 : StdioClientTransport;
+  await one.connect(new Transport({ command: program, args, env: cleanEnv({ MEMORY_FILE_PATH: join(place, "m.json"), ...more }), stderr: "ignore" }));
+  try {
+    const { tools } = await one.listTools();
+    const results = [];
+    for (const call of used[name](place)) {
+      const { content, structuredContent, isError } = await one.callTool(call);
+      results.push({ content, structuredContent, isError: isError ?? false });
+    }
+    // What version 2025-11-25 had of tasks is none of the later one's business, for the SDK either.
+    for (const tool of tools) delete tool.execution;
+    // Where it was done is not what was done.
+    return JSON.parse(JSON.stringify({ server: one.getServerVersion().name, tools, results }).replaceAll(place, "PLACE"));
+  } finally {
+    await one.close();
+  }
+}
+
+const sdks = {
+  "SDK 1": () => new Client1({ name: "e2e", version: "1" }),
+  "SDK 2, initialize": () => new v2.Client({ name: "e2e", version: "1" }),
+  "SDK 2, 2026-07-28": () => new v2.Client({ name: "e2e", version: "1" }, { versionNegotiation: { mode: { pin: "2026-07-28" } } }),
+  "SDK 2, auto": () => new v2.Client({ name: "e2e", version: "1" }, { versionNegotiation: { mode: "auto" } }),
+};
+for (const name of Object.keys(used)) {
+  for (const [sdk, client] of Object.entries(sdks)) {
+    test(`${name}: the official ${sdk} gets from the wrapped server what it gets from the bare one`, async () => {
+      // The bare server speaks one era only: what it says there is what must come through in each.
+      const bare = await through(sdk === "SDK 1" ? client() : sdks["SDK 2, initialize"](), (line) => line, name, tempFolder("bare"));
+      const ours = await through(client(), (line) => wrap(s.data, line), name, tempFolder("ours"), { MCP_ACCESS_TOKEN: full });
+      assert.ok(bare.tools.length > 5 && bare.results.some((result) => result.isError) && bare.results.some((result) => !result.isError), JSON.stringify(bare.results));
+      assert.deepEqual(ours, bare);
+    });
+  }
 }
 
 /** The processes whose command line holds a word. */

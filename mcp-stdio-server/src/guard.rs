@@ -131,7 +131,8 @@ pub fn admit(wish: Wish<'_>, needed: &Scopes, shown: Shown<'_>, now: Timestamp) 
     if once.is_some_and(|(_, once)| !is_this(once, wish)) {
         return Err(Challenge::AnotherCall);
     }
-    if wish.kind == Kind::Tool && !token.allows(facts, wish.name) {
+    // Whoever left tools out said nothing about resources and prompts. A task is its tool's.
+    if matches!(wish.kind, Kind::Tool | Kind::Task) && !token.allows(facts, wish.name) {
         return Err(Challenge::ToolLeftOut);
     }
     Ok(Caller {
@@ -271,6 +272,7 @@ mod tests {
             (Kind::Tool, "x", Err(Challenge::ToolLeftOut)),
             (Kind::Resource, "x", Ok(())),
             (Kind::Prompt, "x", Ok(())),
+            (Kind::Task, "x", Err(Challenge::ToolLeftOut)),
             (Kind::Prompt, "y", Err(Challenge::InsufficientScope)),
         ] {
             let wish = Wish { kind, name: "look", arguments: None };

@@ -124,11 +124,12 @@ fn attribute(key: &str, value: &str) -> Value {
 }
 
 /// The attribute that names what was used (OpenTelemetry, semantic conventions for MCP).
-const fn subject(kind: Kind) -> &'static str {
+const fn subject(kind: Kind) -> Option<&'static str> {
     match kind {
-        Kind::Tool => "gen_ai.tool.name",
-        Kind::Resource => "mcp.resource.uri",
-        Kind::Prompt => "gen_ai.prompt.name",
+        Kind::Tool => Some("gen_ai.tool.name"),
+        Kind::Resource => Some("mcp.resource.uri"),
+        Kind::Prompt => Some("gen_ai.prompt.name"),
+        Kind::Task => None,
     }
 }
 
@@ -179,10 +180,10 @@ impl Spans {
         let trace = item.trace.as_deref();
         let mut attributes = vec![
             attribute("mcp.method.name", &item.method),
-            attribute(subject(item.kind), &item.name),
             attribute("authz.server", item.server.as_str()),
             attribute("authz.decision", item.decision.word()),
         ];
+        attributes.extend(subject(item.kind).map(|key| attribute(key, &item.name)));
         attributes.extend(item.cause.map(|cause| attribute("authz.cause", cause)));
         let bearer = item.bearer.as_ref();
         attributes.extend(bearer.and_then(Bearer::grant).map(|grant| attribute("authz.grant", &grant.to_string())));
@@ -195,7 +196,7 @@ impl Spans {
             "traceState": trace.and_then(|trace| trace.state.as_ref()).map_or("", |state| state.as_str()),
             "name": match item.kind {
                 // There may be many of them (OpenTelemetry, semantic conventions for MCP: a name has few values).
-                Kind::Resource => item.method.to_string(),
+                Kind::Resource | Kind::Task => item.method.to_string(),
                 Kind::Tool | Kind::Prompt => format!("{} {}", item.method, item.name),
             },
             // SPAN_KIND_SERVER.

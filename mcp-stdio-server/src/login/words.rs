@@ -59,6 +59,7 @@ impl About<'_> {
             Kind::Tool => "call the tool again",
             Kind::Resource => "read the resource again",
             Kind::Prompt => "get the prompt again",
+            Kind::Task => "ask for the task again",
         }
     }
 

@@ -13,6 +13,9 @@ pub enum Kind {
     Resource,
     /// A prompt, by its name.
     Prompt,
+    /// A call that goes on in the background (MCP tasks), by its tool, or by the method where nobody knows that: its own name opens
+    /// it, and is written nowhere.
+    Task,
 }
 
 impl Kind {
@@ -22,6 +25,7 @@ impl Kind {
             Self::Tool => "tool",
             Self::Resource => "resource",
             Self::Prompt => "prompt",
+            Self::Task => "task",
         }
     }
 
@@ -31,6 +35,7 @@ impl Kind {
             Self::Tool => "tools/call",
             Self::Resource => "resources/read",
             Self::Prompt => "prompts/get",
+            Self::Task => "tasks/get",
         }
     }
 

@@ -70,7 +70,7 @@ impl Target {
             Self::Read(uri) | Self::Resource(uri) => rules.resource(uri),
             Self::Prompt(name) => rules.prompt(name),
             Self::News | Self::Nothing => Verdict::Needs(Access::Open),
-            // What we do not know may do anything.
+            // Which tool such a task is of, nobody knows; and what we do not know may do anything.
             Self::Task(_) | Self::Unknown | Self::Malformed(_) => Listing::default().verdict(&Rules::default(), ""),
         }
     }
@@ -80,9 +80,8 @@ impl Target {
         match self {
             Self::Read(_) | Self::Resource(_) | Self::News => Kind::Resource,
             Self::Prompt(_) => Kind::Prompt,
-            Self::Tool(_) | Self::Task(_) | Self::TaskOf(_) | Self::Nothing | Self::Unknown | Self::Malformed(_) => {
-                Kind::Tool
-            }
+            Self::Task(_) | Self::TaskOf(_) => Kind::Task,
+            Self::Tool(_) | Self::Nothing | Self::Unknown | Self::Malformed(_) => Kind::Tool,
         }
     }
 
@@ -116,7 +115,7 @@ mod tests {
             ("prompts/get", json!({ "name": "p" }), Kind::Prompt, "p"),
             ("completion/complete", prompt, Kind::Prompt, "p"),
             ("completion/complete", template, Kind::Resource, "x://{a}"),
-            ("tasks/get", json!({ "taskId": "t" }), Kind::Tool, "tasks/get"),
+            ("tasks/get", json!({ "taskId": "t" }), Kind::Task, "tasks/get"),
             ("tasks/new", json!({ "name": "t" }), Kind::Tool, "tasks/new"),
         ] {
             let message = json!({ "params": params });

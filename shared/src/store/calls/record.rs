@@ -16,7 +16,8 @@ use crate::uri::{Issuer, Resource};
 pub struct Call {
     /// The server.
     pub server: Resource,
-    /// The tool; of another [`Kind`], the resource's URI (without its query) or the prompt's name. Cut off when it is long.
+    /// The tool; of another [`Kind`], the resource's URI (without its query), the prompt's name or a
+    /// task's method. Cut off when it is long.
     pub tool: Text,
     /// What it is. Older lines are about tools.
     #[serde(default, skip_serializing_if = "Kind::is_tool")]
@@ -55,7 +56,7 @@ impl Call {
     /// What was used, for people: a tool by its name alone.
     pub fn subject(&self) -> Cow<'_, str> {
         match self.kind {
-            Kind::Tool => self.tool.as_str().into(),
+            Kind::Tool | Kind::Task => self.tool.as_str().into(),
             kind => format!("{} {}", kind.word(), self.tool).into(),
         }
     }
@@ -304,6 +305,7 @@ mod tests {
         for (kind, method, by, subject) in [
             (Kind::Resource, None, "resources/read", "resource look"),
             (Kind::Prompt, None, "prompts/get", "prompt look"),
+            (Kind::Task, None, "tasks/get", "look"),
             (Kind::Resource, Some("resources/subscribe".into()), "resources/subscribe", "resource look"),
         ] {
             (call.kind, call.method) = (kind, method);
