@@ -46,8 +46,12 @@ for (const wanted of [READ, GET]) {
     const id = one.send(wanted.method, wanted.params);
     await until("the dialog", () => shown);
     assert.equal(shown.mode, "url");
+    const told = () => one.messages().map((message) => /^notifications\/(\w+)\/list_changed$/.exec(message.method)?.[1]).filter(Boolean);
     await approve(shown.url);
     wanted.gives((await one.answer(id)).result);
+    // The server has news of its tools and resources, and none of its prompts.
+    await until("the news", () => told().length >= 2);
+    assert.deepEqual(told().sort(), ["resources", "tools"]);
     wanted.gives((await one.ask(wanted.method, wanted.params)).result);
     assert.equal(await one.end(), 0);
     const lines = trail(name);

@@ -1,4 +1,4 @@
-//! Telling hosts that what `tools/list` shows them has changed: a person signed in, or took it back (N3).
+//! Telling hosts that what their lists show them has changed: a person signed in, or took it back (N3).
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ pub enum Told {
     Peer(Peer<RoleServer>),
     /// One subscription of the later era.
     Subscription(SubscriptionSink),
-    /// A host without rmcp in between, by this line.
-    Line(Queue, Vec<u8>),
+    /// A host without rmcp in between, by these lines.
+    Lines(Queue, Vec<u8>),
 }
 
 impl Told {
@@ -32,8 +32,8 @@ impl Told {
                 peer.send_notification(ServerNotification::ToolListChangedNotification(changed)).await.is_ok()
             }
             Self::Subscription(sink) => sink.notify_tool_list_changed().await.is_ok(),
-            Self::Line(queue, line) => {
-                queue.put(line.clone());
+            Self::Lines(queue, lines) => {
+                queue.put(lines.clone());
                 true
             }
         }

@@ -241,9 +241,8 @@ impl Relay {
         self.learn_tools();
         self.listen_for_host();
         self.subscribe_again();
-        // A server whose list never changes has told its host so.
-        if self.host_initializes && self.server().is_some_and(|server| server.can("tools", Some("listChanged"))) {
-            self.watch(None, &Map::new());
+        if self.host_initializes {
+            self.watch_for_host();
         }
         for (id, method, message, line) in std::mem::take(&mut self.parked) {
             self.request(id, method, message, line);

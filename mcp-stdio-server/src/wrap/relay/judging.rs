@@ -143,10 +143,7 @@ impl Relay {
             return self.tell(&message::failure(Some(&id), -32602, &format!("Invalid params: {what}"), None));
         }
         if method == "subscriptions/listen" && is_modern {
-            let wants = param(&message, "notifications").and_then(|filter| filter.get("toolsListChanged"));
-            if wants.and_then(Value::as_bool) == Some(true) {
-                self.watch(Some(&id), &message);
-            }
+            self.watch_for_subscription(&id, &message);
         }
         let (presented, was_there) = take(&mut message, self.wrapped.gate.token_argument);
         let tool = if let Target::Tool(name) = &target { Some(name.clone()) } else { None };

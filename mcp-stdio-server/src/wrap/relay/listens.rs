@@ -95,17 +95,45 @@ impl Relay {
         self.listens.insert(id.clone(), Listen { kinds, resources });
     }
 
-    /// Tells the host when its credentials, or those of a subscription, let a list of tools show something else: a person
-    /// signed in, or took it back.
-    pub(super) fn watch(&mut self, subscription: Option<&Id>, message: &Map<String, Value>) {
+    /// Watches for a subscription, as far as it wants to hear of lists.
+    pub(super) fn watch_for_subscription(&mut self, id: &Id, message: &Map<String, Value>) {
+        let filter = param(message, "notifications");
+        let wants = |member: &str| filter.and_then(|filter| filter.get(member)).and_then(Value::as_bool) == Some(true);
+        // Of tools the wrapper has news itself. What the server has no news of, it does not agree to.
+        let has =
+            |kind: &str| kind == "tools" || self.server().is_some_and(|server| server.can(kind, Some("listChanged")));
+        let kinds: Vec<_> = KINDS.into_iter().filter(|(kind, member)| wants(member) && has(kind)).collect();
+        self.watch(Some(id), message, kinds.into_iter().map(|(kind, _)| kind));
+    }
+
+    /// Watches for a host of the `initialize` era. A server whose list never changes has told its host so.
+    pub(super) fn watch_for_host(&mut self) {
+        let can = |kind: &str| self.server().is_some_and(|server| server.can(kind, Some("listChanged")));
+        let kinds: Vec<_> = KINDS.into_iter().map(|(kind, _)| kind).filter(|kind| can(kind)).collect();
+        self.watch(None, &Map::new(), kinds.into_iter());
+    }
+
+    /// Tells the host when its credentials, or those of a subscription, let lists of these kinds show something else: a
+    /// person signed in, or took it back.
+    fn watch(
+        &mut self,
+        subscription: Option<&Id>,
+        message: &Map<String, Value>,
+        kinds: impl Iterator<Item = &'static str>,
+    ) {
         let mut members = param(message, "_meta").and_then(Value::as_object).cloned();
         let presented = credential::take(members.as_mut(), None);
         let params = match subscription {
             Some(id) => json!({ "_meta": { meta::SUBSCRIPTION: id.value() } }),
             None => json!({}),
         };
-        let line = message::line(&message::notification("notifications/tools/list_changed", params));
-        let told = Told::Line(self.host.clone(), line);
+        let line =
+            |kind| message::line(&message::notification(&format!("notifications/{kind}/list_changed"), params.clone()));
+        let lines: Vec<u8> = kinds.flat_map(line).collect();
+        if lines.is_empty() {
+            return;
+        }
+        let told = Told::Lines(self.host.clone(), lines);
         let watching = tokio::spawn(listing::watch(Arc::clone(&self.wrapped.gate), presented, told));
         self.watching.insert(subscription.cloned(), Watching(watching));
     }
