@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use shared::state::Program;
+use shared::state::{Kind, Program};
 use shared::store::calls::{Call, Calls, Decision, End, Entry, Keep, Outcome};
 use shared::time::Timestamp;
 use shared::uri::Resource;
@@ -16,7 +16,7 @@ use super::process::{APPROVE, Running, command};
 fn call(tool: &str, cause: Option<&'static str>) -> Entry {
     Entry::Call(Box::new(Call {
         server: Resource::stdio("a").unwrap(),
-        kind: shared::state::Kind::Tool,
+        kind: Kind::Tool,
         method: None,
         tool: tool.into(),
         decision: if cause.is_some() { Decision::Refused } else { Decision::Open },
@@ -29,6 +29,12 @@ fn call(tool: &str, cause: Option<&'static str>) -> Entry {
         trace: None,
         end: cause.is_none().then_some(End { outcome: Outcome::Ok, us: 12 }),
     }))
+}
+
+/// Another method, of a resource.
+fn subscribed(uri: &str) -> Entry {
+    let Entry::Call(call) = call(uri, None) else { panic!() };
+    Entry::Call(Box::new(Call { kind: Kind::Resource, method: Some("resources/subscribe".into()), ..*call }))
 }
 
 fn write(data: &Path, entries: Vec<Entry>) {
@@ -79,12 +85,18 @@ fn n12_the_calls_are_told_followed_verified_and_exported() {
     assert_eq!(next()["what"], "calls-lost");
     write(data.path(), vec![call("later", None)]);
     assert_eq!(next()["tool"], "later");
+    write(data.path(), vec![subscribed("x://1")]);
+    let told = next();
+    let of = [&told["tool"], &told["kind"], &told["method"]];
+    assert_eq!(of, [&json!("x://1"), &json!("resource"), &json!("resources/subscribe")]);
+    let human = audit(data.path(), &["tail", "--calls", "-n", "1"]);
+    assert_eq!(human.split('\t').nth(4), Some("resource x://1"), "{human}");
     follows.kill().unwrap();
     follows.wait().unwrap();
 
     let told = audit(data.path(), &["verify", "--calls", "--expect", &head]);
     assert!(
-        told.starts_with("The calls' chain is whole: 4 lines in 1 file, 1 to 4.\nIt goes on from the head"),
+        told.starts_with("The calls' chain is whole: 5 lines in 1 file, 1 to 5.\nIt goes on from the head"),
         "{told}"
     );
     let later = told.trim_end().rsplit(' ').next().unwrap();
@@ -100,7 +112,7 @@ fn n12_the_calls_are_told_followed_verified_and_exported() {
     std::fs::write(&file, &written).unwrap();
     audit(data.path(), &["verify"]);
     fails(later, "the end was cut off");
-    write(data.path(), vec![call("other", None)]);
+    write(data.path(), vec![call("other", None), call("another", None)]);
     fails(later, "was written anew");
     std::fs::write(&file, whole).unwrap();
     let output = command(data.path()).args(["audit", "verify", "--expect", "4:x"]).output().unwrap();

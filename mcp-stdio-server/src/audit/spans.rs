@@ -236,7 +236,56 @@ fn send_all(collector: &Collector, batches: &Receiver<Vec<Value>>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use shared::secret::TokenHash;
+    use shared::time::Timestamp;
+    use shared::uri::Resource;
+
     use super::*;
+    use crate::audit::{Progress, Transport};
+    use crate::era::Era;
+
+    #[test]
+    fn n12_a_span_is_named_as_opentelemetry_names_calls_of_its_kind() {
+        let collector = Collector::of(Some("http://127.0.0.1:9"), None, "s").unwrap().unwrap();
+        let spans = Spans::start(collector).unwrap();
+        for (kind, method, name, span, key) in [
+            (Kind::Tool, "tools/call", "look", "tools/call look", "gen_ai.tool.name"),
+            (Kind::Prompt, "prompts/get", "ask", "prompts/get ask", "gen_ai.prompt.name"),
+            (Kind::Prompt, "completion/complete", "ask", "completion/complete ask", "gen_ai.prompt.name"),
+            (Kind::Resource, "resources/read", "x://1", "resources/read", "mcp.resource.uri"),
+            (Kind::Task, "tasks/get", "tasks/get", "tasks/get", "mcp.method.name"),
+        ] {
+            let made = spans.span(&item(kind, method, name), None);
+            assert_eq!(made["name"], span);
+            let value = |key: &str| {
+                let found = made["attributes"].as_array().unwrap().iter().find(|attribute| attribute["key"] == key);
+                found.unwrap_or_else(|| panic!("{key} in {made}"))["value"]["stringValue"].clone()
+            };
+            assert_eq!((value(key), value("mcp.method.name")), (name.into(), method.into()));
+        }
+    }
+
+    fn item(kind: Kind, method: &str, name: &str) -> Item {
+        Item {
+            server: Resource::stdio("a").unwrap(),
+            kind,
+            name: name.into(),
+            method: method.into(),
+            decision: Decision::Open,
+            cause: None,
+            bearer: None,
+            arguments: TokenHash::of(b""),
+            transport: Transport::Stdio,
+            era: Era::Modern,
+            trace: None,
+            at: Timestamp(0),
+            begun: Instant::now(),
+            progress: Progress::default(),
+            has_ended: AtomicBool::new(false),
+        }
+    }
 
     #[test]
     fn n12_a_collector_is_named_as_opentelemetry_says() {
