@@ -20,7 +20,7 @@ use crate::guard::{Access, Caller, Challenge, Shown, Wish, admit};
 use crate::login::book::Login;
 use crate::login::host::{Action, Host, Question};
 use crate::login::round::Asking;
-use crate::login::{Attempt, Climbed, Ladder, words};
+use crate::login::{Attempt, Back, Climbed, Ladder, words};
 use crate::results::{failure, shown};
 use crate::token::Token;
 use crate::verify::{Checked, Unavailable, Unverified, Verify};
@@ -162,8 +162,8 @@ impl Gate {
                     self.note(entry, Decision::Refused, Some("login-asked-for"), None, now);
                     return Err(Turned::Ask(question));
                 }
-                Climbed::Result(result, page) => {
-                    self.note(entry, Decision::Refused, Some(refused.cause()), None, now);
+                Climbed::Back(Back { result, page, cause }) => {
+                    self.note(entry, Decision::Refused, Some(cause), None, now);
                     return Err(match page {
                         Some(page) => Turned::Page(result, page),
                         None => Turned::Back(result),

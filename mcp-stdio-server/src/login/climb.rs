@@ -16,8 +16,8 @@ use super::book::Login;
 use super::host::{Action, Elicits, Mode, Question};
 use super::round::Round;
 use super::standing::Standing;
-use super::words::{self, About, Turned};
-use super::{Attempt, Climbed, Ladder, QUESTION, Top, lock};
+use super::words::{self, About, NO_TOKEN, Turned};
+use super::{Attempt, Back, Climbed, Ladder, QUESTION, Top, lock};
 
 /// How often a host that wants to know is told that a call still waits.
 const PROGRESS: Duration = Duration::from_secs(5);
@@ -293,7 +293,8 @@ impl Ladder {
     fn nobody(&self, trouble: &Trouble, attempt: &Attempt<'_>) -> Climbed {
         tracing::warn!(%trouble, "nobody can be asked for a login");
         let result = words::trouble(trouble, &self.about(attempt));
-        result.map_or(Climbed::Nobody, |result| Climbed::Result(Box::new(result), None))
+        let back = |result| Back { result: Box::new(result), page: None, cause: NO_TOKEN };
+        result.map_or(Climbed::Nobody, |result| Climbed::Back(back(result)))
     }
 
     fn turned(&self, turned: Turned, attempt: &Attempt<'_>, login: &Login) -> Climbed {
@@ -301,7 +302,8 @@ impl Ladder {
         let result = words::result(&turned, login, &self.about(attempt), complete, now);
         // Whoever closed the dialog is not shown it again.
         let shows = self.choice.top >= Top::Elicit && matches!(turned, Turned::Link { .. });
-        Climbed::Result(Box::new(result), shows.then(|| Box::new(self.question(login, Mode::Page))))
+        let page = shows.then(|| Box::new(self.question(login, Mode::Page)));
+        Climbed::Back(Back { result: Box::new(result), page, cause: turned.cause() })
     }
 
     fn about<'a>(&'a self, attempt: &Attempt<'a>) -> About<'a> {
@@ -416,7 +418,7 @@ mod tests {
             let (arguments, needed) = (Map::new(), "x".parse().unwrap());
             let asking = Asking { kind: Kind::Tool, name: "t", arguments: &arguments };
             let attempt = Attempt { asking, needed: &needed, host: &Patient, round: None, answer: None };
-            let Climbed::Result(result, _) = self.ladder.climb(&attempt).await else { panic!() };
+            let Climbed::Back(Back { result, .. }) = self.ladder.climb(&attempt).await else { panic!() };
             let told = result.structured_content.unwrap();
             let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
             (text("error"), text("user_code"))

@@ -75,12 +75,22 @@ pub enum Climbed {
     In,
     /// The host is to ask, and to call again.
     Ask(Box<InputRequiredResult>),
-    /// Not let in; with the page that a person has to go to, when that is what is missing.
-    Result(Box<CallToolResult>, Option<Box<Question>>),
+    /// Not let in.
+    Back(Back),
     /// What came back was not given out for this call and this login.
     BadState,
     /// Nobody can be asked; the usual refusal says what to do.
     Nobody,
+}
+
+/// What a call gets that was not let in.
+pub struct Back {
+    /// A result that says why, and what to do.
+    pub result: Box<CallToolResult>,
+    /// The page that a person has to go to, when that is what is missing.
+    pub page: Option<Box<Question>>,
+    /// Exactly why, in one word with dashes: for the trail.
+    pub cause: &'static str,
 }
 
 /// A call that climbs.

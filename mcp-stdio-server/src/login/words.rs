@@ -36,6 +36,23 @@ pub enum Turned {
     Expired,
 }
 
+/// Why a call is not let in that brings no token, and for which nobody has decided anything.
+pub const NO_TOKEN: &str = "no-token";
+
+impl Turned {
+    /// Exactly why, in one word with dashes: for the trail. That the login's own token opens nothing yet is none.
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::Link { .. } => NO_TOKEN,
+            Self::Denied => "login-denied",
+            Self::Declined => "login-declined",
+            Self::Cancelled => "login-closed",
+            Self::Revoked => "login-revoked",
+            Self::Expired => "login-expired",
+        }
+    }
+}
+
 /// What a call was for.
 #[derive(Clone, Copy, Debug)]
 pub struct About<'a> {

@@ -107,3 +107,33 @@ fn r27_nobody_is_shown_a_form_below_its_rung_or_beside_a_page() {
         }
     }
 }
+
+#[test]
+fn n12_the_trail_says_what_became_of_a_login_and_never_that_a_token_came() {
+    let world = World::new();
+    let mut host = world.legacy_with(&["--login", "elicit"], &json!({ "elicitation": {} }));
+    let mut asked = |action: Option<&str>| {
+        let id = echo(&mut host);
+        let question = next(&mut host, "elicitation/create");
+        let code = read(&world, &question["params"]);
+        match action {
+            Some(action) => {
+                host.send(&json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "action": action } }));
+            }
+            None => world.deny(&code),
+        }
+        answer(&mut host, id)
+    };
+    for action in [Some("decline"), Some("cancel"), None] {
+        asked(action);
+    }
+    host.finish();
+    let mut plain = world.legacy_with(&["--login", "link", "--name", "other"], &json!({}));
+    for _ in 0..2 {
+        let id = echo(&mut plain);
+        check_link(&world, &answer(&mut plain, id));
+    }
+    plain.finish();
+    let causes = world.causes();
+    assert_eq!(causes, ["login-declined", "login-closed", "login-denied", "no-token", "no-token"]);
+}

@@ -10,6 +10,7 @@ use shared::id::GrantId;
 use shared::oauth::device::UserCode;
 use shared::secret::random_uuid;
 use shared::state::{Change, ClientOrigin, Device, Grant, GrantStage, RevocationCause, Terms, Wanted};
+use shared::store::calls::{Entry, Recorded, whole};
 
 use crate::arguments::{check_open, check_refused};
 use crate::host::{Host, eventually, modern};
@@ -86,6 +87,17 @@ impl World {
 
     pub fn revoke(&self, grant: GrantId) {
         self.fixture.commit(vec![Change::GrantRevoked { grant, cause: RevocationCause::User }]);
+    }
+
+    /// Why calls were refused, as the trail says, in the order of the servers that wrote it down.
+    pub fn causes(&self) -> Vec<String> {
+        let mut causes = Vec::new();
+        let visit = &mut |line: Recorded| match line.entry {
+            Some(Entry::Call(call)) => causes.extend(call.cause.map(|cause| cause.into_owned())),
+            other => panic!("{other:?}"),
+        };
+        whole(&self.fixture.path(), None, visit).unwrap();
+        causes
     }
 
     /// The tokens of every login.
