@@ -93,7 +93,8 @@ test("R27: the error of a host that shows pages carries the page, and that of an
       assert.deepEqual(page && [page.mode, page.url, typeof page.elicitationId], code === -32042 ? ["url", link, "string"] : undefined);
     }
     // Nobody is asked because of what only a program wants to know: a task, and what no guard knows.
-    assert.equal((await one.ask("tasks/list", {})).error.data.verification_uri, undefined);
+    const { data } = (await one.ask("tasks/list", {})).error;
+    assert.deepEqual([data.error, data.verification_uri], ["unauthorized", undefined]);
     const link = (await one.ask(READ.method, READ.params)).error.data.verification_uri_complete;
     await approve(link);
     READ.gives((await one.ask(READ.method, READ.params)).result);

@@ -273,6 +273,10 @@ impl Gate {
                     *bearer = Some(audit::bearer(&checked.token, &checked.facts));
                     admit(wish, needed, Shown::Token(&checked.token, &checked.facts), now)
                 }
+                // The token of a login that waits for a person opens nothing yet: none has come.
+                Err(Unverified::Token(_)) if login.as_deref().is_some_and(|login| !login.was_open()) => {
+                    admit(wish, needed, Shown::Nothing, now)
+                }
                 Err(Unverified::Token(cause)) => admit(wish, needed, Shown::Bad(cause), now),
                 Err(Unverified::Unavailable(why)) => return Err(Refused::Unavailable(why)),
             },
