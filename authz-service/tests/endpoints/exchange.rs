@@ -56,6 +56,15 @@ fn n8_a_live_token_becomes_one_for_one_call_and_nothing_else_does() {
     ask(&client, one_shot, &details).fails(400, "invalid_request");
     ask(&client, "garbage", &details).fails(400, "invalid_request");
     ask(&service.public_client(), subject, &details).fails(400, "unauthorized_client");
+    // REV-01, REV-05: who may give it back, and that it is gone then.
+    let lives = || service.facts(&Wanted { access: opaque_id(one_shot), ..Wanted::default() }).access.is_some();
+    for (who, token, left) in
+        [(&other, one_shot, true), (&client, &one_shot[..one_shot.len() - 1], true), (&client, one_shot, false)]
+    {
+        let answer = service.post("/oauth/revoke", &[("client_id", who), ("token", token)]);
+        assert_eq!((answer.status, lives()), (200, left));
+    }
+
     service.post("/oauth/revoke", &[("client_id", &client), ("token", subject)]);
     ask(&client, subject, &details).fails(400, "invalid_request");
 }

@@ -41,6 +41,7 @@ pub struct ExchangeRequest {
     has_actor: bool,
     details: Option<String>,
     resource: Option<String>,
+    audience: Option<String>,
     scope: Option<String>,
     /// The subject, when its signature and claims are good.
     checked: Option<VerifiedToken>,
@@ -57,6 +58,7 @@ impl ExchangeRequest {
             has_actor: take("actor_token").map(Secret::new).is_some() | take("actor_token_type").is_some(),
             details: take("authorization_details"),
             resource: take("resource"),
+            audience: take("audience"),
             scope: take("scope"),
             checked: None,
         }
@@ -106,7 +108,10 @@ fn exchange(
     registered(client, GrantType::TokenExchange)?;
     let call = request.call()?;
     let (subject, grant) = subject(request, client, facts, now)?;
-    same_resource(request.resource.as_deref(), grant, policy)?;
+    // RFC 8693 section 2.1: the target by its place, by its name, or both.
+    for named in [&request.resource, &request.audience] {
+        same_resource(named.as_deref(), grant, policy)?;
+    }
     let scopes = narrowed(request.scope.as_deref(), &subject.claims().scope)?;
     let expires = (now + ONE_CALL_LIFETIME).min(subject.claims().exp);
     let (hash, id) = (Some(Box::new(fresh.one_call.hash())), fresh.token);
@@ -304,6 +309,10 @@ mod tests {
         refuses(set("actor_token", "a.b.c"), NOW, &Refusal::Malformed("actor_token"));
         refuses(set("authorization_details", ""), NOW, &Refusal::Missing("authorization_details"));
         refuses(set("scope", "mcp:tools:execute other"), NOW, &Refusal::ScopeExceeds);
+        for target in ["resource", "audience"] {
+            let refusal = ask(set(target, "https://other.example/mcp"), NOW).reply.map(|_| ()).unwrap_err();
+            assert!(matches!(refusal, Refusal::Target(_)), "{target}: {refusal:?}");
+        }
         for text in [
             "[]",
             "{}",
