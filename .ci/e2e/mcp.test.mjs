@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { request as httpRequest } from "node:http";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import * as v2 from "@modelcontextprotocol/client";
@@ -218,7 +219,7 @@ test("the Inspector lists and calls with a token in a header", async () => {
 
 /** MET-03, MET-09, MET-10, HTP-04: the metadata to pages of every origin, and what leads nowhere. */
 async function wellBehaved(port) {
-  const at = (path, method, headers) => ask(`http://localhost:${port}${path}`, { method, headers: { origin: "https://inspector.example", ...headers } });
+  const at = (path, method, headers) => ask(`http://localhost:${port}${path}`, { method, headers: Object.fromEntries(Object.entries({ origin: "https://inspector.example", ...headers }).filter(([, value]) => value !== undefined)) });
   for (const path of ["/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"]) {
     const preflight = await at(path, "OPTIONS", { "access-control-request-method": "GET", "access-control-request-headers": "mcp-protocol-version" });
     assert.equal(preflight.status, 204);
@@ -238,13 +239,22 @@ async function wellBehaved(port) {
     }
   }
   assert.match((await at("/mcp", "PATCH")).headers.allow, /POST/);
+  // HTP-03: more idle connections than the usual limit of descriptors.
+  const idle = await Promise.all(Array.from({ length: 1_500 }, () => new Promise((resolve, reject) => {
+    const socket = connect(port, "127.0.0.1", () => socket.write("G", () => resolve(socket))).on("error", reject);
+    socket.resume();
+  })));
+  const from = Date.now();
+  assert.equal((await at("/mcp", "GET", { origin: undefined })).status, 401);
+  assert.ok(Date.now() - from < 1_000, `${Date.now() - from} ms`);
+  for (const socket of idle) socket.destroy();
 }
 
 test("mcp-stdio-server http on its own: the service's tokens, its tools and its metadata", async () => {
   const port = await freePort();
   const url = `http://localhost:${port}/mcp`;
   const front = await service({ args: ["--resource", url] });
-  const run = start("mcp-stdio-server", ["http", "--listen", `127.0.0.1:${port}`, "--data", front.data]);
+  const run = start("mcp-stdio-server", ["http", "--listen", `127.0.0.1:${port}`, "--data", front.data], { ulimit: "-Sn 1024" });
   await until("the tools", () => get(url, { check: false }).then((answer) => answer.status === 401, () => false));
   const document = (await get(`http://localhost:${port}/.well-known/oauth-protected-resource/mcp`)).json;
   assert.deepEqual([document.resource, document.authorization_servers], [url, [front.issuer]]);

@@ -40,7 +40,7 @@ pub fn run(args: &ServeArgs, loaded: Loaded) -> Result<(), String> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    raise_file_limit();
+    shared::files::limit::raise_open_files();
     let config = Config::new(args).map_err(|error| error.to_string())?;
     let clients = configured::read(args)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -99,19 +99,6 @@ pub fn run(args: &ServeArgs, loaded: Loaded) -> Result<(), String> {
     journal.tidy();
     served
 }
-
-/// Lets the process have as many files as the system allows: idle connections must not keep new ones out (HTP-03).
-#[cfg(unix)]
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    let limit = getrlimit(Resource::Nofile);
-    // Where it is refused, the limit stays what it was.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-}
-
-#[cfg(not(unix))]
-fn raise_file_limit() {}
 
 /// A clock that nobody has set makes tokens that nobody takes, or that live for decades elsewhere (F-17).
 fn warn_of_the_clock(now: Timestamp) {

@@ -74,6 +74,7 @@ pub(super) fn run(arguments: &super::Arguments, wanted: Arguments, offered: &Off
              give the service that starts this one the variable, or let each person start `wrap --secret`",
         ));
     }
+    shared::files::limit::raise_open_files();
     let listener = listen(&wanted)?;
     let address = listener.local_addr()?;
     let resource = resource(&wanted, address)?;
