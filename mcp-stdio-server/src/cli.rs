@@ -6,7 +6,7 @@ mod import;
 mod vault;
 mod wrap;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -252,8 +252,10 @@ pub fn main_with(
 fn start(mut command: clap::Command, matches: &ArgMatches, offered: &Offered) -> ExitCode {
     let arguments = Arguments::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
     if let Some(Command::Completions { shell }) = arguments.command {
-        clap_complete::generate(shell, &mut command, offered.program.name, &mut io::stdout());
-        return ExitCode::SUCCESS;
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command, offered.program.name, &mut script);
+        let written = io::stdout().write_all(&script).and_then(|()| io::stdout().flush());
+        return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     logging::start();
     let code = run(arguments, offered).unwrap_or_else(|error| {

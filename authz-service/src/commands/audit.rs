@@ -2,7 +2,6 @@
 //! calls. Takes no lock; works beside a running service.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
 
@@ -121,8 +120,7 @@ pub struct Shown {
 }
 
 fn put(text: &str) -> Result<(), Stopped> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|_| Stopped::Reader)
+    if super::put(text) { Ok(()) } else { Err(Stopped::Reader) }
 }
 
 fn put_json(object: &Value) -> Result<(), Stopped> {

@@ -16,6 +16,7 @@ pub mod user;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use crate::cli::Command;
 use crate::settings::{self, Loaded, Problem};
@@ -40,7 +41,9 @@ pub fn main() -> ExitCode {
 
 /// Runs what the command line says. What went wrong is one line on stderr, and exit code 1.
 fn run(mut loaded: Loaded) -> ExitCode {
-    let done = match loaded.cli.command.take() {
+    let command = loaded.cli.command.take();
+    let serves = matches!(command, None | Some(Command::Serve(_)));
+    let done = match command {
         None => serve::run(&loaded.cli.serve.clone(), loaded),
         Some(Command::Serve(args)) => serve::run(&args, loaded),
         Some(Command::Key(command)) => key::run(&command),
@@ -53,6 +56,11 @@ fn run(mut loaded: Loaded) -> ExitCode {
         Some(Command::Completions { shell }) => completions::run(shell),
     };
     shared::stderr::finish();
+    let unwritten = UNWRITTEN.get().filter(|_| !serves);
+    let done = done.and_then(|()| match unwritten {
+        Some(reason) => Err(format!("the command was carried out, but its answer could not be written: {reason}")),
+        None => Ok(()),
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
@@ -67,8 +75,20 @@ fn complain(reason: &str) {
     let _ = writeln!(io::stderr(), "authz-service: {reason}");
 }
 
+/// Why something could not be printed: what was to be shown once, such as a secret, is lost then.
+static UNWRITTEN: OnceLock<String> = OnceLock::new();
+
 /// Prints a text; a closed stdout is no reason to stop.
 fn print(text: &str) {
+    put(text);
+}
+
+/// Prints a text. False when there is no use in printing more. Whoever has read enough and left is no fault.
+fn put(text: &str) -> bool {
     let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) else { return true };
+    if error.kind() != io::ErrorKind::BrokenPipe {
+        let _ = UNWRITTEN.set(error.to_string());
+    }
+    false
 }

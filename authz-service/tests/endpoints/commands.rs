@@ -314,6 +314,22 @@ fn a_grant_is_listed_with_the_tools_that_it_opens() {
 }
 
 #[test]
+fn an_answer_that_cannot_be_written_is_told_and_a_reader_who_left_is_not() {
+    let data = tempfile::tempdir().unwrap();
+    add_user(data.path(), "ada", "correct horse battery staple");
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for args in [&["user", "list"][..], &["client", "token"], &["audit", "export"]] {
+        let output = command(data.path()).args(args).stdout(full()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(said.contains("could not be written") && said.lines().count() == 1, "{args:?}: {said}");
+        let mut child = command(data.path()).args(args).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        assert!(child.wait().unwrap().success(), "{args:?}");
+    }
+}
+
+#[test]
 fn every_command_writes_json_in_one_way() {
     let data = tempfile::tempdir().unwrap();
     let folder = data.path().join("store");
