@@ -269,7 +269,8 @@ pub mod keeper {
                 127
             }
         };
-        // What the server left running goes too, and we with it.
+        // What the server left running goes too, and we with it: what we have to say comes before.
+        shared::stderr::finish();
         let _ = kill_process_group(getpgrp(), Signal::KILL);
         ExitCode::from(code)
     }
