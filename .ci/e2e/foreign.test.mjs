@@ -10,11 +10,12 @@ import * as v2 from "@modelcontextprotocol/client";
 import { Client as Client1 } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport as Http1 } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import Provider from "oidc-provider";
-import { CALLBACK, redirected } from "./lib/flow.mjs";
-import { ask, form, get } from "./lib/http.mjs";
+import { CALLBACK, login, person, redirected, register } from "./lib/flow.mjs";
+import { ask, form, get, post } from "./lib/http.mjs";
 import { Browser } from "./lib/page.mjs";
-import { freePort, start, stop, tempFolder } from "./lib/programs.mjs";
+import { freePort, runToEnd, start, stop, tempFolder } from "./lib/programs.mjs";
 import { assertClean, assertFolderClean, remember } from "./lib/secrets.mjs";
+import { service } from "./lib/service.mjs";
 import { until } from "./lib/wait.mjs";
 import { published } from "./lib/wrapped.mjs";
 
@@ -67,8 +68,11 @@ function provider() {
 
 /** Serves files behind the provider. */
 async function serve({ port, url, data }, ...flags) {
-  const env = { MCP_AUTHZ_INTROSPECTION_SECRET: SECRET };
-  const run = start("mcp-stdio-server", ["http", "--listen", `127.0.0.1:${port}`, "--data", data, "--issuer", issuer, ...flags, "--", ...published("server-filesystem", files)], { env });
+  return serveBehind(issuer, SECRET, { port, url, data }, ...flags);
+}
+async function serveBehind(authority, secret, { port, url, data }, ...flags) {
+  const env = { MCP_AUTHZ_INTROSPECTION_SECRET: secret };
+  const run = start("mcp-stdio-server", ["http", "--listen", `127.0.0.1:${port}`, "--data", data, "--issuer", authority, ...flags, "--", ...published("server-filesystem", files)], { env });
   await until("the server", () => get(url, { check: false }).then((answer) => answer.status === 401, () => false), 30_000);
   return run;
 }
@@ -175,3 +179,34 @@ for (const name of Object.keys(sdks)) {
     assert.match(trail(opaque), /"decision":"admitted".*"subject":"bob"/);
   });
 }
+
+test("our own service is such an issuer too, for a server that does not share its store: by keys, and by introspection", async () => {
+  const [signed, asked] = [await server(), await server()];
+  const s = await service({ args: ["--resource", signed.url, "--resource", asked.url] });
+  const added = JSON.parse(runToEnd("authz-service", ["client", "add", "files", "--json", "--resource-server", asked.url, "--data", s.data]).stdout);
+  const secret = remember("client secret", added.client_secret);
+  const runs = [await serveBehind(s.issuer, secret, signed, "--verify", "jwks"), await serveBehind(s.issuer, secret, asked, "--verify", "introspection", "--introspection-client", added.client_id, "--introspection-cache", "0")];
+  const [ada, app] = [await person(s), await register(s)];
+  const called = async ({ url }, token) => {
+    const client = new v2.Client({ name: "e2e", version: "1" });
+    await client.connect(new v2.StreamableHTTPClientTransport(new URL(url), { requestInit: { headers: { authorization: `Bearer ${token}` } } }));
+    const { content } = await read(client);
+    await client.close();
+    return content[0].text;
+  };
+  const tokens = {};
+  for (const one of [signed, asked]) {
+    tokens[one.url] = (await login(s, ada, app, { resource: one.url, scope: "mcp:tools:read" })).access_token;
+    assert.equal(await called(one, tokens[one.url]), "alpha\n");
+  }
+  await assert.rejects(called(asked, tokens[signed.url]), "a token is for one server");
+  const token = tokens[asked.url];
+  assert.equal((await post(s.meta.revocation_endpoint, { token, client_id: app.client_id })).status, 200);
+  await assert.rejects(called(asked, token), "and dies with its revocation");
+  for (const run of runs) {
+    assert.equal(await stop(run), 0);
+    assertClean("the log", run.stderr + run.stdout);
+  }
+  await s.assertWell();
+  await s.end();
+});

@@ -84,6 +84,7 @@ impl Whose {
     /// # Errors
     /// When it is not said whose.
     pub(super) fn verifier(&self, issuer: Option<&Issuer>, resource: &Resource) -> io::Result<Option<Arc<dyn Verify>>> {
+        self.check_flags()?;
         if self.verify == By::Store {
             return Ok(None);
         }
@@ -107,6 +108,19 @@ impl Whose {
         let verify = Introspection::new(wanted, site, self.credentials()?, cache);
         verify.prepare();
         Ok(Some(Arc::new(verify)))
+    }
+
+    /// Refuses what would say something and mean nothing.
+    fn check_flags(&self) -> io::Result<()> {
+        let asks = self.introspection_client.is_some() || self.introspection_secret_file.is_some();
+        let signed = self.token_type != Type::AccessToken;
+        let idle = match self.verify {
+            By::Store if self.audience.is_some() => Some("--audience needs --verify jwks or introspection"),
+            By::Store | By::Jwks if asks => Some("--introspection-client and its secret need --verify introspection"),
+            By::Store | By::Introspection if signed => Some("--token-type needs --verify jwks"),
+            _ => None,
+        };
+        idle.map_or(Ok(()), |idle| Err(io::Error::other(idle)))
     }
 
     /// Who we are to an issuer that is asked: it answers nobody else (RFC 7662 section 2.1).

@@ -96,7 +96,8 @@ fn an_issuer_that_does_not_answer_is_503_and_never_401() {
         issuer.as_usual();
         eventually("the issuer is well again", || server.whoami("opaque-1").status == 200);
     }
-    assert!(server.log().contains("of no use") && server.log().contains("well again"), "{}", server.log());
+    server.logs("of no use");
+    server.logs("well again");
     assert!(!server.log().contains("opaque-1"));
     issuer.hang("/introspect");
     assert_eq!(server.whoami("opaque-1").status, 503);
@@ -125,4 +126,19 @@ fn a_secret_is_taken_from_a_file_that_nobody_else_may_read() {
     assert!(body.contains("client_id=mcp+server&client_secret=of+the+test"), "{body}");
     let without = Server::refused(&[&ASK[..], &["--issuer", &issuer.url]].concat());
     assert!(without.contains("MCP_AUTHZ_INTROSPECTION_SECRET"), "{without}");
+}
+
+#[test]
+fn n3_a_stream_ends_with_its_token_and_not_with_a_moment_of_its_issuers() {
+    let issuer = Issuer::start();
+    let server = server(&issuer, "5");
+    issuer.opaque("opaque-1", |_| {});
+    let heard = server.listen("opaque-1");
+    issuer.down();
+    // Asked once at least while the issuer is away, and then told of the revocation.
+    let asked = issuer.count("/introspect");
+    eventually("it is asked about the token", || issuer.count("/introspect") > asked);
+    issuer.tells("opaque-1", json!({ "active": false }));
+    issuer.as_usual();
+    assert!(heard().contains(": alive"));
 }

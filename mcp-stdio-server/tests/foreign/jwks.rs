@@ -108,7 +108,8 @@ fn an_issuer_of_no_use_is_503_and_its_fault_is_in_the_log() {
         let server = Server::start(&issuer, &JWKS);
         let refused = server.whoami(&issuer.token(|_, _| {}));
         assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")), "{said}");
-        assert!(server.log().contains(said) && server.log().contains("of no use"), "{said}: {}", server.log());
+        server.logs(said);
+        server.logs("of no use");
         // Without a token nothing need be checked.
         assert_eq!(server.call(None, "whoami", json!({})).status, 401);
     }
@@ -121,7 +122,7 @@ fn dsc_03_an_issuer_is_who_it_says_it_is() {
     issuer.metadata(|metadata| metadata["issuer"] = json!("https://id.example"));
     let server = Server::start(&issuer, &JWKS);
     assert_eq!(server.whoami(&issuer.token(|_, _| {})).status, 503);
-    assert!(server.log().contains("byte for byte"), "{}", server.log());
+    server.logs("byte for byte");
     assert_eq!(issuer.count("/jwks"), 0);
 }
 
@@ -148,7 +149,7 @@ fn an_issuer_that_was_down_when_the_server_started_is_found_when_it_is_up() {
     assert_eq!(server.whoami(&token).status, 503);
     issuer.as_usual();
     eventually("the keys are there", || server.whoami(&token).status == 200);
-    assert!(server.log().contains("well again"), "{}", server.log());
+    server.logs("well again");
     // And what is known serves on when it is down again.
     issuer.down();
     assert_eq!(server.whoami(&token).status, 200);
@@ -214,5 +215,12 @@ fn n12_the_trail_names_the_issuer_and_its_names_for_people_and_programs() {
 #[test]
 fn it_is_said_whose_tokens_are_taken() {
     assert!(Server::refused(&JWKS).contains("--verify needs --issuer"));
+    for (flags, said) in [
+        (["--audience", "x"], "--audience needs"),
+        (["--token-type", "jwt"], "--token-type needs"),
+        (["--introspection-client", "x"], "need --verify introspection"),
+    ] {
+        assert!(Server::refused(&flags).contains(said), "{flags:?}");
+    }
     assert!(Server::refused(&["--verify", "jwks", "--issuer", "http://id.example"]).contains("--issuer"));
 }

@@ -98,9 +98,46 @@ impl Server {
         String::from_utf8(output.stderr).unwrap()
     }
 
+    /// Waits until the log says so: it is read beside the answers.
+    #[track_caller]
+    pub fn logs(&self, words: &str) {
+        let until = Instant::now() + DEADLINE;
+        while !self.log().contains(words) {
+            assert!(Instant::now() < until, "{words:?} is not in {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Begins a session of the earlier era, and listens to it: what is heard until the server has had enough.
+    pub fn listen(&self, token: &str) -> impl FnOnce() -> String + use<> {
+        let bearer = format!("Authorization: Bearer {token}\r\nAccept: application/json, text/event-stream\r\n");
+        let info = json!({ "name": "test", "version": "1" });
+        let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info });
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params }).to_string();
+        let length = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        let begun = self.send(&format!("POST /mcp HTTP/1.1\r\n{bearer}{length}"), &body);
+        let name = begun.header("mcp-session-id").unwrap_or_else(|| panic!("no session: {begun:?}")).to_owned();
+        let head = format!("GET /mcp HTTP/1.1\r\n{bearer}Mcp-Session-Id: {name}\r\nHost: localhost\r\n\r\n");
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut first = String::new();
+        stream.read_line(&mut first).unwrap();
+        assert!(first.contains(" 200 "), "{first}");
+        move || {
+            let mut heard = String::new();
+            // The end of the stream is an empty chunk.
+            while !heard.ends_with("\r\n0\r\n") {
+                assert!(stream.read_line(&mut heard).unwrap() > 0, "{heard}");
+            }
+            heard
+        }
     }
 
     /// A call of a tool, in a request of its own.
