@@ -133,7 +133,9 @@ impl Server {
         move || {
             let mut heard = String::new();
             // The end of the stream is an empty chunk.
+            let until = Instant::now() + 2 * DEADLINE;
             while !heard.ends_with("\r\n0\r\n") {
+                assert!(Instant::now() < until, "it does not end: {heard}");
                 assert!(stream.read_line(&mut heard).unwrap() > 0, "{heard}");
             }
             heard

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::claims::{Audiences, numeric_date, perhaps_numeric_date};
-use super::jwks::{Jwks, Unsigned};
+use super::jwks::{self, Jwks, Unsigned};
 use crate::id::ClientId;
 use crate::secret::TokenHash;
 use crate::time::{Seconds, Timestamp};
@@ -139,8 +139,7 @@ impl ClientKeys {
 
     /// Whether a key of the set is the one that an assertion names, as far as it names one.
     pub fn may_verify(&self, assertion: &str) -> bool {
-        let header = (assertion.len() <= MAX_ASSERTION).then(|| jsonwebtoken::decode_header(assertion).ok()).flatten();
-        header.is_some_and(|header| self.0.may_verify(&header))
+        jwks::header(assertion, MAX_ASSERTION).is_some_and(|header| self.0.may_verify(&header))
     }
 
     /// Checks an assertion of `client` for the server called `issuer`: signature, type and every claim. Whether it
@@ -155,14 +154,7 @@ impl ClientKeys {
         issuer: &Issuer,
         now: Timestamp,
     ) -> Result<Proven, AssertionError> {
-        if assertion.len() > MAX_ASSERTION {
-            return Err(AssertionError::Form);
-        }
-        let header = jsonwebtoken::decode_header(assertion).map_err(|_| AssertionError::Form)?;
-        // RFC 7515 section 4.1.11: we understand no extension.
-        if header.crit.is_some() {
-            return Err(AssertionError::Form);
-        }
+        let header = jwks::header(assertion, MAX_ASSERTION).ok_or(AssertionError::Form)?;
         // RFC 8725 section 3.11: an access token of ours, or an ID token of anybody's, is no assertion.
         let types = ["jwt", "client-authentication+jwt", "application/client-authentication+jwt"];
         if header.typ.as_ref().is_some_and(|typ| !types.iter().any(|one| typ.eq_ignore_ascii_case(one))) {

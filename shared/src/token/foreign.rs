@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::claims::{Audiences, Words, numeric_date, perhaps_numeric_date};
 use super::id_token::ProviderKeys;
-use super::jwks::Unsigned;
+use super::jwks::{self, Unsigned};
 use super::verify::{MAX_TOKEN, SKEW, TokenError};
 use crate::oauth::json::parse_as;
 use crate::oauth::jwt::ACCESS_TOKEN_TYPE;
@@ -164,15 +164,7 @@ impl ProviderKeys {
         wanted: &AccessTokenFor,
         now: Timestamp,
     ) -> Result<ForeignToken, TokenError> {
-        if token.len() > MAX_TOKEN {
-            return Err(TokenError::Form);
-        }
-        // `none` is no algorithm of the library's, and a key is for one that is.
-        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Form)?;
-        // RFC 7515 section 4.1.11: we understand no extension.
-        if header.crit.is_some() {
-            return Err(TokenError::Form);
-        }
+        let header = jwks::header(token, MAX_TOKEN).ok_or(TokenError::Form)?;
         let is_typed = is_typed(header.typ.as_deref(), wanted.token_type)?;
         let claims: Claims = self.0.signed(token, &header).map_err(|why| match why {
             Unsigned::Form => TokenError::Form,

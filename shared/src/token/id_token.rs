@@ -8,7 +8,7 @@ use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 use super::claims::{Audiences, numeric_date, perhaps_numeric_date};
-use super::jwks::{Jwks, Unsigned};
+use super::jwks::{self, Jwks, Unsigned};
 use crate::time::{Seconds, Timestamp};
 use crate::uri::Issuer;
 
@@ -132,13 +132,9 @@ impl ProviderKeys {
     /// # Errors
     /// The first thing that is wrong. [`IdTokenError::Key`] may mean that the provider has new keys.
     pub fn verify(&self, token: &str, wanted: &IdTokenFor<'_>, now: Timestamp) -> Result<Identity, IdTokenError> {
-        if token.len() > MAX_ID_TOKEN {
-            return Err(IdTokenError::Form);
-        }
-        // `none` is no algorithm of the library's, and a key is for one that is.
-        let header = jsonwebtoken::decode_header(token).map_err(|_| IdTokenError::Form)?;
-        // RFC 7515 section 4.1.11: we understand no extension. RFC 8725 section 3.11: an access token is no ID token.
-        if header.crit.is_some() || header.typ.as_ref().is_some_and(|typ| !typ.eq_ignore_ascii_case("jwt")) {
+        let header = jwks::header(token, MAX_ID_TOKEN).ok_or(IdTokenError::Form)?;
+        // RFC 8725 section 3.11: an access token is no ID token.
+        if header.typ.as_ref().is_some_and(|typ| !typ.eq_ignore_ascii_case("jwt")) {
             return Err(IdTokenError::Form);
         }
         let claims: Claims = self.0.signed(token, &header).map_err(|why| match why {

@@ -29,6 +29,13 @@ pub(super) enum Unsigned {
     Signature,
 }
 
+/// The header of a token of at most `longest` bytes. `None` when it is none, or asks for an extension: we understand none
+/// (RFC 7515 section 4.1.11). `none` is no algorithm of the library's.
+pub(super) fn header(token: &str, longest: usize) -> Option<Header> {
+    let header = (token.len() <= longest).then(|| jsonwebtoken::decode_header(token).ok()).flatten();
+    header.filter(|header| header.crit.is_none())
+}
+
 impl std::fmt::Debug for Jwks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Jwks({})", self.0.len())
