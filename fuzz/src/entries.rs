@@ -18,14 +18,14 @@ use shared::store::journal::inspect::{self, Weight};
 use shared::store::journal::transfer::{self, Contents};
 use shared::store::{Store, StoreError};
 use shared::time::{ManualClock, Timestamp};
-use shared::token::{Expected, KeyRing, KeySet};
+use shared::token::{AccessTokenFor, Expected, ForeignToken, KeyRing, KeySet, ProviderKeys, TokenType};
 use shared::uri::{ExactRedirect, RedirectUri};
 
 /// A target by its name, which is also that of its folder of seeds.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("journal", journal),
     ("snapshot", snapshot),
     ("store", store),
@@ -34,6 +34,7 @@ pub const TARGETS: [Target; 8] = [
     ("redirect_uri", redirect_uri),
     ("challenge", www_authenticate),
     ("jwt", jwt),
+    ("introspection", introspection),
 ];
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -178,13 +179,39 @@ pub fn www_authenticate(data: &[u8]) {
     }
 }
 
+/// An introspection response: what it makes of a token is for us, from that issuer, and active, by any reader.
+pub fn introspection(data: &[u8]) {
+    let wanted = wanted(TokenType::AccessToken);
+    let Ok(Ok(token)) = ForeignToken::introspected(data, &wanted, NOW) else { return };
+    let read: Value = serde_json::from_slice(data).expect("another reader reads it");
+    assert_eq!(read["active"], true);
+    assert!(read["iss"].is_null() || read["iss"] == wanted.issuer.as_str());
+    let is_ours = |aud: &Value| *aud == wanted.audience;
+    assert!(is_ours(&read["aud"]) || read["aud"].as_array().is_some_and(|all| all.iter().any(is_ours)));
+    assert!(token.alive(NOW).is_ok() && read["cnf"].is_null());
+    assert!(!token.subject().is_empty() && !token.client().is_empty());
+}
+
+fn wanted(token_type: TokenType) -> AccessTokenFor {
+    AccessTokenFor {
+        issuer: "https://id.example".parse().unwrap(),
+        audience: "https://mcp.example/mcp".into(),
+        token_type,
+    }
+}
+
 /// An access token: whatever it says, nothing is accepted that our key has not signed.
 pub fn jwt(data: &[u8]) {
-    static RING: OnceLock<KeyRing> = OnceLock::new();
-    let ring = RING.get_or_init(|| KeyRing::new(&[KeySet::generate(NOW).unwrap().public()]));
+    static RING: OnceLock<(KeyRing, ProviderKeys)> = OnceLock::new();
+    let (ring, foreign) = RING.get_or_init(|| {
+        let public = KeySet::generate(NOW).unwrap().public();
+        (KeyRing::new(std::slice::from_ref(&public)), ProviderKeys::read(&json!({ "keys": [public.jwk] })))
+    });
     let expected = Expected {
         issuers: vec!["http://localhost:3000".parse().unwrap()],
         resource: "urn:mcp:stdio:default".parse().unwrap(),
     };
-    assert!(ring.verify(&String::from_utf8_lossy(data), &expected, NOW).is_err());
+    let token = String::from_utf8_lossy(data);
+    assert!(ring.verify(&token, &expected, NOW).is_err());
+    assert!(foreign.verify_access(&token, &wanted(TokenType::Jwt), NOW).is_err());
 }
