@@ -204,7 +204,7 @@ pub struct ServeArgs {
     pub registration: RegistrationMode,
 
     /// Know this many clients at most; who registers beyond that is told to come later.
-    #[arg(long, value_name = "N", default_value_t = crate::protocol::policy::MAX_CLIENTS)]
+    #[arg(long, value_name = "N", default_value_t = crate::protocol::policy::MAX_CLIENTS, value_parser = crate::settings::value::count(1..=100_000_000))]
     pub max_clients: usize,
 
     /// Forget clients that came by themselves, and that no grant needs, so many days after their last use.

@@ -149,7 +149,7 @@ pub async fn page_form(
         return Err(pages::refused(app, endpoint, &Refusal::Forged));
     }
     let read = match form(request) {
-        Some(BodyForm::Form) => token::parameters(Some(BodyForm::Form), &body),
+        Some(BodyForm::Form) => token::form_parameters(&body),
         _ => Err(Refusal::Body("the body must be application/x-www-form-urlencoded".into())),
     };
     read.map_err(|refusal| pages::refused(app, endpoint, &refusal))

@@ -13,13 +13,13 @@ use crate::protocol::Refusal;
 use crate::protocol::cimd;
 use crate::protocol::client_auth::{ClientFault, Presented};
 use crate::protocol::client_keys::{self, FetchedKeys, LOOK_AGAIN, MAX_KEY_SET};
-use crate::protocol::policy::MAX_DOCUMENT;
 
-static DOCUMENTS: Kind<Client> = Kind { library: |app| &app.cimd, longest: MAX_DOCUMENT, read: cimd::read };
+static DOCUMENTS: Kind<Client> =
+    Kind { library: |app| &app.cimd, longest: |policy| policy.bounds.document, read: cimd::read };
 
 static KEY_SETS: Kind<ClientKeys> = Kind {
     library: |app| &app.key_sets,
-    longest: MAX_KEY_SET,
+    longest: |_| MAX_KEY_SET,
     read: |_, fetched, _, now| client_keys::read(fetched, now),
 };
 

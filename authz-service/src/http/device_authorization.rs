@@ -34,7 +34,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         tracing::warn!(endpoint = ENDPOINT, %source, "too many device requests");
         return reply::too_many(wait);
     }
-    let mut request = match read(&http, &body) {
+    let mut request = match read(&app, &http, &body) {
         Ok(request) => request,
         Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
     };
@@ -52,8 +52,8 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
     }
 }
 
-fn read(http: &HttpRequest, body: &Bytes) -> Result<DeviceRequest, Refusal> {
-    DeviceRequest::parse(authorization(http)?, parameters(body::form(http), body)?)
+fn read(app: &App, http: &HttpRequest, body: &Bytes) -> Result<DeviceRequest, Refusal> {
+    DeviceRequest::parse(authorization(http)?, parameters(body::form(http), body, &app.policy.bounds)?)
 }
 
 async fn start(app: &Data<App>, request: &mut DeviceRequest, source: IpAddr) -> Result<DeviceAuthorization, Failure> {

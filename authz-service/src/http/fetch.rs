@@ -13,7 +13,6 @@ use shared::net::innermost;
 use shared::oauth::cimd::DocumentUrl;
 
 use crate::protocol::cimd::{DocumentFault, Fetched};
-use crate::protocol::policy::FETCH_TIME;
 
 /// What fetches: one client that reaches public addresses only, and one for development, which reaches all. Which is
 /// used is asked anew for each fetch, since the operator may change it while the service runs.
@@ -23,16 +22,27 @@ pub struct Fetcher {
     unguarded: OnceLock<Client>,
 }
 
+/// What a fetch must stay within.
+#[derive(Clone, Copy, Debug)]
+pub struct Within {
+    /// The longest document, in bytes.
+    pub longest: usize,
+    /// How long it may take in all.
+    pub time: Duration,
+    /// Development only: whether from other addresses than public ones too.
+    pub local: bool,
+}
+
 impl Fetcher {
-    /// Fetches a JSON document, whatever its status; one of more than `longest` bytes is none. With `local`, from other
-    /// addresses than public ones too.
+    /// Fetches a JSON document, whatever its status; one that is longer than it may be is none.
     ///
-    /// The time is the caller's to bound, with what waits before it; see [`time`].
+    /// What waits before it is the caller's to bound.
     ///
     /// # Errors
     /// When there is no such answer.
-    pub async fn get(&self, url: &DocumentUrl, longest: usize, local: bool) -> Result<Fetched, DocumentFault> {
-        let request = self.client(local)?.get(url.as_str()).header(ACCEPT, "application/json");
+    pub async fn get(&self, url: &DocumentUrl, within: Within) -> Result<Fetched, DocumentFault> {
+        let request =
+            self.client(within.local)?.get(url.as_str()).header(ACCEPT, "application/json").timeout(within.time);
         let mut response = request.send().await.map_err(|error| fault(&error))?;
         let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();
         let one = |name: HeaderName| response.headers().get(name).and_then(text);
@@ -45,7 +55,7 @@ impl Fetcher {
         };
         // What is not taken anyway is not read.
         if fetched.status == 200 {
-            fetched.body = body(&mut response, longest).await?;
+            fetched.body = body(&mut response, within.longest).await?;
         }
         Ok(fetched)
     }
@@ -63,27 +73,21 @@ impl Fetcher {
             .https_only(!local)
             // A connection belongs to the thread that made it, and is not worth keeping for one document.
             .pool_max_idle_per_host(0)
-            .timeout(time())
             .dns_resolver(Guarded { local });
         let client = builder.build().map_err(|error| DocumentFault::Unreachable(innermost(&error)))?;
         Ok(cell.get_or_init(|| client))
     }
 }
 
-/// How long a fetch may take in all.
-pub const fn time() -> Duration {
-    Duration::from_secs(FETCH_TIME.0)
-}
-
 /// Reads up to `longest` bytes; more are an error, whatever `Content-Length` says.
 async fn body(response: &mut Response, longest: usize) -> Result<Vec<u8>, DocumentFault> {
     if response.content_length().is_some_and(|length| length > longest as u64) {
-        return Err(DocumentFault::TooLong);
+        return Err(DocumentFault::TooLong(longest));
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| fault(&error))? {
         if body.len() + chunk.len() > longest {
-            return Err(DocumentFault::TooLong);
+            return Err(DocumentFault::TooLong(longest));
         }
         body.extend_from_slice(&chunk);
     }

@@ -145,8 +145,8 @@ fn check(app: &App, request: &ServiceRequest) -> Result<(), (StatusCode, &'stati
     if headers > bounds.headers {
         return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are too large"));
     }
-    if request.query_string().len() > 1 && bounds.check_form(request.query_string().as_bytes()).is_err() {
-        return Err((StatusCode::BAD_REQUEST, "the query has too many parameters, or one that is too long"));
+    if request.query_string().len() > 1 && bounds.check_count(request.query_string().as_bytes()).is_err() {
+        return Err((StatusCode::BAD_REQUEST, "the query has too many parameters"));
     }
     check_host(request, app.hosts.as_deref())
 }

@@ -24,7 +24,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         Ok(body) => body,
         Err(why) => return body::refused(ErrorCode::InvalidRequest, why),
     };
-    let mut question = match read(&http, &body) {
+    let mut question = match read(&app, &http, &body) {
         Ok(question) => question,
         Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
     };

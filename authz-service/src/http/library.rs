@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::app::App;
-use super::fetch::{self, Fetcher};
+use super::fetch::{Fetcher, Within};
 use crate::protocol::Policy;
 use crate::protocol::cimd::{DocumentFault, Fetched};
 
@@ -59,7 +59,7 @@ pub struct Kind<T: 'static> {
     /// Where they stand.
     pub library: fn(&App) -> &Library<T>,
     /// How long one may be, in bytes.
-    pub longest: usize,
+    pub longest: fn(&Policy) -> usize,
     /// What makes one of an answer.
     pub read: Read<T>,
 }
@@ -152,14 +152,14 @@ impl<T> Library<T> {
         }
     }
 
-    async fn fetch(&self, url: &DocumentUrl, longest: usize, local: bool) -> Result<Fetched, DocumentFault> {
+    async fn fetch(&self, url: &DocumentUrl, within: Within) -> Result<Fetched, DocumentFault> {
         let host = self.host(url);
         let turn = async {
             let _host = host.acquire().await.map_err(|_| DocumentFault::Busy)?;
             let _turn = self.turns.acquire().await.map_err(|_| DocumentFault::Busy)?;
-            self.fetcher.get(url, longest, local).await
+            self.fetcher.get(url, within).await
         };
-        let fetched = timeout(fetch::time(), turn).await.unwrap_or(Err(DocumentFault::Slow));
+        let fetched = timeout(within.time, turn).await.unwrap_or(Err(DocumentFault::Slow));
         self.leave_host(url);
         fetched
     }
@@ -194,7 +194,9 @@ async fn fetch_for_all<T: Send + Sync>(app: &Data<App>, kind: &'static Kind<T>, 
         let app = app.clone();
         actix_web::rt::spawn(async move {
             let library = (kind.library)(&app);
-            let fetched = library.fetch(&url, kind.longest, app.policy.cimd.local).await;
+            let policy: &Policy = &app.policy;
+            let (longest, time) = ((kind.longest)(policy), policy.bounds.document_time.into());
+            let fetched = library.fetch(&url, Within { longest, time, local: policy.cimd.local }).await;
             let now = app.now();
             let read = fetched.and_then(|fetched| (kind.read)(&url, &fetched, &app.policy, now));
             let read = read.map(|(document, until)| (Arc::new(document), until));

@@ -76,7 +76,7 @@ async fn answer(app: &App, http: &HttpRequest, wish: Wish) -> HttpResponse {
 /// When there are two headers.
 pub fn bearer(http: &HttpRequest) -> Result<Option<Secret>, Refusal> {
     let header = token::authorization(http)?.and_then(|header| std::str::from_utf8(header).ok());
-    let credential = header.filter(|text| text.len() <= MAX_TOKEN + 16).and_then(|text| {
+    let credential = header.filter(|text| text.len() <= MAX_TOKEN + "Bearer ".len()).and_then(|text| {
         let (scheme, credential) = text.trim().split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| Secret::new(credential.trim().to_owned()))
     });

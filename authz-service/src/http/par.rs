@@ -32,7 +32,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         tracing::warn!(endpoint = ENDPOINT, %source, "too many pushed requests");
         return reply::too_many(wait);
     }
-    let mut request = match read(&http, &body) {
+    let mut request = match read(&app, &http, &body) {
         Ok(request) => request,
         Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
     };
@@ -70,6 +70,6 @@ async fn keep(
     app.settle(&request.wants(&app.policy), decide).await
 }
 
-fn read(http: &HttpRequest, body: &Bytes) -> Result<PushRequest, Refusal> {
-    PushRequest::parse(authorization(http)?, body::form(http), body)
+fn read(app: &App, http: &HttpRequest, body: &Bytes) -> Result<PushRequest, Refusal> {
+    PushRequest::parse(authorization(http)?, body::form(http), body, &app.policy.bounds)
 }

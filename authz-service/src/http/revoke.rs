@@ -31,7 +31,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         Ok(body) => body,
         Err(why) => return body::refused(ErrorCode::InvalidRequest, why),
     };
-    let mut question = match read(&http, &body) {
+    let mut question = match read(&app, &http, &body) {
         Ok(question) => question,
         Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
     };
@@ -76,8 +76,8 @@ async fn opaque(app: &App, id: TokenId, token: &Secret) -> Result<Option<Verifie
 ///
 /// # Errors
 /// When the body cannot be read, names no client or no token.
-pub fn read(http: &HttpRequest, body: &Bytes) -> Result<TokenQuestion, Refusal> {
-    TokenQuestion::parse(authorization(http)?, parameters(body::form(http), body)?)
+pub fn read(app: &App, http: &HttpRequest, body: &Bytes) -> Result<TokenQuestion, Refusal> {
+    TokenQuestion::parse(authorization(http)?, parameters(body::form(http), body, &app.policy.bounds)?)
 }
 
 /// What a token claims, before anything is believed.

@@ -28,7 +28,7 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         Ok(body) => body,
         Err(why) => return body::refused(ErrorCode::InvalidRequest, why),
     };
-    let mut request = match read(&http, &body) {
+    let mut request = match read(&app, &http, &body) {
         Ok(request) => request,
         Err(refusal) => return reply::failed(&app, ENDPOINT, &refusal.into()),
     };
@@ -50,8 +50,8 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
     }
 }
 
-fn read(http: &HttpRequest, body: &Bytes) -> Result<TokenRequest, Refusal> {
-    TokenRequest::parse(authorization(http)?, token::parameters(body::form(http), body)?)
+fn read(app: &App, http: &HttpRequest, body: &Bytes) -> Result<TokenRequest, Refusal> {
+    TokenRequest::parse(authorization(http)?, token::parameters(body::form(http), body, &app.policy.bounds)?)
 }
 
 /// The one Authorization header.

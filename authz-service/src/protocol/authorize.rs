@@ -309,6 +309,7 @@ fn what_is_asked(
     if request.state.as_ref().is_some_and(|state| state.len() > policy.bounds.state) {
         return Err(Refusal::Malformed("state"));
     }
+    policy.bounds.check_parameters(rest, request.resources.len())?;
     match rest.get("response_type") {
         Some("code") => {}
         Some(_) => return Err(Refusal::UnsupportedResponseType),

@@ -38,7 +38,7 @@ pub enum DocumentFault {
     /// No connection, or it broke.
     #[error("the document cannot be fetched: {0}")]
     Unreachable(String),
-    /// Not within [`FETCH_TIME`](super::policy::FETCH_TIME) (CIM-07).
+    /// Not within [`Bounds::document_time`](super::bounds::Bounds::document_time) (CIM-07).
     #[error("the document did not arrive in time")]
     Slow,
     /// A status other than 200, redirects among them (CIM-03, CIM-04).
@@ -50,9 +50,9 @@ pub enum DocumentFault {
     /// A place for keys that nobody else may reach, or that parsers read in different ways.
     #[error("jwks_uri is an https URL with a path, to a host on the public internet")]
     KeysUrl,
-    /// Longer than [`MAX_DOCUMENT`](super::policy::MAX_DOCUMENT) (CIM-06), or than a key set may be.
-    #[error("the document is too long: a client's has 5 KiB at most, a key set 32")]
-    TooLong,
+    /// Longer than so many bytes: [`Bounds::document`](super::bounds::Bounds::document) (CIM-06), or what a key set may be.
+    #[error("the document is too long: it has {0} bytes at most")]
+    TooLong(usize),
     /// What it says (CIM-01, CIM-08, CIM-09).
     #[error("the document cannot be used: {0}")]
     Content(String),
@@ -79,7 +79,7 @@ pub struct Fetched {
     pub cache_control: Vec<String>,
     /// `Age`, in seconds.
     pub age: Option<u64>,
-    /// The body, at most [`MAX_DOCUMENT`](super::policy::MAX_DOCUMENT) bytes.
+    /// The body, at most as long as was asked for.
     pub body: Vec<u8>,
 }
 
@@ -151,7 +151,7 @@ fn lifetime(fetched: &Fetched) -> Seconds {
 
 fn client(url: &DocumentUrl, body: &[u8], policy: &Policy, now: Timestamp) -> Result<Client, Refusal> {
     let wrong = |why: &str| Refusal::Metadata(why.to_owned());
-    let value = json::parse(body).map_err(|error| wrong(&error.to_string()))?;
+    let value = json::parse_within(body, policy.bounds.json_depth).map_err(|error| wrong(&error.to_string()))?;
     // Section 4.1: byte for byte.
     if value.get("client_id").and_then(Value::as_str) != Some(url.as_str()) {
         return Err(wrong("its client_id is not its URL"));

@@ -74,7 +74,8 @@ impl Replacement {
         if !is_json {
             return Err(wrong("Content-Type must be application/json"));
         }
-        let mut value = json::parse(body).map_err(|error| Refusal::Body(error.to_string()))?;
+        let mut value =
+            json::parse_within(body, bounds.json_depth).map_err(|error| Refusal::Body(error.to_string()))?;
         let members = value.as_object_mut().ok_or_else(|| wrong("the body must be a JSON object"))?;
         if let Some(ours) = OURS.into_iter().find(|name| members.contains_key(*name)) {
             return Err(Refusal::Body(format!("{ours} is not the client's to choose; leave it out")));

@@ -69,7 +69,7 @@ pub const KEY_LIFETIME: Seconds = Seconds(90 * DAY);
 /// knows it by then (MET-08).
 pub const KEY_AHEAD: Seconds = Seconds(3600);
 
-/// The longest token, code or secret that is looked at, in bytes (contract C9).
+/// The longest token, code or secret that may be ours, in bytes (contract C9).
 pub const MAX_TOKEN: usize = 8 * 1024;
 
 /// How many contacts one client may register.
@@ -82,10 +82,12 @@ pub const MAX_CLIENTS: usize = 2_000_000;
 /// How long a client's secret still counts after it got another: whoever shares it needs time to hear of the new one.
 pub const SECRET_GRACE: Seconds = Seconds(DAY);
 
-/// The longest client metadata document, in bytes (draft-ietf-oauth-client-id-metadata-document section 8.7).
+/// The longest client metadata document, in bytes, where the operator says nothing else
+/// (draft-ietf-oauth-client-id-metadata-document section 8.7).
 pub const MAX_DOCUMENT: usize = 5 * 1024;
 
-/// How long fetching a metadata document may take, from waiting for a turn to its last byte (contract C9).
+/// How long fetching a metadata document may take, from waiting for a turn to its last byte, where the operator says
+/// nothing else (contract C9).
 pub const FETCH_TIME: Seconds = Seconds(5);
 
 /// How long a metadata document is believed whose server does not say (RFC 9111 section 4.2.2 leaves it to us).

@@ -9,6 +9,7 @@ use shared::time::Timestamp;
 
 use super::Verdict;
 use super::authorize::{self, AuthorizeRequest};
+use super::bounds::Bounds;
 use super::client_auth::Presented;
 use super::policy::{MAX_PUSHED, PUSHED_LIFETIME, Policy};
 use super::refusal::Refusal;
@@ -43,13 +44,19 @@ impl PushRequest {
     ///
     /// # Errors
     /// When it is no form, names no client, or names a pushed request itself (RFC 9126 section 2.1).
-    pub fn parse(authorization: Option<&[u8]>, form: Option<BodyForm>, body: &[u8]) -> Result<Self, Refusal> {
+    pub fn parse(
+        authorization: Option<&[u8]>,
+        form: Option<BodyForm>,
+        body: &[u8],
+        bounds: &Bounds,
+    ) -> Result<Self, Refusal> {
         let text = match form {
             Some(BodyForm::Form) => std::str::from_utf8(body).map_err(|_| Refusal::Form(BadForm::NotUtf8))?,
             _ => return Err(Refusal::Body("Content-Type must be application/x-www-form-urlencoded".into())),
         };
         let (resources, rest) = split(text.trim_end_matches(['\r', '\n']))?;
         let mut parameters = Parameters::parse(&rest)?;
+        bounds.check_parameters(&parameters, resources.len())?;
         let client = Presented::read(authorization, &mut parameters)?;
         if parameters.get("request_uri").is_some() {
             return Err(Refusal::Malformed("request_uri"));
@@ -119,7 +126,7 @@ mod tests {
 
     fn push(body: &str, change: impl FnOnce(&mut Facts)) -> Result<Pushed, Refusal> {
         let body = body.replace("ID", client().id.as_str()).replace("CH", CHALLENGE);
-        let request = PushRequest::parse(None, Some(BodyForm::Form), body.as_bytes())?;
+        let request = PushRequest::parse(None, Some(BodyForm::Form), body.as_bytes(), &Bounds::default())?;
         let mut facts = facts();
         change(&mut facts);
         let verdict = decide(&request, &facts, &policy(), &Secret::new("handle".into()), NOW);
@@ -164,8 +171,8 @@ mod tests {
         assert!(push(&format!("{GOOD}&resource=urn:mcp:stdio:a&resource=URN:mcp:stdio:a"), |_| {}).is_ok());
         let missing = push("client_id=ID&response_type=code", |_| {}).unwrap_err();
         assert!(matches!(missing, Refusal::Challenge(_)));
-        assert!(PushRequest::parse(None, Some(BodyForm::Json), b"{}").is_err());
-        assert!(PushRequest::parse(None, Some(BodyForm::Form), b"client_id=\xff").is_err());
+        assert!(PushRequest::parse(None, Some(BodyForm::Json), b"{}", &Bounds::default()).is_err());
+        assert!(PushRequest::parse(None, Some(BodyForm::Form), b"client_id=\xff", &Bounds::default()).is_err());
     }
 
     #[test]

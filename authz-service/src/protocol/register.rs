@@ -55,7 +55,7 @@ pub fn parse(is_json: bool, body: &[u8], bounds: &Bounds) -> Result<ClientMetada
         // A form on somebody's page can send anything but this type across origins.
         return Err(metadata("Content-Type must be application/json"));
     }
-    from_value(json::parse(body).map_err(|error| metadata(&error.to_string()))?, bounds)
+    from_value(json::parse_within(body, bounds.json_depth).map_err(|error| metadata(&error.to_string()))?, bounds)
 }
 
 /// Reads metadata out of a JSON value, of a body or of a document.

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use clap::Args;
 use shared::oauth::form::MAX_PARAMETERS;
-use shared::oauth::json::MAX_DEPTH;
+use shared::oauth::json::DEEPEST;
 use shared::time::Seconds;
 
 use super::value::{DAY, count, size, time};
 use crate::http::app::Times;
 use crate::http::limit::Rates;
 use crate::protocol::bounds::Bounds;
-use crate::protocol::policy::{Lifetimes, MAX_TOKEN};
+use crate::protocol::policy::{ACCESS_LIFETIME, Lifetimes};
 
 /// How long things live.
 #[derive(Args, Clone, Debug)]
@@ -21,8 +21,8 @@ pub struct LifetimeArgs {
     /// How long an authorization code can be exchanged. RFC 6749 wants ten minutes at most.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time(1..=600))]
     pub code_lifetime: Seconds,
-    /// How long an access token is valid. A revocation need not wait for its end where the store is asked.
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time(1..=DAY))]
+    /// How long an access token is valid, an hour at most. A revocation need not wait for its end where the store is asked.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time(1..=ACCESS_LIFETIME.0))]
     pub access_lifetime: Seconds,
     /// How long a refresh token may lie unused.
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = time(1..=3650 * DAY))]
@@ -81,11 +81,11 @@ pub struct BoundArgs {
     /// The largest headers of a request, together.
     #[arg(long, value_name = "SIZE", default_value = "32KiB", value_parser = size(KIB..=96 * KIB))]
     pub max_headers: usize,
-    /// The most parameters of a form or query.
+    /// The most parameters of a form, of a query, or of a JSON body in place of a form.
     #[arg(long, value_name = "N", default_value = "200", value_parser = count(10..=MAX_PARAMETERS))]
     pub max_parameters: usize,
     /// The most JSON objects and arrays within each other.
-    #[arg(long, value_name = "N", default_value = "64", value_parser = count(4..=MAX_DEPTH))]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = count(4..=DEEPEST))]
     pub max_json_depth: usize,
     /// The longest text in a registration.
     #[arg(long, value_name = "SIZE", default_value = "1KiB", value_parser = size(64..=16 * KIB))]
@@ -96,12 +96,18 @@ pub struct BoundArgs {
     /// The most redirect URIs of one client.
     #[arg(long, value_name = "N", default_value = "10", value_parser = count(1..=100))]
     pub max_redirect_uris: usize,
-    /// The longest token, code or other parameter of a form.
-    #[arg(long, value_name = "SIZE", default_value = "8KiB", value_parser = size(KIB..=MAX_TOKEN))]
+    /// The longest token, code or other parameter that a program sends.
+    #[arg(long, value_name = "SIZE", default_value = "8KiB", value_parser = size(KIB..=64 * KIB))]
     pub max_token: usize,
     /// The longest state of an authorization request.
     #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = size(64..=8 * KIB))]
     pub max_state: usize,
+    /// The largest metadata document of a client.
+    #[arg(long, value_name = "SIZE", default_value = "5KiB", value_parser = size(KIB..=64 * KIB))]
+    pub max_document: usize,
+    /// How long fetching a client's metadata document or keys may take.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time(1..=60))]
+    pub document_time: Seconds,
     /// How long the headers of a request may take.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time(1..=120))]
     pub header_time: Seconds,
@@ -127,6 +133,8 @@ impl From<&BoundArgs> for Bounds {
             redirect_uris: args.max_redirect_uris,
             token: args.max_token,
             state: args.max_state,
+            document: args.max_document,
+            document_time: args.document_time,
         }
     }
 }
@@ -203,43 +211,70 @@ mod tests {
         assert_eq!(Rates::from(&args.rates), Rates::default());
     }
 
+    const RATE: u64 = u32::MAX as u64;
+
+    /// Every setting that is a number, a time or a size, with the least and the most that it takes.
+    const BOUNDS: [(&str, u64, u64); 37] = [
+        ("port", 0, 65_535),
+        ("max-clients", 1, 100_000_000),
+        ("client-days", 1, 3650),
+        ("workers", 1, 256),
+        ("code-lifetime", 1, 600),
+        ("access-lifetime", 1, 3600),
+        ("refresh-idle", 1, 315_360_000),
+        ("refresh-lifetime", 1, 315_360_000),
+        ("refresh-grace", 0, 10),
+        ("session-lifetime", 60, 31_536_000),
+        ("page-lifetime", 10, 86_400),
+        ("setup-lifetime", 60, 2_592_000),
+        ("key-lifetime", 7200, 315_360_000),
+        ("max-form", 1024, 1_048_576),
+        ("max-registration", 1024, 1_048_576),
+        ("max-request-line", 1024, 65_536),
+        ("max-headers", 1024, 98_304),
+        ("max-parameters", 10, 1000),
+        ("max-json-depth", 4, 100),
+        ("max-text", 64, 16_384),
+        ("max-client-name", 1, 1024),
+        ("max-redirect-uris", 1, 100),
+        ("max-token", 1024, 65_536),
+        ("max-state", 64, 8192),
+        ("max-document", 1024, 65_536),
+        ("document-time", 1, 60),
+        ("header-time", 1, 120),
+        ("body-time", 1, 600),
+        ("idle-time", 1, 600),
+        ("rate-registrations", 1, RATE),
+        ("rate-failed-logins", 1, RATE),
+        ("rate-failed-logins-in-all", 1, RATE),
+        ("rate-failed-clients", 1, RATE),
+        ("rate-devices", 1, RATE),
+        ("rate-pushed", 1, RATE),
+        ("rate-wrong-codes", 1, RATE),
+        ("rate-wrong-codes-in-all", 1, RATE),
+    ];
+
     #[test]
     fn cfg_06_every_setting_is_taken_at_its_limit_and_refused_one_above() {
-        for (flag, least, most) in [
-            ("code-lifetime", 1, 600),
-            ("access-lifetime", 1, 86_400),
-            ("refresh-idle", 1, 315_360_000),
-            ("refresh-lifetime", 1, 315_360_000),
-            ("refresh-grace", 0, 10),
-            ("session-lifetime", 60, 31_536_000),
-            ("page-lifetime", 10, 86_400),
-            ("setup-lifetime", 60, 2_592_000),
-            ("key-lifetime", 7200, 315_360_000),
-            ("max-form", 1024, 1_048_576),
-            ("max-registration", 1024, 1_048_576),
-            ("max-request-line", 1024, 65_536),
-            ("max-headers", 1024, 98_304),
-            ("max-parameters", 10, 200),
-            ("max-json-depth", 4, 64),
-            ("max-text", 64, 16_384),
-            ("max-client-name", 1, 1024),
-            ("max-redirect-uris", 1, 100),
-            ("max-token", 1024, 8192),
-            ("max-state", 64, 8192),
-            ("header-time", 1, 120),
-            ("body-time", 1, 600),
-            ("idle-time", 1, 600),
-            ("rate-registrations", 1, u64::from(u32::MAX)),
-            ("rate-failed-logins", 1, u64::from(u32::MAX)),
-            ("rate-failed-logins-in-all", 1, u64::from(u32::MAX)),
-            ("rate-failed-clients", 1, u64::from(u32::MAX)),
-        ] {
+        for (flag, least, most) in BOUNDS {
             let takes = |value: &str| parsed(&[&format!("--{flag}={value}")]);
             assert!(takes(&least.to_string()).is_ok() && takes(&most.to_string()).is_ok(), "{flag}");
-            for bad in ["-1", "x", "", "1.5", &(most + 1).to_string(), &(i128::from(least) - 1).to_string()] {
+            let beyond = [i128::from(least) - 1, i128::from(most) + 1].map(|number| number.to_string());
+            for bad in ["-1", "x", "", "1.5", &beyond[0], &beyond[1]] {
                 let error = takes(bad).unwrap_err().to_string();
                 assert!(error.contains(flag), "{flag} {bad}: {error}");
             }
         }
+    }
+
+    #[test]
+    fn cfg_06_the_table_above_holds_every_setting_that_counts_something() {
+        let table = crate::settings::table();
+        let counts = |arg: &&clap::Arg| {
+            let names = arg.get_value_names().unwrap_or_default();
+            names.iter().any(|name| ["TIME", "SIZE", "N", "DAYS", "PORT"].contains(&name.as_str()))
+        };
+        let settings: Vec<_> = table.get_arguments().filter(counts).filter_map(clap::Arg::get_long).collect();
+        assert_eq!(settings, BOUNDS.map(|(flag, _, _)| flag));
     }
 }

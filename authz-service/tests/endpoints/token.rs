@@ -62,7 +62,7 @@ fn tok_02_to_09_18_a_failed_check_spends_and_revokes_nothing() {
         ("redirect_uri", "http://127.0.0.1:1/cb", "invalid_grant"),
         ("code", "garbage", "invalid_grant"),
         ("code", "", "invalid_request"),
-        ("code", &long, "invalid_grant"),
+        ("code", &long, "invalid_request"),
         ("resource", "urn:mcp:stdio:other", "invalid_target"),
         ("resource", "https://other.example", "invalid_target"),
         ("grant_type", "password", "unsupported_grant_type"),

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-/// At most this many parameters in one request.
-pub const MAX_PARAMETERS: usize = 200;
+/// The most parameters that are read of one request, whatever an operator chooses.
+pub const MAX_PARAMETERS: usize = 1000;
 
 /// What `application/x-www-form-urlencoded` leaves as it is, besides letters and digits.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -22,7 +22,7 @@ pub enum BadForm {
     #[error("the parameter {0} stands more than once")]
     Repeated(String),
     /// Contract C9.
-    #[error("more than 200 parameters")]
+    #[error("more than {MAX_PARAMETERS} parameters")]
     TooMany,
     /// Percent-encoding of something that is not UTF-8.
     #[error("a parameter is not valid UTF-8")]

@@ -5,8 +5,12 @@ use std::fmt;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// At most this many objects and arrays within each other.
+/// At most this many objects and arrays within each other, where nobody says otherwise (contract C9).
 pub const MAX_DEPTH: usize = 64;
+
+/// The most that anybody may say. What was read is written to a journal, within a few levels of its own, and read back by
+/// a parser that ends at 127.
+pub const DEEPEST: usize = 100;
 
 /// Why a JSON text is refused. Says where, never what: the text may hold secrets.
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +23,17 @@ pub struct BadJson(String);
 /// # Errors
 /// With line and column.
 pub fn parse(bytes: &[u8]) -> Result<Value, BadJson> {
+    parse_within(bytes, MAX_DEPTH)
+}
+
+/// Reads a JSON text as [`parse`] does, with at most `depth` objects and arrays within each other, and never more than
+/// [`DEEPEST`].
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_within(bytes: &[u8], depth: usize) -> Result<Value, BadJson> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 0 }.deserialize(&mut reader).map_err(describe)?;
+    let value = Strict { depth: 0, most: depth.min(DEEPEST) }.deserialize(&mut reader).map_err(describe)?;
     reader.end().map_err(describe)?;
     Ok(value)
 }
@@ -57,14 +70,15 @@ fn describe_data(text: &str) -> String {
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,
+    most: usize,
 }
 
 impl Strict {
     fn deeper<E: de::Error>(self) -> Result<Self, E> {
-        if self.depth == MAX_DEPTH {
-            return Err(E::custom("nested more than 64 levels deep"));
+        if self.depth == self.most {
+            return Err(E::custom(format_args!("nested more than {} levels deep", self.most)));
         }
-        Ok(Self { depth: self.depth + 1 })
+        Ok(Self { depth: self.depth + 1, ..self })
     }
 }
 
@@ -153,6 +167,10 @@ mod tests {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(parse(nested(MAX_DEPTH).as_bytes()).is_ok());
         assert!(parse(nested(MAX_DEPTH + 1).as_bytes()).is_err());
+        for (most, taken) in [(3, 3), (MAX_DEPTH + 1, MAX_DEPTH + 1), (DEEPEST, DEEPEST), (usize::MAX, DEEPEST)] {
+            assert!(parse_within(nested(taken).as_bytes(), most).is_ok(), "{most}");
+            assert!(parse_within(nested(taken + 1).as_bytes(), most).is_err(), "{most}");
+        }
         assert!(parse(nested(100_000).as_bytes()).is_err());
     }
 

@@ -7,7 +7,7 @@ pub mod exchange;
 pub mod refresh;
 
 use shared::id::{GrantId, TokenId};
-use shared::oauth::form::{BadForm, MAX_PARAMETERS, Parameters};
+use shared::oauth::form::Parameters;
 use shared::oauth::json;
 use shared::oauth::jwt::{AccessClaims, Audience};
 use shared::oauth::register::GrantType;
@@ -19,6 +19,7 @@ use shared::token::VerifiedToken;
 
 use super::Verdict;
 use super::authorize::no_details;
+use super::bounds::Bounds;
 use super::client_auth::{AuthenticatedClient, Presented};
 use super::policy::{MAX_TOKEN, Policy};
 use super::refusal::Refusal;
@@ -47,16 +48,27 @@ impl BodyForm {
 /// Reads a body in either form into parameters, each at most once.
 ///
 /// # Errors
-/// When it is in neither form.
-pub fn parameters(form: Option<BodyForm>, body: &[u8]) -> Result<Parameters, Refusal> {
-    match form {
-        Some(BodyForm::Form) => {
-            let text = std::str::from_utf8(body).map_err(|_| Refusal::Body("the body is not UTF-8".into()))?;
-            Ok(Parameters::parse(text.trim_end_matches(['\r', '\n']))?)
+/// When it is in neither form, or one is longer than it may be.
+pub fn parameters(form: Option<BodyForm>, body: &[u8], bounds: &Bounds) -> Result<Parameters, Refusal> {
+    let read = match form {
+        Some(BodyForm::Form) => form_parameters(body)?,
+        Some(BodyForm::Json) => flat_object(body)?,
+        None => {
+            let wanted = "Content-Type must be application/x-www-form-urlencoded or application/json";
+            return Err(Refusal::Body(wanted.into()));
         }
-        Some(BodyForm::Json) => flat_object(body),
-        None => Err(Refusal::Body("Content-Type must be application/x-www-form-urlencoded or application/json".into())),
-    }
+    };
+    bounds.check_parameters(&read, 0)?;
+    Ok(read)
+}
+
+/// Reads a form into parameters, each at most once.
+///
+/// # Errors
+/// When it is none.
+pub fn form_parameters(body: &[u8]) -> Result<Parameters, Refusal> {
+    let text = std::str::from_utf8(body).map_err(|_| Refusal::Body("the body is not UTF-8".into()))?;
+    Ok(Parameters::parse(text.trim_end_matches(['\r', '\n']))?)
 }
 
 fn flat_object(body: &[u8]) -> Result<Parameters, Refusal> {
@@ -64,9 +76,6 @@ fn flat_object(body: &[u8]) -> Result<Parameters, Refusal> {
     let serde_json::Value::Object(members) = value else {
         return Err(Refusal::Body("the body must be a JSON object".into()));
     };
-    if members.len() > MAX_PARAMETERS {
-        return Err(Refusal::Form(BadForm::TooMany));
-    }
     let text = |(name, value)| match value {
         serde_json::Value::String(text) => Ok((name, text)),
         _ => Err(Refusal::Body("every member of the body must be a string".into())),
@@ -218,7 +227,7 @@ pub(super) fn registered(client: &AuthenticatedClient, grant_type: GrantType) ->
     if known { Ok(()) } else { Err(Refusal::GrantNotRegistered(grant_type.as_str())) }
 }
 
-/// Takes a secret out of the body; one that is too long to be ours is not even hashed.
+/// Takes a secret out of the body; one that is too long to be ours is not even hashed, whatever may be sent.
 fn secret(body: &mut Parameters, name: &str) -> Result<Option<Secret>, Refusal> {
     match body.take(name) {
         Some(text) if text.len() > MAX_TOKEN => Err(Refusal::UnknownCode),
@@ -317,7 +326,7 @@ mod tests {
     fn tok_11_a_json_body_is_flat_strict_and_named_as_json() {
         let json = BodyForm::of(Some("application/json; charset=utf-8"));
         assert_eq!(json, Some(BodyForm::Json));
-        assert_eq!(parameters(json, br#"{"a":"1","b":"x y"}"#).unwrap().get("b"), Some("x y"));
+        assert_eq!(parameters(json, br#"{"a":"1","b":"x y"}"#, &Bounds::default()).unwrap().get("b"), Some("x y"));
         for bad in [
             r#"{"a":"1","a":"2"}"#,
             r#"{"a":{"b":"1"}}"#,
@@ -331,12 +340,12 @@ mod tests {
             "{",
             "a=1",
         ] {
-            assert!(parameters(json, bad.as_bytes()).is_err(), "{bad}");
+            assert!(parameters(json, bad.as_bytes(), &Bounds::default()).is_err(), "{bad}");
         }
         for other in [None, Some("text/plain"), Some("application/jsonp"), Some("multipart/form-data"), Some("")] {
-            assert!(parameters(BodyForm::of(other), br#"{"a":"1"}"#).is_err(), "{other:?}");
+            assert!(parameters(BodyForm::of(other), br#"{"a":"1"}"#, &Bounds::default()).is_err(), "{other:?}");
         }
-        assert!(parameters(Some(BodyForm::Form), b"a=1&a=2").is_err());
-        assert!(parameters(Some(BodyForm::Form), b"a=\xff").is_err());
+        assert!(parameters(Some(BodyForm::Form), b"a=1&a=2", &Bounds::default()).is_err());
+        assert!(parameters(Some(BodyForm::Form), b"a=\xff", &Bounds::default()).is_err());
     }
 }
