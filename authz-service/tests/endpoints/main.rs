@@ -17,6 +17,7 @@ mod device;
 mod durable;
 mod exchange;
 mod http;
+mod limits;
 mod machines;
 mod metadata;
 mod operate;

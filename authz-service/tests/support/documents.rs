@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -23,6 +24,8 @@ struct Shared {
     most: AtomicUsize,
     heads: Mutex<Vec<String>>,
     gate: (Mutex<bool>, Condvar),
+    /// How long each byte of an answer takes, and whether its head comes at once.
+    pace: Mutex<Option<(Duration, bool)>>,
 }
 
 impl Documents {
@@ -38,6 +41,7 @@ impl Documents {
             most: AtomicUsize::new(0),
             heads: Mutex::default(),
             gate: (Mutex::new(true), Condvar::new()),
+            pace: Mutex::default(),
         });
         let served = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -52,6 +56,11 @@ impl Documents {
     /// Answers every path with this from now on.
     pub fn answer(&self, answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) {
         *self.shared.answer.lock().unwrap() = Arc::new(answer);
+    }
+
+    /// Sends a byte in so long from now on; with `head_at_once`, only of the body.
+    pub fn trickle(&self, pace: Duration, head_at_once: bool) {
+        *self.shared.pace.lock().unwrap() = Some((pace, head_at_once));
     }
 
     /// Closed, requests wait.
@@ -92,7 +101,21 @@ impl Shared {
         drop(self.gate.1.wait_while(self.gate.0.lock().unwrap(), |open| !*open).unwrap());
         self.open.fetch_sub(1, Ordering::SeqCst);
         let answer = Arc::clone(&self.answer.lock().unwrap());
-        let _ = reader.get_mut().write_all(&answer(&path));
+        let (answer, stream) = (answer(&path), reader.get_mut());
+        let Some((pace, head_at_once)) = *self.pace.lock().unwrap() else {
+            let _ = stream.write_all(&answer);
+            return;
+        };
+        let _ = stream.set_nodelay(true);
+        let body = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |at| at + 4);
+        let (head, rest) = answer.split_at(if head_at_once { body } else { 0 });
+        let _ = stream.write_all(head);
+        for byte in rest {
+            if stream.write_all(&[*byte]).is_err() {
+                return;
+            }
+            std::thread::sleep(pace);
+        }
     }
 }
 
