@@ -30,6 +30,9 @@ pub struct Rates {
     pub failed_logins_in_all: NonZeroU32,
     /// Failed client authentications for one client (TOK-19).
     pub failed_clients: NonZeroU32,
+    /// Codes and tokens presented that are not good, by whatever clients: a public client has no secret to fail with. Many
+    /// people may stand behind one address, each with an old token or two.
+    pub failed_grants: NonZeroU32,
     /// Device codes asked for (RFC 8628 section 5.2): each waits in the store.
     pub devices: NonZeroU32,
     /// Authorization requests pushed (RFC 9126 section 2.3): each waits in the store.
@@ -51,6 +54,7 @@ impl Default for Rates {
             failed_logins: per_minute(10),
             failed_logins_in_all: per_minute(60),
             failed_clients: per_minute(60),
+            failed_grants: per_minute(240),
             devices: per_minute(60),
             pushed: per_minute(240),
             wrong_codes: per_minute(5),
@@ -74,6 +78,8 @@ pub struct Limits {
     all_logins: Failures,
     /// Failed client authentications.
     pub clients: Failures,
+    /// Codes and tokens that are not good.
+    grants: Failures,
     /// Wrong user codes, by person.
     codes: Failures,
     /// Whoever typed them.
@@ -93,6 +99,7 @@ impl Limits {
             logins: Failures::new(None),
             all_logins: Failures::new(None),
             clients: Failures::new(None),
+            grants: Failures::new(None),
             codes: Failures::new(None),
             all_codes: Failures::new(None),
             polls: Polls::default(),
@@ -107,6 +114,7 @@ impl Limits {
         self.logins.set(rates.map(|rates| rates.failed_logins));
         self.all_logins.set(rates.map(|rates| rates.failed_logins_in_all));
         self.clients.set(rates.map(|rates| rates.failed_clients));
+        self.grants.set(rates.map(|rates| rates.failed_grants));
         self.devices.set(rates.map(|rates| RateLimiter::dashmap(Quota::per_minute(rates.devices))));
         self.pushed.set(rates.map(|rates| RateLimiter::dashmap(Quota::per_minute(rates.pushed))));
         self.codes.set(rates.map(|rates| rates.wrong_codes));
@@ -177,6 +185,22 @@ impl Limits {
         self.all_logins.take_back(source, "");
     }
 
+    /// Whether an address may present a code or token: it has not failed too often in this minute, whoever asked.
+    ///
+    /// # Errors
+    /// The seconds to wait.
+    pub fn may_present(&self, source: IpAddr, now: Timestamp) -> Result<(), u64> {
+        self.grants.check(source, "", now)
+    }
+
+    /// Counts a code or token that is not good.
+    ///
+    /// # Errors
+    /// The seconds to wait, when it is one too many.
+    pub fn presented_in_vain(&self, source: IpAddr, now: Timestamp) -> Result<(), u64> {
+        self.grants.count(source, "", now)
+    }
+
     /// Forgets addresses that have been quiet.
     pub fn sweep(&self, now: Timestamp) {
         if let Some(limiter) = &*self.registrations {
@@ -185,6 +209,7 @@ impl Limits {
         self.logins.sweep(now);
         self.all_logins.sweep(now);
         self.clients.sweep(now);
+        self.grants.sweep(now);
         for limiter in [&*self.devices, &*self.pushed].into_iter().flatten() {
             limiter.retain_recent();
         }

@@ -35,13 +35,21 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
     if let Err(error) = request.check_subject(|token| verified(&app, token)) {
         return reply::failed(&app, ENDPOINT, &error.into());
     }
-    if let Err(wait) = may_try(&app, &http, &request.client) {
+    let source = limit::source(&http);
+    let allowed = may_try(&app, &http, &request.client).and_then(|()| app.limits.may_present(source, app.now()));
+    if let Err(wait) = allowed {
         return reply::too_many(wait);
     }
-    match exchange(&app, &mut request, limit::source(&http)).await {
+    match exchange(&app, &mut request, source).await {
         Ok(tokens) => reply::json(StatusCode::OK, &tokens),
         Err(failure) => {
-            if let Err(wait) = note_failure(&app, &http, &request.client, &failure) {
+            let noted = note_failure(&app, &http, &request.client, &failure).and_then(|()| match &failure {
+                Failure::Refused(refusal) if refusal.code() == ErrorCode::InvalidGrant => {
+                    app.limits.presented_in_vain(source, app.now())
+                }
+                _ => Ok(()),
+            });
+            if let Err(wait) = noted {
                 return reply::too_many(wait);
             }
             let failure = pace(&app, &request, failure);

@@ -162,6 +162,9 @@ pub struct RateArgs {
     /// Failed authentications of one client.
     #[arg(long, value_name = "N", default_value = "60")]
     pub rate_failed_clients: NonZeroU32,
+    /// Codes, refresh tokens and device codes that are none or no longer good, of whatever clients.
+    #[arg(long, value_name = "N", default_value = "240")]
+    pub rate_failed_grants: NonZeroU32,
     /// Codes for devices.
     #[arg(long, value_name = "N", default_value = "60")]
     pub rate_devices: NonZeroU32,
@@ -183,6 +186,7 @@ impl From<&RateArgs> for Rates {
             failed_logins: args.rate_failed_logins,
             failed_logins_in_all: args.rate_failed_logins_in_all,
             failed_clients: args.rate_failed_clients,
+            failed_grants: args.rate_failed_grants,
             devices: args.rate_devices,
             pushed: args.rate_pushed,
             wrong_codes: args.rate_wrong_codes,
@@ -214,7 +218,7 @@ mod tests {
     const RATE: u64 = u32::MAX as u64;
 
     /// Every setting that is a number, a time or a size, with the least and the most that it takes.
-    const BOUNDS: [(&str, u64, u64); 37] = [
+    const BOUNDS: [(&str, u64, u64); 38] = [
         ("port", 0, 65_535),
         ("max-clients", 1, 100_000_000),
         ("client-days", 1, 3650),
@@ -248,6 +252,7 @@ mod tests {
         ("rate-failed-logins", 1, RATE),
         ("rate-failed-logins-in-all", 1, RATE),
         ("rate-failed-clients", 1, RATE),
+        ("rate-failed-grants", 1, RATE),
         ("rate-devices", 1, RATE),
         ("rate-pushed", 1, RATE),
         ("rate-wrong-codes", 1, RATE),

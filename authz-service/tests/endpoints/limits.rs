@@ -3,13 +3,15 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value, json};
+use shared::oauth::form;
 
 use super::process::{APPROVE, Running};
 use crate::support::documents::{Documents, document, with};
 use crate::support::http::Answer;
+use crate::support::person::Form;
 use crate::support::{authorize_query, code_form};
 
 /// What a limit is asked with: a running service, and how much.
@@ -319,4 +321,114 @@ fn c9_cim_07_a_document_that_trickles_in_is_given_up_when_the_time_that_was_chos
     page.is_page(400);
     assert!(page.text().contains("did not arrive in time"), "{}", page.text());
     assert!((1..5).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}
+
+/// One request from an address behind the proxy.
+type Ask = fn(&Service, &str) -> u16;
+
+/// A service behind a proxy on this machine, with a public client and one that has a secret.
+struct Service {
+    running: Running,
+    public: String,
+    confidential: String,
+}
+
+impl Service {
+    fn send(&self, source: &str, target: &str, content_type: &str, body: &str) -> u16 {
+        let headers = [("Content-Type", content_type), ("X-Forwarded-For", source)];
+        self.running.connect().send("POST", target, &headers, body.as_bytes()).status
+    }
+
+    fn form(&self, source: &str, target: &str, fields: &[(&str, &str)]) -> u16 {
+        self.send(source, target, "application/x-www-form-urlencoded", &form::encode(fields))
+    }
+}
+
+fn register(it: &Service, source: &str) -> u16 {
+    it.send(source, "/register", "application/json", r#"{"redirect_uris":["http://127.0.0.1/cb"]}"#)
+}
+
+fn wrong_secret(it: &Service, source: &str) -> u16 {
+    it.form(source, "/oauth/token", &[&code_form(&it.confidential, "x")[..], &[("client_secret", "wrong")]].concat())
+}
+
+fn wrong_code(it: &Service, source: &str) -> u16 {
+    it.form(source, "/oauth/token", &code_form(&it.public, "x"))
+}
+
+fn wrong_refresh_token(it: &Service, source: &str) -> u16 {
+    let fields = [("grant_type", "refresh_token"), ("client_id", &it.public), ("refresh_token", "x")];
+    it.form(source, "/oauth/token", &fields)
+}
+
+fn wrong_password(it: &Service, source: &str) -> u16 {
+    let page = it.running.connect().send("GET", "/account", &[], b"");
+    let cookie = page.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let filled = Form::first(&page).with("username", "nobody").with("password", "a wrong password");
+    let fields: Vec<_> = filled.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let kind = ("Content-Type", "application/x-www-form-urlencoded");
+    let headers = [kind, ("X-Forwarded-For", source), ("Cookie", &cookie)];
+    it.running.connect().send("POST", "/login", &headers, form::encode(&fields).as_bytes()).status
+}
+
+fn device(it: &Service, source: &str) -> u16 {
+    it.form(source, "/oauth/device_authorization", &[("client_id", &it.public)])
+}
+
+fn push(it: &Service, source: &str) -> u16 {
+    it.send(source, "/oauth/par", "application/x-www-form-urlencoded", &authorize_query(&it.public, &[]))
+}
+
+#[test]
+fn reg_17_tok_19_every_rate_is_taken_exactly_one_more_waits_and_other_addresses_go_on() {
+    let data = tempfile::tempdir().unwrap();
+    for (flag, ask, usual) in [
+        ("rate-registrations", register as Ask, 201),
+        ("rate-failed-clients", wrong_secret, 401),
+        ("rate-failed-grants", wrong_code, 400),
+        ("rate-failed-grants", wrong_refresh_token, 400),
+        ("rate-failed-logins", wrong_password, 403),
+        ("rate-failed-logins-in-all", wrong_password, 403),
+        ("rate-devices", device, 200),
+        ("rate-pushed", push, 201),
+    ] {
+        let running = Running::start(data.path(), &["--behind-proxy", "127.0.0.1", &format!("--{flag}=3")]);
+        let client = |method: &str| {
+            let body = json!({
+                "redirect_uris": ["http://127.0.0.1/cb"],
+                "token_endpoint_auth_method": method,
+                "grant_types": ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"],
+            });
+            let headers = [("Content-Type", "application/json")];
+            let answer = running.connect().send("POST", "/register", &headers, body.to_string().as_bytes());
+            answer.json()["client_id"].as_str().unwrap().to_owned()
+        };
+        let (public, confidential) = (client("none"), client("client_secret_post"));
+        let it = Service { running, public, confidential };
+        let minute = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() / 60;
+        // Failures are counted by the minute of the clock: once more from elsewhere if it went by meanwhile.
+        let told = (1..5).find_map(|host| {
+            let (begun, source) = (minute(), format!("192.0.2.{host}"));
+            let told: Vec<_> = (0..5).map(|_| ask(&it, &source)).collect();
+            (minute() == begun).then_some(told)
+        });
+        assert_eq!(told.unwrap(), [usual, usual, usual, 429, 429], "--{flag}");
+        assert_eq!(ask(&it, "198.51.100.1"), usual, "--{flag}: another address");
+    }
+}
+
+#[test]
+fn tok_19_the_right_client_at_another_address_is_served_while_a_guesser_waits() {
+    let data = tempfile::tempdir().unwrap();
+    let args = ["--behind-proxy", "127.0.0.1", "--rate-failed-clients=3", "--auto-approve"];
+    let running = Running::start(data.path(), &args);
+    let body = br#"{"redirect_uris":["http://127.0.0.1/cb"],"token_endpoint_auth_method":"client_secret_post"}"#;
+    let made = running.connect().send("POST", "/register", &[("Content-Type", "application/json")], body).json();
+    let [confidential, secret] = ["client_id", "client_secret"].map(|name| made[name].as_str().unwrap().to_owned());
+    let code = running.code(&confidential);
+    let it = Service { running, public: String::new(), confidential };
+    let told: Vec<_> = (0..100).map(|_| wrong_secret(&it, "192.0.2.1")).collect();
+    assert!(told.contains(&429) && told.iter().all(|status| [401, 429].contains(status)), "{told:?}");
+    let right = [&code_form(&it.confidential, &code)[..], &[("client_secret", &secret)]].concat();
+    assert_eq!(it.form("192.0.2.2", "/oauth/token", &right), 200);
 }

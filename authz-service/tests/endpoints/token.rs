@@ -176,7 +176,10 @@ fn tok_19_a_guesser_waits_and_is_told_how_long() {
     let other = service.public_client();
     assert_eq!(service.exchange(&other, &service.code(&other, &[])).status, 200, "others go on");
     service.advance(59);
-    assert_ne!(attempt(&secret).status, 401, "no permanent lock");
+    assert_eq!(attempt(&secret).status, 429, "until the minute is over");
+    service.advance(1);
+    attempt("wrong").fails(401, "invalid_client");
+    assert_eq!(attempt(&secret).status, 200, "no permanent lock, and the code is not spent");
 }
 
 #[test]
