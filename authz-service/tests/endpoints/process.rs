@@ -249,7 +249,7 @@ fn f_20_sigterm_ends_it_cleanly_also_with_idle_connections() {
 }
 
 #[test]
-fn cfg_05_a_port_in_use_ends_it_at_once_with_one_line() {
+fn cfg_05_f_27_a_port_in_use_ends_it_at_once_with_one_line() {
     let data = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

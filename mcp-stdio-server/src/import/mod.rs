@@ -21,7 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use shared::files;
-use shared::secret::Secret;
+use shared::secret::{Secret, TokenHash};
 use shared::time::Timestamp;
 
 use self::document::{Document, Syntax};
@@ -158,11 +158,12 @@ struct Naming<'a> {
 
 impl Naming<'_> {
     fn name(&mut self, server: &str, variable: &str, value: &str) -> SecretName {
+        let wanted = TokenHash::of(value.as_bytes());
         for twin in 1.. {
             let name = SecretName::of_variable(server, variable, twin);
             let there = match self.given.get(&name) {
-                Some(given) => Some(given.expose() == value),
-                None => self.in_vault(&name).map(|there| there.expose() == value),
+                Some(given) => Some(given.hash() == wanted),
+                None => self.in_vault(&name).map(|there| there.hash() == wanted),
             };
             if there == Some(false) {
                 continue;
@@ -196,7 +197,7 @@ pub fn carry_out(vault: &mut Held, place: &Place, change: &Change, now: Timestam
         for one in &rewrite.leaving {
             match vault.get(&one.secret)? {
                 None => vault.set(&one.secret, &one.value, Origin::Import, now)?,
-                Some(there) if there.expose() == one.value.expose() => {}
+                Some(there) if there.hash() == one.value.hash() => {}
                 // Somebody took the name since it was given.
                 Some(_) => return Err(Failed::ChangedMeanwhile),
             }

@@ -21,7 +21,7 @@ fn started() -> (Fixture, Host) {
 }
 
 #[test]
-fn f_33_a_token_issued_after_the_start_opens_and_its_revocation_closes_at_the_next_call() {
+fn f_33_rev_07_a_token_issued_after_the_start_opens_and_its_revocation_closes_at_the_next_call() {
     let (fixture, mut host) = started();
     for _ in 0..20 {
         let issued = fixture.issue(EXECUTE);
