@@ -70,23 +70,31 @@ test("N15 a document that changes while the page is open: the yes was to another
   assert.equal(answer.status, 400, answer.text);
   assert.equal(answer.location, undefined);
 });
-for (const [what, answer] of Object.entries({
-  "CIM-01 another client_id": { body: { client_id: "https://other.example/app.json", client_name: "X", redirect_uris: [CALLBACK] } },
-  "CIM-03 a redirect": { status: 302, headers: { location: "/app.json" } },
-  "CIM-04 an error": { status: 500 },
-  "CIM-05 another type": { headers: { "content-type": "text/html" }, body: "{}" },
-  "CIM-06 more than 5 KiB": { body: `{"x":"${"y".repeat(6000)}"}` },
-  "CIM-08 a client_secret": { body: { client_id: web.url("/bad-CIM-08.json"), client_name: "X", redirect_uris: [CALLBACK], client_secret: "s" } },
-  "REG-01 no JSON": { body: "{" },
+// Each is a good document but for what it is refused for.
+for (const [what, change] of Object.entries({
+  "CIM-01 another client_id": (good) => ({ body: { ...good, client_id: "https://other.example/app.json" } }),
+  "CIM-03 a redirect": (good) => ({ status: 302, headers: { location: "/app.json" }, body: good }),
+  "CIM-04 an error": (good) => ({ status: 500, body: good }),
+  "CIM-04 not found": (good) => ({ status: 404, body: good }),
+  "CIM-05 another type": (good) => ({ headers: { "content-type": "text/html" }, body: good }),
+  "CIM-06 more than 5 KiB": (good) => ({ body: JSON.stringify(good).padEnd(5121) }),
+  "CIM-08 a client_secret": (good) => ({ body: { ...good, client_secret: "s" } }),
+  "REG-01 no JSON": (good) => ({ body: JSON.stringify(good).slice(0, -1) }),
 })) {
   test(`${what} is no client`, async () => {
-    const path = `/bad-${encodeURIComponent(what.slice(0, 6))}.json`;
-    web.answer(path, answer);
+    const path = `/bad-${encodeURIComponent(what)}.json`;
+    const good = web.publish(path);
+    web.answer(path, change(good));
     await refusedPage(s, web.url(path), /invalid_client/);
     const device = await post(s.meta.device_authorization_endpoint, { client_id: web.url(path) });
     refused(device, [400, 401], "invalid_client");
   });
 }
+test("CIM-06 exactly 5 KiB is a client", async () => {
+  const good = web.publish("/exact.json");
+  web.answer("/exact.json", { body: JSON.stringify(good).padEnd(5120) });
+  assert.match(visible((await authorize(s, browser, request(good, pkce()))).text), /Documented/);
+});
 test("CIM-02 a service that serves people fetches nothing from this machine", async () => {
   const client = web.publish("/inside.json");
   await refusedPage(strict, client.client_id, /invalid_client/);

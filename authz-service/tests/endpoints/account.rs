@@ -57,7 +57,7 @@ fn a_person_sees_each_app_in_words_and_takes_back_one_or_all() {
         "<bdi>127.0.0.1</bdi>",
         "urn:mcp:stdio:default",
         "Run the server&#x27;s tools",
-        "First used 2027-01-15 08:00 UTC, last 2027-01-15 08:00 UTC; ends 2027-04-15 08:00 UTC at the latest.",
+        "Allowed 2027-01-15 08:00 UTC; it last got a token 2027-01-15 08:00 UTC; ends 2027-04-15 08:00 UTC at the latest.",
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }

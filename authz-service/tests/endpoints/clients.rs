@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::process::{APPROVE, Running, command};
-use crate::support::authorize_query;
+use crate::support::{authorize_query, code_form};
 
 fn run(data: &Path, args: &[&str]) -> Output {
     command(data).args(args).output().unwrap()
@@ -108,6 +108,24 @@ fn reg_23_an_initial_access_token_of_the_command_registers_once() {
     };
     assert_eq!((register("Bearer x"), register(&bearer), register(&bearer)), (401, 201, 401));
     assert!(!journal(data.path()).contains(made["token"].as_str().unwrap()));
+}
+
+#[test]
+fn c5_a_client_of_the_command_line_gets_tokens_with_its_secret_and_not_without() {
+    let data = tempfile::tempdir().unwrap();
+    let secret = "s".repeat(40);
+    let flags = ["--client-id", "mine", "--client-secret", &secret, "--redirect-uris", "http://127.0.0.1/cb"];
+    let service = Running::start(data.path(), &[&APPROVE[..], &["--registration", "off"], &flags].concat());
+    let code = service.code("mine");
+    service.post("/oauth/token", &code_form("mine", &code)).fails(401, "invalid_client");
+    let form = [&code_form("mine", &code)[..], &[("client_secret", &secret)]].concat();
+    let tokens = service.post("/oauth/token", &form);
+    assert_eq!(tokens.status, 200, "{}", tokens.text());
+    let refresh = tokens.json()["refresh_token"].as_str().unwrap().to_owned();
+    let form = [("grant_type", "refresh_token"), ("client_id", "mine"), ("refresh_token", &refresh)];
+    service.post("/oauth/token", &form).fails(401, "invalid_client");
+    let form = [&form[..], &[("client_secret", &secret)]].concat();
+    assert_eq!(service.post("/oauth/token", &form).status, 200);
 }
 
 #[test]

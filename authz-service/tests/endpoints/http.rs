@@ -147,7 +147,22 @@ fn htp_07_a_panic_is_answered_and_the_process_lives() {
     async fn panics() -> HttpResponse {
         panic!("a secret detail")
     }
+    #[derive(Clone, Default)]
+    struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
     let service = Service::start();
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let told = tracing::subscriber::set_default(subscriber);
     let answer = block_on(async {
         let app = App::new().app_data(service.app.clone()).wrap(from_fn(gate::gate)).route("/", web::get().to(panics));
         let request = TestRequest::get().uri("/").insert_header(("Host", "localhost")).to_request();
@@ -162,6 +177,14 @@ fn htp_07_a_panic_is_answered_and_the_process_lives() {
     assert_eq!(body["error"], "server_error");
     let text = body["error_description"].as_str().unwrap();
     assert!(text.contains("request ") && !text.contains("secret detail"), "{text}");
+    // Its name is in the log.
+    drop(told);
+    let id = text.split("request ").nth(1).unwrap().trim_end_matches(')');
+    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(
+        id.len() >= 8 && logged.lines().any(|line| line.contains("panicked") && line.contains(id)),
+        "{id}: {logged}"
+    );
     assert_eq!(service.get("/health").status, 200);
 }
 

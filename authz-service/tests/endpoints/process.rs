@@ -217,11 +217,16 @@ fn tok_01_of_32_parallel_redemptions_at_two_services_one_succeeds() {
 
 #[test]
 fn ref_12_the_store_and_the_log_hold_no_usable_secret() {
-    let data = tempfile::tempdir().unwrap();
-    let service = Running::start(data.path(), &APPROVE);
+    let (data, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = logs.path().join("log");
+    let more = [&APPROVE[..], &["--log-level", "trace"]].concat();
+    let service = Running::spawn(data.path(), &more, std::fs::File::create(&log).unwrap().into());
     let client = service.register();
     let code = service.code(&client);
     let tokens = service.post("/oauth/token", &code_form(&client, &code)).json();
+    service.refresh(&client, tokens["refresh_token"].as_str().unwrap());
+    // Again, and wrong: what is refused is logged, too.
+    service.post("/oauth/token", &code_form(&client, &code)).fails(400, "invalid_grant");
     let mut journal = String::new();
     for entry in std::fs::read_dir(data.path()).unwrap() {
         let path = entry.unwrap().path();
@@ -230,8 +235,13 @@ fn ref_12_the_store_and_the_log_hold_no_usable_secret() {
         }
     }
     assert!(journal.contains(&client), "we looked at the right files");
+    let mut logged = String::new();
+    eventually("it is logged", || {
+        logged = std::fs::read_to_string(&log).unwrap();
+        logged.contains("issued") && logged.contains("refused") && logged.contains(&client)
+    });
     for secret in [&code, tokens["refresh_token"].as_str().unwrap(), tokens["access_token"].as_str().unwrap()] {
-        assert!(!journal.contains(secret));
+        assert!(!journal.contains(secret) && !logged.contains(secret));
     }
 }
 

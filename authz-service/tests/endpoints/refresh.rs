@@ -1,7 +1,7 @@
 //! REF: refresh tokens.
 
 use serde_json::{Value, json};
-use shared::state::{Change, RevocationCause};
+use shared::state::{Change, RevocationCause, UserStage};
 
 use crate::support::{Service, claims};
 
@@ -83,21 +83,30 @@ fn ref_07_idle_for_thirty_days_is_the_end() {
 fn ref_08_revoked_changed_or_removed_is_dead_from_the_next_request_on() {
     let service = Service::start();
     type Ends = fn(&str, &Value) -> Change;
-    let ends: [Ends; 3] = [
-        |_, claims| Change::GrantRevoked {
-            grant: claims["grant"].as_str().unwrap().parse().unwrap(),
-            cause: RevocationCause::User,
-        },
-        |_, _| Change::PasswordChanged { user: "ada".parse().unwrap(), password: "x".into() },
-        |client, _| Change::ClientRemoved(client.parse().unwrap()),
+    let ends: [(Ends, u16, &str); 4] = [
+        (
+            |_, claims| Change::GrantRevoked {
+                grant: claims["grant"].as_str().unwrap().parse().unwrap(),
+                cause: RevocationCause::User,
+            },
+            400,
+            "invalid_grant",
+        ),
+        (|_, _| Change::PasswordChanged { user: "ada".parse().unwrap(), password: "x".into() }, 400, "invalid_grant"),
+        // A client that is gone cannot authenticate, before its token is looked at (TOK-23, REG-18).
+        (|client, _| Change::ClientRemoved(client.parse().unwrap()), 401, "invalid_client"),
+        (
+            |_, _| Change::UserStageSet { user: "ada".parse().unwrap(), stage: UserStage::Disabled },
+            400,
+            "invalid_grant",
+        ),
     ];
-    for end in ends {
+    for (end, status, word) in ends {
         let client = service.public_client();
         let tokens = service.tokens(&client);
         service.commit(end(&client, &claims(text(&tokens, "access_token"))));
         assert!(!service.is_alive(text(&tokens, "access_token")));
-        let answer = service.refresh(&client, text(&tokens, "refresh_token"), &[]);
-        assert!([400, 401].contains(&answer.status), "{}", answer.text());
+        service.refresh(&client, text(&tokens, "refresh_token"), &[]).fails(status, word);
     }
 }
 
