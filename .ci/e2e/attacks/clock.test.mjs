@@ -7,7 +7,9 @@ import { ALLOW, authorize, codeFor, jwt, logIn, login, person, pkce, redeem, ref
 import { forger } from "../lib/forge.mjs";
 import { Browser, forms, loginFields } from "../lib/page.mjs";
 import { PASSWORD, service } from "../lib/service.mjs";
+import { get } from "../lib/http.mjs";
 import { done, stdioServer, toolRefused } from "../lib/stdio.mjs";
+import { until } from "../lib/wait.mjs";
 
 /** A service and a stdio server on one clock of their own, with a person and a client. */
 async function world(offset = 0) {
@@ -140,3 +142,25 @@ for (const [what, offset] of [["1971", -(Date.now() / 1000 - 365 * DAY)], ["2090
     done(await w.echo(got.access_token));
   }, Math.trunc(offset));
 }
+
+test("JWT-09 MET-08 a signing key that is old is followed by another by itself: published first, then it signs", { skip: noClock }, async () => {
+  const time = clock();
+  const s = await service({ env: time.env, args: ["--key-lifetime", "2h"] });
+  try {
+    const [browser, client] = [await person(s), await register(s)];
+    const kids = async () => (await get(s.meta.jwks_uri)).json.keys.map((key) => key.kid);
+    const signs = async () => jwt((await login(s, browser, client)).access_token).header.kid;
+    const [first] = await kids();
+    assert.deepEqual([await kids(), await signs()], [[first], first]);
+    time.set(2 * HOUR + MINUTE);
+    await until("another key is published", async () => (await kids()).length === 2);
+    const second = (await kids()).find((kid) => kid !== first);
+    assert.equal(await signs(), first, "nobody else knows the new one yet");
+    time.set(3 * HOUR + 2 * MINUTE);
+    await until("the new one signs", async () => (await signs()) === second);
+    assert.ok((await kids()).includes(first), "what the old one signed is good until it ends");
+    await s.assertWell();
+  } finally {
+    await s.end();
+  }
+});

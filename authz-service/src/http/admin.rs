@@ -32,7 +32,8 @@ pub async fn get(app: Data<App>, http: HttpRequest, payload: Payload) -> HttpRes
             let section = Section::ALL.into_iter().find(|section| section.path() == path).unwrap_or(Section::Overview);
             let value = |name| form::all_values(http.query_string(), name).next();
             let page = value("page").and_then(|text| text.parse().ok()).unwrap_or(1);
-            show(&app, &jar, &user, section, page, value("done").is_some()).await
+            let wish = Wish { section, page, done: value("done").is_some(), live: value("live").is_some() };
+            show(&app, &jar, &user, &wish).await
         }
         Err(Failure::Refused(Refusal::NotLoggedIn)) => {
             let mut page = login::page(&app, jar, None, Transaction::to(Destination::Admin, app.now()));
@@ -48,7 +49,18 @@ async fn administrator(app: &App, jar: &Jar) -> Result<String, Failure> {
     Ok(admin::administrator(&facts, app.now())?.user.to_string())
 }
 
-async fn show(app: &App, jar: &Jar, user: &str, section: Section, page: usize, done: bool) -> HttpResponse {
+/// What an administrator wants to see.
+struct Wish {
+    section: Section,
+    page: usize,
+    /// A button was pressed.
+    done: bool,
+    /// The page is to renew itself.
+    live: bool,
+}
+
+async fn show(app: &App, jar: &Jar, user: &str, wish: &Wish) -> HttpResponse {
+    let &Wish { section, page, done, live } = wish;
     let Some(session) = &jar.session else { return pages::refused(app, ENDPOINT, &Refusal::NotLoggedIn) };
     let items = match items(app, section, page).await {
         Ok(items) => items,
@@ -57,7 +69,10 @@ async fn show(app: &App, jar: &Jar, user: &str, section: Section, page: usize, d
     let now = app.now();
     let hidden = seal::close(&app.keys, Purpose::Admin, session, &Transaction::to(Destination::Admin, now));
     let logout = seal::close(&app.keys, Purpose::Logout, session, &Transaction::login(String::new(), now));
-    app.pages.admin(&Frame { user, section, done, hidden: &hidden, logout: &logout }, items)
+    app.pages.admin(
+        &Frame { user, section, done, live: live && section.may_live(), hidden: &hidden, logout: &logout },
+        items,
+    )
 }
 
 async fn items(app: &App, section: Section, page: usize) -> Result<Items, Failure> {

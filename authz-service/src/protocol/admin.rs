@@ -29,6 +29,11 @@ impl Section {
     /// Every part, in the order of the menu.
     pub const ALL: [Self; 6] = [Self::Overview, Self::Clients, Self::Users, Self::Grants, Self::Audit, Self::Calls];
 
+    /// Whether it is something that happens, which a person may want to watch.
+    pub const fn may_live(self) -> bool {
+        matches!(self, Self::Audit | Self::Calls)
+    }
+
     /// Its path below our root.
     pub const fn path(self) -> &'static str {
         match self {

@@ -150,3 +150,29 @@ fn adm_03_long_lists_come_in_pages() {
     assert!(first.contains("51 in all.") && first.contains("clients?page=2\""), "{first}");
     assert_eq!(root.get("/admin/clients?page=2").text().matches("value=\"remove-client\"").count(), 1);
 }
+
+#[test]
+fn r20_trails_renew_themselves_when_an_administrator_says_so_and_stop_when_paused() {
+    let service = service();
+    let mut root = service.signed_in_as("root");
+    for (page, live) in [("/admin/audit", true), ("/admin/calls", true), ("/admin/users", false), ("/admin", false)] {
+        let still = root.get(page);
+        assert_eq!(still.header("refresh"), None, "{page}");
+        assert_eq!(still.text().contains("Show new ones as they come"), live, "{page}");
+        let watched = root.get(&format!("{page}?live=on"));
+        watched.is_page(200);
+        assert_eq!(watched.header("refresh"), live.then_some("10"), "{page}");
+        assert_eq!(watched.text().contains(">Pause</a>"), live, "{page}");
+    }
+}
+
+#[test]
+fn r20_a_grants_card_says_where_its_app_sends_people_and_when_it_last_got_a_token() {
+    let service = service();
+    let client = service.public_client();
+    service.tokens(&client);
+    let page = service.signed_in_as("root").get("/admin/grants").text();
+    for told in ["<dt>Sends people back to</dt><dd><bdi>127.0.0.1", "<dt>Last got a token</dt>"] {
+        assert!(page.contains(told), "{told}: {page}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderValue, REFRESH};
 use minijinja::{Value, context};
 use shared::state::{ClientOrigin, State, UserStage};
 use shared::store::StoreError;
@@ -13,6 +14,9 @@ use super::{Pages, plain, shown_name};
 use crate::http::seal::Hidden;
 use crate::protocol::account::{moment, only_tools, redirect_hosts};
 use crate::protocol::admin::Section;
+
+/// How often a page that is watched renews itself, in seconds.
+const LIVE_EVERY: u64 = 10;
 
 /// How many cards stand on one page.
 const CARDS_A_PAGE: usize = 50;
@@ -26,6 +30,8 @@ pub struct Frame<'a> {
     pub section: Section,
     /// Whether a button was just pressed.
     pub done: bool,
+    /// Whether the page renews itself: the person wants to watch.
+    pub live: bool,
     /// The fields of the buttons' forms.
     pub hidden: &'a Hidden,
     /// The fields of the logout form.
@@ -122,12 +128,13 @@ impl Items {
             let rows = [
                 ("By", grant.subject().to_owned()),
                 ("Client", grant.client.to_string()),
+                ("Sends people back to", redirect_hosts(live.client).join(", ")),
                 ("Access to", grant.resource.to_string()),
                 ("Scopes", grant.scopes.to_string()),
                 ("Only these tools", only_tools(grant).map(|tools| tools.join(", ")).unwrap_or_default()),
                 ("Tools that it opens", opened.join(", ")),
                 ("Since", moment(grant.created)),
-                ("Last used", moment(live.used)),
+                ("Last got a token", moment(live.used)),
                 ("Ends", live.expires.map(moment).unwrap_or_default()),
                 ("Grant", id.clone()),
             ];
@@ -230,6 +237,9 @@ impl Pages {
             here => frame.section.path(),
             menu,
             done => frame.done,
+            live => frame.live,
+            every => LIVE_EVERY,
+            may_live => frame.section.may_live(),
             cards => items.cards,
             page => items.page,
             pages => items.pages,
@@ -240,6 +250,11 @@ impl Pages {
             logout_transaction => &frame.logout.transaction,
             logout_csrf => &frame.logout.csrf,
         };
-        self.render(StatusCode::OK, "admin.html", values, "")
+        let mut page = self.render(StatusCode::OK, "admin.html", values, "");
+        if frame.live {
+            // As <meta http-equiv="refresh"> would (HTML Standard, 7.5.1): no script, and a link stops it (WCAG 2.2.2).
+            page.headers_mut().insert(REFRESH, HeaderValue::from(LIVE_EVERY));
+        }
+        page
     }
 }
