@@ -1,7 +1,7 @@
 //! Tells the store which tools this server has, so that a person can be shown them on the consent page. Once, when they
 //! are not known there; never a reason not to start, and never waited for.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use shared::scope::Scopes;
@@ -12,7 +12,7 @@ use shared::time::Clock;
 use shared::uri::Resource;
 
 use crate::guard::Access;
-use crate::tools::{Catalog, Definition};
+use crate::tools::{Catalog, Entry};
 
 /// How many tries a store that is busy or full gets.
 const TRIES: u32 = 5;
@@ -31,22 +31,56 @@ pub struct Announced {
 
 /// The tools that need a consent, as the store keeps them.
 pub fn tools(catalog: &Catalog) -> Vec<Tool> {
-    catalog.iter().filter_map(|entry| announced(&entry.definition)).take(MAX_TOOLS).collect()
+    catalog.iter().filter_map(announced).take(MAX_TOOLS).collect()
 }
 
 /// `None` for an open tool, and for one whose name no page can carry.
-fn announced(definition: &Definition) -> Option<Tool> {
+fn announced(entry: &Entry) -> Option<Tool> {
+    let definition = &entry.definition;
     let Access::Scopes(scopes) = &definition.access else { return None };
     Some(Tool {
         name: definition.name.parse().ok()?,
         title: definition.title.chars().filter(|c| !c.is_control()).take(Tool::MAX_TITLE).collect(),
         effect: if definition.read_only { Effect::Read } else { Effect::Write },
         scopes: scopes.clone(),
+        print: Some(entry.print),
     })
 }
 
+/// Who tells a store about one server.
+pub struct Announcer {
+    store: Arc<JournalStore>,
+    resource: Resource,
+    clock: Arc<dyn Clock>,
+    told: Mutex<Announced>,
+}
+
+impl Announcer {
+    /// Nothing is told yet.
+    pub fn new(store: Arc<JournalStore>, resource: Resource, clock: Arc<dyn Clock>) -> Self {
+        Self { store, resource, clock, told: Mutex::default() }
+    }
+
+    /// Tells the store, beside everything else.
+    pub fn tell(&self, told: Announced) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&told);
+        self.spawn(told);
+    }
+
+    /// Tells it once more: a person is to agree to what this server has, and another of its name may have told of another
+    /// since. Nothing is written when it has not.
+    pub fn again(&self) {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.spawn(told);
+    }
+
+    fn spawn(&self, told: Announced) {
+        tokio::spawn(announce(Arc::clone(&self.store), self.resource.clone(), told, Arc::clone(&self.clock)));
+    }
+}
+
 /// Waits until there is a store, compares, and commits what differs.
-pub async fn announce(store: Arc<JournalStore>, resource: Resource, told: Announced, clock: Arc<dyn Clock>) {
+async fn announce(store: Arc<JournalStore>, resource: Resource, told: Announced, clock: Arc<dyn Clock>) {
     let Announced { tools, scopes } = told;
     let nothing = tools.is_empty() && scopes.is_empty();
     let mut changed = store.changed();
@@ -111,6 +145,7 @@ mod tests {
             assert_eq!(definition.access, Access::Scopes(tool.scopes.clone()));
             assert_eq!(definition.read_only, tool.effect == Effect::Read);
             assert!(!tool.title.is_empty());
+            assert_eq!(tool.print, Some(catalog.get(tool.name.as_str()).unwrap().print));
         }
     }
 }

@@ -23,7 +23,7 @@ use shared::store::place::{DATA_VARIABLE, default_folder};
 use shared::time::{Clock, SystemClock};
 use shared::uri::{Issuer, NotAResource, Resource};
 
-use crate::announce::Announced;
+use crate::announce::{Announced, Announcer};
 use crate::audit::Trail;
 use crate::audit::spans;
 use crate::credential::VARIABLE;
@@ -312,10 +312,6 @@ async fn serve(arguments: &Arguments, offered: &Offered, stop: impl Future<Outpu
     let (store, clock) = followed(arguments);
     let trail = trail(arguments, &clock, offered.program);
     let handler = handler(arguments, catalog, &store, &clock, trail.as_ref()).named(offered.program);
-    if arguments.announce == Switch::On {
-        let told = Announced { tools: announce::tools(handler.catalog()), ..Announced::default() };
-        tokio::spawn(announce::announce(store, arguments.name.clone(), told, clock));
-    }
     Ok(server::serve(handler, streams::stdin(), streams::stdout(), stop).await)
 }
 
@@ -376,7 +372,18 @@ fn gate(
         token_argument: arguments.token_argument.unwrap_or(token_argument) == Switch::On,
         ladder: ladder(arguments, store, clock, scopes),
         audit: trail.map(Trail::audit).unwrap_or_default(),
+        announcer: announcer(arguments, store, arguments.name.clone(), clock.clone()),
     }
+}
+
+/// Who tells the store about the tools of a server with this name.
+fn announcer(
+    arguments: &Arguments,
+    store: &Arc<JournalStore>,
+    resource: Resource,
+    clock: Arc<dyn Clock>,
+) -> Option<Arc<Announcer>> {
+    (arguments.announce == Switch::On).then(|| Arc::new(Announcer::new(Arc::clone(store), resource, clock)))
 }
 
 fn handler(
@@ -387,7 +394,11 @@ fn handler(
     trail: Option<&Trail>,
 ) -> Handler {
     let scopes = catalog.scopes();
-    Handler::new(Parts { catalog, gate: gate(arguments, store, clock, scopes, Switch::On, trail) })
+    let gate = gate(arguments, store, clock, scopes, Switch::On, trail);
+    if let Some(announcer) = &gate.announcer {
+        announcer.tell(Announced { tools: announce::tools(&catalog), ..Announced::default() });
+    }
+    Handler::new(Parts { catalog, gate })
 }
 
 /// Resolves when the system or a person asks the process to end.

@@ -14,12 +14,14 @@ use shared::time::{Clock, Timestamp};
 use shared::token::TokenError;
 use shared::uri::Resource;
 
+use crate::announce::Announcer;
 use crate::audit::{self, Audit, Decided, Origin, Transport, Underway};
 use crate::credential::{self, BadPlace, Presented};
-use crate::guard::{Access, Caller, Challenge, Shown, Wish, admit};
+use crate::guard::{Access, Caller, Challenge, Says, Shown, Wish, admit};
 use crate::login::book::Login;
 use crate::login::host::{Action, Host, Question};
 use crate::login::round::Asking;
+use crate::login::words::Narrow;
 use crate::login::{Attempt, Back, Climbed, Ladder, words};
 use crate::results::{failure, shown};
 use crate::token::Token;
@@ -45,6 +47,8 @@ pub struct Gate {
     pub ladder: Option<Ladder>,
     /// Where every decision is written down.
     pub audit: Audit,
+    /// Who tells the store about the tools.
+    pub announcer: Option<Arc<Announcer>>,
 }
 
 /// A call that would come in: what it is judged by besides its token, and what its host can do about a refusal.
@@ -70,11 +74,13 @@ pub struct Entry<'a> {
     pub host: Option<&'a dyn Host>,
     /// Where it comes from.
     pub origin: &'a Origin,
+    /// What a tool says of itself.
+    pub says: Says,
 }
 
 impl Entry<'_> {
     fn wish(&self) -> Wish<'_> {
-        Wish { kind: self.kind, name: self.name, arguments: Some(self.arguments) }
+        Wish { kind: self.kind, name: self.name, arguments: Some(self.arguments), says: self.says }
     }
 
     fn asking(&self) -> Asking<'_> {
@@ -128,7 +134,7 @@ impl Gate {
     /// nobody to ask for a login but the front's own client.
     pub fn of_front(verify: Arc<dyn Verify>, clock: Arc<dyn Clock>, resource: Resource, audit: &Audit) -> Self {
         let audit = audit.over(Transport::Http);
-        Self { verify, clock, resource, environment: None, token_argument: false, ladder: None, audit }
+        Self { verify, clock, resource, environment: None, token_argument: false, ladder: None, audit, announcer: None }
     }
 
     /// Lets a call in, or says what it gets instead; either is written down. A call without any token climbs the ladder,
@@ -186,10 +192,13 @@ impl Gate {
     /// it may do.
     async fn back(&self, kind: Kind, refused: &Refused, bare: bool) -> Turned {
         let mut result = self.refusal(kind, refused).await;
-        let is_narrow =
-            matches!(refused, Refused::Challenge(Challenge::InsufficientScope | Challenge::ToolLeftOut, _)) && bare;
-        if let Some(login) = self.ladder.as_ref().filter(|_| is_narrow).and_then(Ladder::login) {
-            result = words::too_narrow(&result, kind, &login.issuer);
+        let why = match refused {
+            Refused::Challenge(Challenge::InsufficientScope | Challenge::ToolLeftOut, _) => Some(Narrow::LeftOut),
+            Refused::Challenge(Challenge::ToolChanged, _) => Some(Narrow::Changed),
+            _ => None,
+        };
+        if let (Some(why), Some(login)) = (why, self.ladder.as_ref().filter(|_| bare).and_then(Ladder::login)) {
+            result = words::too_narrow(&result, kind, why, &login.issuer);
         }
         Turned::Back(Box::new(result))
     }
@@ -244,7 +253,7 @@ impl Gate {
     /// Whether somebody may hear of a resource, by the token that came with the wish, else by the login of this program. A
     /// token for one call opens nothing here, and nobody is asked.
     pub async fn may_hear(&self, access: &Access, presented: &Presented, now: Timestamp) -> bool {
-        let wish = Wish { kind: Kind::Resource, name: "", arguments: None };
+        let wish = Wish { kind: Kind::Resource, name: "", arguments: None, says: Says::Unknown };
         self.weigh(wish, access, presented, now).await.verdict.is_ok()
     }
 
@@ -286,6 +295,9 @@ impl Gate {
             refused => refused,
         };
         admitted.map(Some).map_err(|challenge| {
+            if let (Challenge::ToolChanged, Some(announcer)) = (&challenge, &self.announcer) {
+                announcer.again();
+            }
             tracing::info!(kind = wish.kind.word(), name = %shown(wish.name), ?challenge, "call refused");
             Refused::Challenge(challenge, needed.clone())
         })
@@ -454,6 +466,10 @@ fn words(
             &format!("The access token is good, but does not have the scope that this {kind} needs.")
         }
         Challenge::ToolLeftOut => "The access token is good, but the person who gave it left this tool out.",
+        Challenge::ToolChanged => {
+            "The access token is good, but the tool says something else of itself than when the person who gave it agreed \
+             to it: they have to look at it and allow it again."
+        }
     };
     let from = match issuers {
         [] => "the authorization service (start authz-service first)".to_owned(),

@@ -5,6 +5,7 @@ use shared::id::TokenId;
 use shared::jcs;
 use shared::oauth::error::ErrorCode;
 use shared::scope::Scopes;
+use shared::secret::TokenHash;
 use shared::state::{Facts, Kind, OneCall, User};
 use shared::time::Timestamp;
 use shared::token::TokenError;
@@ -73,6 +74,8 @@ pub enum Challenge {
     InsufficientScope,
     /// The scopes would do, but the person left this tool out.
     ToolLeftOut,
+    /// The person agreed to this tool when it said something else of itself.
+    ToolChanged,
     /// The token is good for one call, and this is another: another tool, or other arguments.
     AnotherCall,
 }
@@ -86,6 +89,26 @@ pub struct Wish<'a> {
     pub name: &'a str,
     /// What is passed to it; `None` when it is no call.
     pub arguments: Option<&'a Map<String, Value>>,
+    /// What a tool says of itself.
+    pub says: Says,
+}
+
+/// What a tool says of itself now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Says {
+    /// That is not known here, or it is no tool: whoever knows it decides.
+    Unknown,
+    /// Nothing: its server does not list it.
+    Nothing,
+    /// This, as one hash ([`shared::state::print_of`]).
+    This(TokenHash),
+}
+
+impl Says {
+    /// Of what a list holds.
+    pub fn of(listed: Option<TokenHash>) -> Self {
+        listed.map_or(Self::Nothing, Self::This)
+    }
 }
 
 impl Challenge {
@@ -96,6 +119,7 @@ impl Challenge {
             Self::InvalidToken(cause) => cause.word(),
             Self::InsufficientScope => "scope-missing",
             Self::ToolLeftOut => "tool-left-out",
+            Self::ToolChanged => "tool-changed",
             Self::AnotherCall => "token-for-another-call",
         }
     }
@@ -106,7 +130,7 @@ impl Challenge {
             // RFC 6750 section 3.1: without a credential there is no error to name; MCP hosts need a word.
             Self::Unauthorized => "unauthorized",
             Self::InvalidToken(_) | Self::AnotherCall => ErrorCode::InvalidToken.as_str(),
-            Self::InsufficientScope | Self::ToolLeftOut => ErrorCode::InsufficientScope.as_str(),
+            Self::InsufficientScope | Self::ToolLeftOut | Self::ToolChanged => ErrorCode::InsufficientScope.as_str(),
         }
     }
 }
@@ -135,12 +159,24 @@ pub fn admit(wish: Wish<'_>, needed: &Scopes, shown: Shown<'_>, now: Timestamp) 
     if matches!(wish.kind, Kind::Tool | Kind::Task) && !token.allows(facts, wish.name) {
         return Err(Challenge::ToolLeftOut);
     }
+    // A yes was to what the person was shown, and not to whatever goes by that name later (N15).
+    if wish.kind == Kind::Tool && has_changed(token, facts, wish) {
+        return Err(Challenge::ToolChanged);
+    }
     Ok(Caller {
         token: token.clone(),
         client_name: facts.client.as_ref().and_then(|client| client.name.as_deref().map(str::to_owned)),
         user: facts.grant_user.clone(),
         once: once.map(|(name, _)| name),
     })
+}
+
+fn has_changed(token: &Token, facts: &Facts, wish: Wish<'_>) -> bool {
+    match wish.says {
+        Says::Unknown => false,
+        Says::Nothing => token.saw_another(facts, wish.name, None),
+        Says::This(print) => token.saw_another(facts, wish.name, Some(&print)),
+    }
 }
 
 fn is_this(once: &OneCall, wish: Wish<'_>) -> bool {
@@ -153,7 +189,7 @@ fn is_this(once: &OneCall, wish: Wish<'_>) -> bool {
 mod tests {
     use shared::id::{GrantId, TokenId};
     use shared::oauth::jwt::{AccessClaims, Audience};
-    use shared::state::{Access as Record, Grant, GrantStage, Terms, UserStage};
+    use shared::state::{Access as Record, Grant, GrantStage, Prints, Terms, UserStage};
     use shared::time::Seconds;
     use shared::token::{Expected, KeyRing, KeySet};
     use shared::uri::Resource;
@@ -162,7 +198,7 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000_000);
-    const CALL: Wish<'_> = Wish { kind: Kind::Tool, name: "look", arguments: None };
+    const CALL: Wish<'_> = Wish { kind: Kind::Tool, name: "look", arguments: None, says: Says::Unknown };
 
     fn claims() -> AccessClaims {
         AccessClaims {
@@ -261,6 +297,36 @@ mod tests {
     }
 
     #[test]
+    fn n15_a_tool_that_became_another_is_not_what_the_person_agreed_to() {
+        let (claims, keys) = (claims(), KeySet::generate(NOW).unwrap());
+        let (was, is) = (TokenHash::of(b"Looks."), TokenHash::of(b"Looks, and tells mallory."));
+        let wanted = Expected { issuers: vec![claims.iss.clone()], resource: Resource::stdio("a").unwrap() };
+        let secret = keys.mint(&claims).unwrap();
+        let token = KeyRing::new(&[keys.public()]).verify(secret.expose(), &wanted, NOW).unwrap().into();
+        let shown: Prints = [("look".parse().unwrap(), was)].into_iter().collect();
+        let changed = || Err(Challenge::ToolChanged);
+        for (shown, kind, name, says, expected) in [
+            (&shown, Kind::Tool, "look", Says::This(was), Ok(())),
+            (&shown, Kind::Tool, "look", Says::This(is), changed()),
+            (&shown, Kind::Tool, "look", Says::Nothing, changed()),
+            (&shown, Kind::Tool, "look", Says::Unknown, Ok(())),
+            // The scopes let in what came later.
+            (&shown, Kind::Tool, "later", Says::This(is), Ok(())),
+            (&shown, Kind::Prompt, "look", Says::Nothing, Ok(())),
+            // Whoever agreed before this was kept, or to a server that tells nothing.
+            (&Prints::default(), Kind::Tool, "look", Says::This(is), Ok(())),
+        ] {
+            let mut facts = facts(&claims);
+            let terms = Terms { shown: shown.clone(), ..Terms::default() };
+            facts.grant.as_mut().unwrap().terms = Some(Box::new(terms));
+            let wish = Wish { kind, name, arguments: None, says };
+            let admitted = admit(wish, &"x".parse().unwrap(), Shown::Token(&token, &facts), NOW);
+            assert_eq!(admitted.map(drop), expected, "{name} {says:?}");
+        }
+        assert_eq!(Challenge::ToolChanged.code(), "insufficient_scope");
+    }
+
+    #[test]
     fn whoever_left_tools_out_said_nothing_about_resources_and_prompts() {
         let (claims, keys) = (claims(), KeySet::generate(NOW).unwrap());
         let mut facts = facts(&claims);
@@ -275,7 +341,7 @@ mod tests {
             (Kind::Task, "x", Err(Challenge::ToolLeftOut)),
             (Kind::Prompt, "y", Err(Challenge::InsufficientScope)),
         ] {
-            let wish = Wish { kind, name: "look", arguments: None };
+            let wish = Wish { kind, name: "look", arguments: None, says: Says::Unknown };
             let admitted = admit(wish, &needed.parse().unwrap(), Shown::Token(&token, &facts), NOW);
             assert_eq!(admitted.map(drop), expected, "{kind:?}");
         }
@@ -344,7 +410,7 @@ mod tests {
         let secret = keys.mint(&claims).unwrap();
         let token = KeyRing::new(&[keys.public()]).verify(secret.expose(), &wanted, NOW).unwrap().into();
         let admits_of = |kind, name, arguments: Option<&Value>| {
-            let wish = Wish { kind, name, arguments: arguments.and_then(Value::as_object) };
+            let wish = Wish { kind, name, arguments: arguments.and_then(Value::as_object), says: Says::Unknown };
             admit(wish, &"x".parse().unwrap(), Shown::Token(&token, &facts), NOW).map(|caller| caller.once().is_some())
         };
         let admits = |name, arguments| admits_of(Kind::Tool, name, arguments);

@@ -26,7 +26,7 @@ use crate::conversation::{Conversation, left};
 use crate::credential::{self, Presented};
 use crate::era::{Era, is_of_any};
 use crate::gate::{self, Admission, Gate, Turned, View};
-use crate::guard::Access;
+use crate::guard::{Access, Says};
 use crate::listing::{self, Last, Told};
 use crate::login::QUESTION;
 use crate::login::host::Action;
@@ -176,6 +176,7 @@ impl Handler {
             answer: request.input_responses.as_ref().and_then(answered),
             host: Some(host),
             origin: &host.origin(),
+            says: Says::This(entry.print),
         };
         let Admission { caller, underway } = gate.enter(&call, gate.clock.now()).await?;
         // A person may have taken minutes to let it in.

@@ -3,6 +3,7 @@
 use shared::id::{GrantId, TokenId};
 use shared::oauth::jwt::Audience;
 use shared::scope::{Scopes, expand};
+use shared::secret::TokenHash;
 use shared::state::{Facts, OneCall};
 use shared::time::Timestamp;
 use shared::token::{ForeignToken, TokenError, VerifiedToken};
@@ -39,6 +40,14 @@ impl Token {
         match self {
             Self::Ours(_) => facts.grant.as_ref().is_some_and(|grant| grant.allows(tool)),
             Self::Foreign(_) => true,
+        }
+    }
+
+    /// Whether its person agreed to this tool when it said something else of itself.
+    pub fn saw_another(&self, facts: &Facts, tool: &str, now: Option<&TokenHash>) -> bool {
+        match self {
+            Self::Ours(_) => facts.grant.as_ref().is_some_and(|grant| grant.saw_another(tool, now)),
+            Self::Foreign(_) => false,
         }
     }
 

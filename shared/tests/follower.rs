@@ -15,6 +15,7 @@ fn announced(server: &str) -> Vec<Change> {
         title: String::new(),
         effect: Effect::Read,
         scopes: "mcp:tools:read".parse().unwrap(),
+        print: None,
     };
     vec![Change::ToolsAnnounced {
         resource: Resource::stdio(server).unwrap(),

@@ -93,7 +93,7 @@ async fn look_up(app: &App, http: &HttpRequest, cookie: &Secret, form: &Paramete
     let text = form.get("user_code").unwrap_or_default();
     let typed = UserCode::typed(text);
     let user_code = typed.as_ref().map(|code| app.keys.user_code(code));
-    let wanted = Wanted { session: Some(cookie.hash()), user_code, ..Wanted::default() };
+    let wanted = Wanted { session: Some(cookie.hash()), user_code, agreed: true, ..Wanted::default() };
     let facts = match app.store.load(&wanted).await {
         Ok(facts) => facts,
         Err(error) => return pages::failed_alone(app, ENDPOINT, &error.into()),

@@ -61,6 +61,8 @@ pub struct AppTool {
     pub title: String,
     /// What it does to the world; `None` when its server no longer announces it.
     pub effect: Option<Effect>,
+    /// Whether it has become another since its person agreed to it, and is not called any more.
+    pub changed: bool,
 }
 
 impl ConnectedApp {
@@ -129,11 +131,12 @@ fn tools(state: &State, grant: &Grant) -> Vec<AppTool> {
         name: tool.name.as_str().to_owned(),
         title: tool.title.clone(),
         effect: Some(tool.effect),
+        changed: tool.print.is_some() && grant.saw_another(tool.name.as_str(), tool.print.as_ref()),
     });
     let mut tools: Vec<AppTool> = announced.collect();
     for name in only_tools(grant).unwrap_or_default() {
         if !tools.iter().any(|tool| tool.name == name) {
-            tools.push(AppTool { name, title: String::new(), effect: None });
+            tools.push(AppTool { name, title: String::new(), effect: None, changed: false });
         }
     }
     tools

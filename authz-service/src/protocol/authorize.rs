@@ -8,7 +8,8 @@ use shared::oauth::pkce::Challenge;
 use shared::scope::{self, Scopes};
 use shared::secret::{Secret, TokenHash};
 use shared::state::{
-    Change, Client, ClientOrigin, Code, CodeStage, Facts, Grant, GrantStage, Pushed, Session, Tool, UserStage, Wanted,
+    Change, Client, ClientOrigin, Code, CodeStage, Facts, Grant, GrantStage, Prints, Pushed, Session, Tool, UserStage,
+    Wanted,
 };
 use shared::time::{Seconds, Timestamp};
 use shared::uri::{ExactRedirect, Issuer, NoRedirect, Resource};
@@ -82,6 +83,8 @@ pub struct Asked {
     pub resource: Resource,
     /// The tools that the scopes open there, as far as their server announced them.
     pub tools: Vec<Tool>,
+    /// What the tools were when the person last agreed to them.
+    pub agreed: Prints,
     challenge: Challenge,
     /// The pushed request that asks, to be answered once.
     pushed: Option<TokenHash>,
@@ -142,6 +145,7 @@ impl AuthorizeRequest {
         Wanted {
             client: self.client.parse::<ClientId>().ok(),
             pushed: self.request_uri.as_deref().and_then(pushed::named),
+            agreed: session.is_some(),
             session,
             user: policy.auto_approve.clone(),
             consents: policy.remember_consent && self.by_the_person,
@@ -330,8 +334,8 @@ fn what_is_asked(
     let announced = facts.tools.iter().filter(|announced| announced.resource == resource);
     let tools = announced.flat_map(|announced| announced.opened_by(&scopes)).cloned().collect();
     let (client, reply_to) = (client.clone(), reply_to.clone());
-    let code_lifetime = policy.lifetimes.code;
-    Ok(Asked { client, reply_to, scopes, resource, tools, challenge, code_lifetime, pushed: None })
+    let (code_lifetime, agreed) = (policy.lifetimes.code, facts.agreed.clone());
+    Ok(Asked { client, reply_to, scopes, resource, tools, agreed, challenge, code_lifetime, pushed: None })
 }
 
 /// `authorization_details` may be meant as limits, so what does not heed them refuses them (RFC 9396 section 5). An empty
@@ -419,7 +423,7 @@ impl Prompt {
 impl Asked {
     /// What the page offers to choose from.
     pub fn offer(&self) -> Offer<'_> {
-        Offer { scopes: &self.scopes, tools: &self.tools }
+        Offer { scopes: &self.scopes, tools: &self.tools, agreed: &self.agreed }
     }
 
     /// That a pushed request is answered, with yes or no.

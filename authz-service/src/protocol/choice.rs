@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use shared::oauth::form::Parameters;
 use shared::scope::{self, Scope, Scopes};
 use shared::secret::TokenHash;
-use shared::state::{Session, Terms, Tool, ToolName};
+use shared::state::{Prints, Session, Terms, Tool, ToolName};
 use shared::time::{Seconds, Timestamp};
 
 use super::refusal::Refusal;
@@ -55,6 +55,20 @@ pub struct Offer<'a> {
     pub scopes: &'a Scopes,
     /// The tools that the scopes open, as far as their server announced them.
     pub tools: &'a [Tool],
+    /// What the tools were when the person last agreed to them, whichever app asked.
+    pub agreed: &'a Prints,
+}
+
+impl<'a> Offer<'a> {
+    /// The tools that have become others since the person agreed to them.
+    pub fn changed(self) -> impl Iterator<Item = &'a Tool> {
+        self.tools.iter().filter(move |tool| self.has_changed(tool))
+    }
+
+    /// Whether the person agreed to a tool when it was another (N15).
+    pub fn has_changed(&self, tool: &Tool) -> bool {
+        tool.print.is_some() && self.agreed.differ(tool.name.as_str(), tool.print.as_ref())
+    }
 }
 
 /// What is granted.
@@ -117,7 +131,8 @@ impl Choice {
         if !scopes.iter().any(|scope| scope.as_str() != scope::OFFLINE_ACCESS) {
             return Err(Refusal::NothingChosen);
         }
-        Ok(Chosen { scopes, terms: Terms { tools, until, consent: None }, session: bound })
+        let shown = shown(asked.tools, &scopes, tools.as_ref());
+        Ok(Chosen { scopes, terms: Terms { tools, until, consent: None, shown }, session: bound })
     }
 
     fn narrowed(
@@ -134,10 +149,16 @@ impl Choice {
         let scopes: Scopes = asked.scopes.iter().filter(kept).cloned().collect();
         let opened: Vec<_> = asked.tools.iter().filter(|tool| tool.scopes.within(&scopes)).collect();
         let chosen: BTreeSet<_> =
-            opened.iter().map(|tool| &tool.name).filter(|name| tools.contains(name)).cloned().collect();
+            opened.iter().map(|tool| &tool.name).filter(|name| tools.contains(*name)).cloned().collect();
         let all = chosen.len() == opened.len();
         (scopes, (!all).then_some(chosen))
     }
+}
+
+/// What the tools are that scopes and a choice of tools let in: a yes is to what they say of themselves now.
+pub(super) fn shown(tools: &[Tool], scopes: &Scopes, only: Option<&BTreeSet<ToolName>>) -> Prints {
+    let is_in = |tool: &&Tool| tool.scopes.within(scopes) && only.is_none_or(|only| only.contains(&tool.name));
+    tools.iter().filter(is_in).filter_map(|tool| Some((tool.name.clone(), tool.print?))).collect()
 }
 
 /// Tools as one hash: a yes is to those that were shown, and to no others.
@@ -154,9 +175,14 @@ mod tests {
     use crate::protocol::authorize::{self, Asked, AuthorizeRequest};
     use crate::protocol::sample::{CHALLENGE, NOW, client, policy, with_session};
 
+    /// Nearly all that a tool says of itself here is its name.
+    fn print(name: &str) -> TokenHash {
+        TokenHash::of(name.as_bytes())
+    }
+
     fn tool(name: &str, scopes: &str) -> (Tool, Timestamp) {
-        let (name, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
-        (Tool { name, title: String::new(), effect: Effect::Read, scopes }, NOW)
+        let (print, name, scopes) = (print(name), name.parse().unwrap(), scopes.parse().unwrap());
+        (Tool { name, title: String::new(), effect: Effect::Read, scopes, print: Some(print) }, NOW)
     }
 
     fn facts() -> Facts {
@@ -216,6 +242,38 @@ mod tests {
         check(&[until, READ, LOOK, FIND, ("tool:run", "on")], "mcp:tools:read offline_access | all | -");
         check(&[until, READ, LOOK, ("tool:hidden", "on")], "mcp:tools:read offline_access | look | -");
         check(&[until, READ, LOOK, FIND, ("scope:admin", "on")], "mcp:tools:read offline_access | all | -");
+    }
+
+    #[test]
+    fn n15_a_grant_remembers_what_each_tool_was_that_it_lets_in() {
+        let facts = facts();
+        let asked = asked(&facts, "mcp:tools:read mcp:tools:execute");
+        let shown = |fields: &[(&str, &str)]| {
+            let form = Parameters::parse(&form::encode(fields)).unwrap();
+            let chosen = Choice::read(&form).unwrap().apply(asked.offer(), facts.session.as_ref().unwrap(), NOW);
+            let shown = chosen.unwrap().terms.shown;
+            ["look", "find", "run", "open"].map(|name| shown.get(name).map(|known| *known == print(name)))
+        };
+        assert_eq!(shown(&[]), [Some(true), Some(true), Some(true), None]);
+        assert_eq!(shown(&[("lasting", "hour"), READ, LOOK, FIND]), [Some(true), Some(true), None, None]);
+        assert_eq!(shown(&[("lasting", "hour"), READ, RUN, LOOK]), [Some(true), None, None, None]);
+    }
+
+    #[test]
+    fn n15_a_tool_has_changed_when_its_person_agreed_to_another() {
+        let facts = facts();
+        let mut asked = asked(&facts, "mcp:tools:read mcp:tools:execute");
+        asked.agreed = [("look", "look"), ("find", "what find was")]
+            .map(|(name, was)| (name.parse().unwrap(), TokenHash::of(was.as_bytes())))
+            .into_iter()
+            .collect();
+        let changed = |asked: &Asked| -> Vec<String> {
+            asked.offer().changed().map(|tool| tool.name.as_str().to_owned()).collect()
+        };
+        assert_eq!(changed(&asked), ["find"]);
+        // Of a server that does not tell what its tools say of themselves, nothing is known.
+        asked.tools.iter_mut().for_each(|tool| tool.print = None);
+        assert!(changed(&asked).is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use shared::oauth::register::GrantType;
 use shared::scope::Scopes;
 use shared::secret::{Secret, TokenHash};
 use shared::state::{
-    Change, Client, ClientOrigin, Device, DeviceStage, Facts, Grant, GrantStage, Session, Terms, Tool, Wanted,
+    Change, Client, ClientOrigin, Device, DeviceStage, Facts, Grant, GrantStage, Prints, Session, Terms, Tool, Wanted,
 };
 use shared::time::Timestamp;
 
@@ -153,6 +153,8 @@ pub struct Asked<'a> {
     pub scopes: Scopes,
     /// The tools that the scopes open, as far as their server announced them.
     pub tools: Vec<Tool>,
+    /// What the tools were when the person last agreed to them.
+    pub agreed: &'a Prints,
 }
 
 impl Asked<'_> {
@@ -163,7 +165,7 @@ impl Asked<'_> {
 
     /// What the page offers to choose from.
     pub fn offer(&self) -> Offer<'_> {
-        Offer { scopes: &self.scopes, tools: &self.tools }
+        Offer { scopes: &self.scopes, tools: &self.tools, agreed: self.agreed }
     }
 }
 
@@ -179,7 +181,7 @@ pub fn find<'a>(facts: &'a Facts, policy: &Policy, now: Timestamp) -> Result<Ask
     let announced = facts.tools.iter().filter(|announced| announced.resource == device.resource);
     let scopes = grantable::of_device(device, policy);
     let tools = announced.flat_map(|announced| announced.opened_by(&scopes)).cloned().collect();
-    Ok(Asked { device, client, session, scopes, tools })
+    Ok(Asked { device, client, session, scopes, tools, agreed: &facts.agreed })
 }
 
 /// What the page that asks carries through the browser, under a seal of ours: which device, when it was shown, and
@@ -349,7 +351,7 @@ mod tests {
     fn announced() -> Announcement {
         let tool = |name: &str, scopes: &str| {
             let (name, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
-            (Tool { name, title: String::new(), effect: Effect::Read, scopes }, NOW)
+            (Tool { name, title: String::new(), effect: Effect::Read, scopes, print: None }, NOW)
         };
         let tools = vec![tool("look", "mcp:tools:read"), tool("find", "mcp:tools:read"), tool("hidden", "mcp:prompts")];
         Announcement { resource: device().resource, tools, scopes: vec![] }

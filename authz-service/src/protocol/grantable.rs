@@ -67,7 +67,7 @@ mod tests {
     fn facts(resource: &Resource, scopes: &[&str], others: &[&str]) -> Facts {
         let tool = |(at, scopes): (usize, &&str)| {
             let (name, scopes) = (format!("t{at}").parse().unwrap(), scopes.parse().unwrap());
-            (Tool { name, title: String::new(), effect: Effect::Write, scopes }, NOW)
+            (Tool { name, title: String::new(), effect: Effect::Write, scopes, print: None }, NOW)
         };
         let announced = Announcement {
             resource: resource.clone(),

@@ -353,10 +353,17 @@ mod tests {
         );
         let other_tools = |_: &mut Transaction, facts: &mut Facts| {
             let (name, scopes) = ("new".parse().unwrap(), "mcp:tools:read".parse().unwrap());
-            let tool = Tool { name, title: String::new(), effect: Effect::Destructive, scopes };
+            let tool = Tool { name, title: String::new(), effect: Effect::Destructive, scopes, print: None };
             facts.tools =
                 Some(Announcement { resource: policy().default_resource, tools: vec![(tool, NOW)], scopes: vec![] });
         };
+        let other_words = |transaction: &mut Transaction, facts: &mut Facts| {
+            other_tools(transaction, facts);
+            let tools = &mut facts.tools.as_mut().unwrap().tools;
+            transaction.shown.as_mut().unwrap().tools = choice::print_of(&[tools[0].0.clone()]);
+            tools[0].0.print = Some(TokenHash::of(b"another"));
+        };
+        check(Allow, other_words, NOW, Err(Refusal::PageExpired), 0);
         check(Allow, other_tools, NOW, Err(Refusal::PageExpired), 0);
     }
 

@@ -8,7 +8,7 @@ use shared::state::{Announcement, Facts, Grant, Session, Terms, Tool};
 use shared::uri::{ExactRedirect, Parts};
 
 use super::authorize::Asked;
-use super::choice::Chosen;
+use super::choice::{self, Chosen};
 use super::cimd;
 
 /// What a consent was to, as one hash: where the answer goes, everything that the client says of itself, and the tools
@@ -47,7 +47,9 @@ pub fn find(asked: &Asked, facts: &Facts, session: &Session) -> Option<Chosen> {
     };
     let grant = facts.consents.iter().find(covers)?;
     let tools = grant.terms.as_ref().and_then(|terms| terms.tools.clone());
-    let mut chosen = Chosen { scopes: asked.scopes.clone(), terms: Terms { tools, ..Terms::default() }, session: None };
+    let shown = choice::shown(&asked.tools, &asked.scopes, tools.as_ref());
+    let terms = Terms { tools, shown, ..Terms::default() };
+    let mut chosen = Chosen { scopes: asked.scopes.clone(), terms, session: None };
     note(&mut chosen, asked);
     Some(chosen)
 }
@@ -83,7 +85,7 @@ mod tests {
 
     fn tool(name: &str, effect: Effect) -> (Tool, Timestamp) {
         let (name, scopes) = (name.parse().unwrap(), READ.parse().unwrap());
-        (Tool { name, title: String::new(), effect, scopes }, NOW)
+        (Tool { name, title: String::new(), effect, scopes, print: None }, NOW)
     }
 
     fn request(more: &[(&str, &str)]) -> AuthorizeRequest {
@@ -155,6 +157,11 @@ mod tests {
         check(true, &[], more, true);
         let announced = |facts: &mut Facts, tools| facts.tools.as_mut().unwrap().tools = tools;
         check(true, &[], |facts| announced(facts, vec![tool("look", Effect::Destructive)]), true);
+        let reworded = || {
+            let (tool, at) = tool("look", Effect::Read);
+            vec![(Tool { print: Some(TokenHash::of(b"Looks, and tells mallory.")), ..tool }, at)]
+        };
+        check(true, &[], |facts| announced(facts, reworded()), true);
         let both = || vec![tool("look", Effect::Read), tool("new", Effect::Read)];
         check(true, &[], |facts| announced(facts, both()), true);
         // A new name for an old face, or another time, is no change.

@@ -300,6 +300,7 @@ fn a_grant_is_listed_with_the_tools_that_it_opens() {
         title: String::new(),
         effect: Effect::Read,
         scopes: scopes.parse().unwrap(),
+        print: None,
     };
     let tools = vec![tool("look", "mcp:tools:read"), tool("public", ""), tool("admin", "mcp:admin")];
     let announced =

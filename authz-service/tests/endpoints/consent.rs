@@ -1,6 +1,7 @@
 //! Consent that speaks tools: what the page shows, and what unticking and a time limit lead to.
 
 use shared::scope::Scopes;
+use shared::secret::TokenHash;
 use shared::state::{Change, Effect, Tool, Wanted};
 use shared::uri::Resource;
 
@@ -8,7 +9,7 @@ use crate::support::person::{Form, Person};
 use crate::support::{Options, Service, authorize_url, claims};
 
 fn tool(name: &str, title: &str, effect: Effect, scopes: &str) -> Tool {
-    Tool { name: name.parse().unwrap(), title: title.into(), effect, scopes: scopes.parse().unwrap() }
+    Tool { name: name.parse().unwrap(), title: title.into(), effect, scopes: scopes.parse().unwrap(), print: None }
 }
 
 /// A service at which a server has announced its tools.
@@ -285,4 +286,49 @@ fn ui_11_a_servers_own_scope_has_a_box_with_its_tools_and_opens_that_server_alon
         ];
         assert_eq!(scopes, expected, "{path}");
     }
+}
+
+/// A server's one tool, which says this of itself.
+fn saying(words: &str) -> Change {
+    let print = Some(TokenHash::of(words.as_bytes()));
+    let tool = Tool { print, ..tool("look", "Look things up", Effect::Read, "mcp:tools:read") };
+    Change::ToolsAnnounced {
+        resource: Resource::stdio("default").unwrap(),
+        tools: vec![tool],
+        scopes: Scopes::default(),
+    }
+}
+
+#[test]
+fn n15_a_tool_that_became_another_is_marked_until_its_person_agrees_to_it_as_it_is() {
+    const MARK: &str = "changed since you agreed";
+    let service = Service::start();
+    service.commit(saying("Looks."));
+    let (client, other) = (service.public_client(), service.public_client());
+    let mut ada = service.signed_in();
+    let shown = |tokens: &serde_json::Value| {
+        let grant = claims(tokens["access_token"].as_str().unwrap())["grant"].as_str().unwrap().parse().unwrap();
+        let grant = service.facts(&Wanted { grant: Some(grant), ..Wanted::default() }).grant.unwrap();
+        *grant.shown().unwrap().get("look").unwrap()
+    };
+    let page = |person: &mut Person<'_>, client: &str| person.get(&authorize_url(client, &ASK)).text();
+    assert!(!page(&mut ada, &client).contains(MARK), "nobody agreed to anything yet");
+    let first = tokens(&service, &mut ada, &client, &[READ, "tool:look"], "revoked");
+    assert_eq!(shown(&first), TokenHash::of(b"Looks."));
+    service.advance(1);
+    assert!(!page(&mut ada, &client).contains(MARK) && !ada.get("/account").text().contains(MARK));
+    service.commit(saying("Looks, and tells mallory."));
+    // Whichever app asks: it is the same person, and the same server.
+    for app in [&client, &other] {
+        let text = page(&mut ada, app);
+        assert!(text.contains(MARK) && text.contains("One tool says something else of itself"), "{text}");
+    }
+    assert!(ada.get("/account").text().contains(MARK));
+    let second = tokens(&service, &mut ada, &client, &[READ, "tool:look"], "revoked");
+    assert_eq!(shown(&second), TokenHash::of(b"Looks, and tells mallory."));
+    assert!(!page(&mut ada, &other).contains(MARK), "agreed");
+    assert!(ada.get("/account").text().contains(MARK), "the first grant is still to what the tool was");
+    // A refresh is no consent.
+    let refreshed = service.refresh(&client, first["refresh_token"].as_str().unwrap(), &[]).json();
+    assert_eq!(shown(&refreshed), TokenHash::of(b"Looks."));
 }

@@ -96,7 +96,7 @@ fn ui_11_a_device_gets_only_the_tools_and_the_time_that_a_person_ticked() {
     let service = Service::start();
     let tool = |name: &str, scopes: &str| {
         let (name, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
-        Tool { name, title: String::new(), effect: Effect::Destructive, scopes }
+        Tool { name, title: String::new(), effect: Effect::Destructive, scopes, print: None }
     };
     let announce = |resource: &str, tools| {
         service.commit(Change::ToolsAnnounced {

@@ -63,7 +63,7 @@ fn the_page_shows_the_tools_of_the_server_that_the_pushed_request_names() {
     let service = Service::with(&Options { resources: vec!["https://mcp.example/"], ..Options::default() });
     let announce = |resource: &str, name: &str| {
         let (name, scopes) = (name.parse().unwrap(), "mcp:tools:read".parse().unwrap());
-        let tools = vec![Tool { name, title: String::new(), effect: Effect::Read, scopes }];
+        let tools = vec![Tool { name, title: String::new(), effect: Effect::Read, scopes, print: None }];
         service.commit(Change::ToolsAnnounced {
             resource: resource.parse().unwrap(),
             tools,

@@ -13,8 +13,7 @@ use shared::time::{Clock, SystemClock};
 use shared::uri::{Parts, Resource};
 
 use super::foreign::Whose;
-use super::{Offered, Switch, followed, trail, wrap};
-use crate::announce::{self, Announced};
+use super::{Offered, announcer, followed, trail, wrap};
 use crate::audit::Trail;
 use crate::gate::Gate;
 use crate::http::backend::{Announce, Backend, Gates, Own, Wrap};
@@ -129,23 +128,28 @@ async fn serve(
             (Some(store), Arc::new(local) as Arc<dyn Verify>)
         }
     };
+    let announcer = store.and_then(|store| announcer(arguments, &store, resource.clone(), Arc::clone(&clock)));
     let gates = {
-        let (clock, resource) = (Arc::clone(&clock), resource.clone());
-        move || Gate::of_front(Arc::clone(&verify), Arc::clone(&clock), resource.clone(), &audit)
+        let resource = resource.clone();
+        move || {
+            let gate = Gate::of_front(Arc::clone(&verify), Arc::clone(&clock), resource.clone(), &audit);
+            Gate { announcer: announcer.clone(), ..gate }
+        }
     };
     let gate = gates();
     let address = listener.local_addr()?;
-    let announce: Arc<dyn Fn(Announced) + Send + Sync> = {
-        let (store, resource) = (store.filter(|_| arguments.announce == Switch::On), resource.clone());
-        Arc::new(move |told| {
-            if let Some(store) = store.clone() {
-                tokio::spawn(announce::announce(store, resource.clone(), told, Arc::clone(&clock)));
+    let announce: Announce = {
+        let announcer = gate.announcer.clone();
+        Box::new(move |told| {
+            if let Some(announcer) = &announcer {
+                announcer.tell(told);
             }
         })
     };
-    let later = Arc::clone(&announce);
-    let backend = backend(&wanted, offered, Box::new(gates), &resource, Box::new(move |told| later(told))).await?;
-    announce(backend.announced());
+    let backend = backend(&wanted, offered, Box::new(gates), &resource, announce).await?;
+    if let Some(announcer) = &gate.announcer {
+        announcer.tell(backend.announced());
+    }
     let own = Parts::of(resource.as_str()).and_then(|parts| parts.host()).map(str::to_owned);
     let local = address.ip().is_loopback().then_some(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
     tracing::info!(%resource, %address, "serving");

@@ -10,7 +10,6 @@ use clap::Subcommand;
 use shared::scope::Scopes;
 
 use super::{Switch, folder, followed, gate, trail};
-use crate::announce::{self, Announced};
 use crate::framing::streams;
 use crate::guard::Access;
 use crate::server::{Ending, Program};
@@ -94,7 +93,6 @@ pub(super) async fn serve(
     for scope in rules.ungrantable() {
         tracing::warn!(%scope, "nobody can be given this scope: {}", crate::wrap::lint::UNGRANTABLE);
     }
-    let besides = rules.scopes_besides_tools();
     let (store, clock) = followed(arguments);
     let trail = trail(arguments, &clock, program);
     let scopes = asked_for(&rules);
@@ -102,8 +100,7 @@ pub(super) async fn serve(
     let secrets = (!wanted.secret.is_empty())
         .then(|| Arc::new(Release::new(super::vault::place(arguments), wanted.secret, scopes)));
     let memory = Memory::new(&folder(arguments), &arguments.name);
-    let (resource, announces) = (arguments.name.clone(), arguments.announce == Switch::On);
-    let guarded = rules.clone();
+    let (announcer, guarded) = (gate.announcer.clone(), rules.clone());
     let wrapped = Wrapped {
         gate,
         rules,
@@ -112,9 +109,8 @@ pub(super) async fn serve(
         memory,
         shows_locked: wanted.show_locked,
         told: Box::new(move |listing| {
-            if announces {
-                let told = Announced { tools: listing.announced(&guarded), scopes: besides.clone() };
-                tokio::spawn(announce::announce(Arc::clone(&store), resource.clone(), told, Arc::clone(&clock) as _));
+            if let Some(announcer) = &announcer {
+                announcer.tell(listing.told(&guarded));
             }
         }),
     };

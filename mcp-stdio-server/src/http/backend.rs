@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use shared::scope::Scopes;
+use shared::secret::TokenHash;
 use shared::state::Kind;
 use tokio::io::DuplexStream;
 
@@ -61,6 +62,9 @@ pub trait Backend: Send + Sync {
     /// What a tool takes (its `inputSchema`), as far as is known.
     fn input(&self, tool: &str) -> Option<Value>;
 
+    /// What a tool says of itself, as one hash, as far as is known.
+    fn print(&self, tool: &str) -> Option<TokenHash>;
+
     /// What the store is told, so that a person can be asked.
     fn announced(&self) -> Announced;
 }
@@ -114,6 +118,10 @@ impl Backend for Own {
         self.known.get(tool).map(|tool| Value::Object(tool.definition.input.clone()))
     }
 
+    fn print(&self, tool: &str) -> Option<TokenHash> {
+        self.known.get(tool).map(|tool| tool.print)
+    }
+
     fn announced(&self) -> Announced {
         Announced { tools: announce::tools(&self.known), ..Announced::default() }
     }
@@ -152,16 +160,11 @@ impl Known {
         Arc::clone(&self.listing.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What the store keeps of it.
-    fn announced(&self, listing: &Listing) -> Announced {
-        Announced { tools: listing.announced(&self.rules), scopes: self.rules.scopes_besides_tools() }
-    }
-
     /// A session's server has listed its tools.
     fn learn(&self, found: &Listing) {
         let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(all) = listing.with(found) else { return };
-        let (before, now) = (self.announced(&listing), self.announced(&all));
+        let (before, now) = (listing.told(&self.rules), all.told(&self.rules));
         *listing = Arc::new(all);
         drop(listing);
         if before != now {
@@ -226,7 +229,11 @@ impl Backend for Wrap {
         self.known.listing().input(tool).cloned()
     }
 
+    fn print(&self, tool: &str) -> Option<TokenHash> {
+        self.known.listing().print(tool)
+    }
+
     fn announced(&self) -> Announced {
-        self.known.announced(&self.known.listing())
+        self.known.listing().told(&self.known.rules)
     }
 }

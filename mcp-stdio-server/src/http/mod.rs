@@ -27,6 +27,7 @@ use serde_json::{Map, Value};
 use shared::oauth::metadata::{ProtectedResource, well_known};
 use shared::scope::Scopes;
 use shared::secret::Secret;
+use shared::state::Kind;
 use shared::time::Timestamp;
 use shared::uri::Parts;
 
@@ -36,7 +37,7 @@ use self::sessions::Sessions;
 use crate::audit::Origin;
 use crate::credential::{Place, Presented};
 use crate::gate::{Entry, Gate};
-use crate::guard::{Access, Challenge, Shown, Wish, admit};
+use crate::guard::{Access, Challenge, Says, Shown, Wish, admit};
 use crate::token::Token;
 use crate::verify::{Checked, Unavailable, Unverified};
 
@@ -253,7 +254,7 @@ impl Front {
         };
         let Need::Scopes(kind, scopes) = need else { return Ok(()) };
         let shown = Shown::Token(&asker.checked.token, &asker.checked.facts);
-        let wish = Wish { kind, name: name.unwrap_or_default(), arguments: None };
+        let wish = Wish { kind, name: name.unwrap_or_default(), arguments: None, says: self.says(kind, name) };
         match admit(wish, &scopes, shown, self.gate.clock.now()) {
             Ok(_) => Ok(()),
             // A token for one call is held against the call's arguments by the server behind.
@@ -263,6 +264,12 @@ impl Front {
                 Err(Denied::Challenge(challenge, scopes))
             }
         }
+    }
+
+    /// What a tool says of itself, as far as is known here. The server behind knows better.
+    fn says(&self, kind: Kind, name: Option<&str>) -> Says {
+        let print = name.filter(|_| kind.is_tool()).and_then(|name| self.sessions.backend().print(name));
+        print.map_or(Says::Unknown, Says::This)
     }
 
     /// Writes down that a call was refused before it went any further. Not for strangers, who could fill the trail.
@@ -281,6 +288,7 @@ impl Front {
             answer: None,
             host: None,
             origin,
+            says: self.says(kind, Some(name)),
         };
         drop(self.gate.enter(&entry, self.gate.clock.now()).await);
     }

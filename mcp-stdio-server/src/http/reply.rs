@@ -79,6 +79,7 @@ pub(super) fn refuse(front: &Front, denied: &Denied) -> Refused {
         Challenge::AnotherCall => (401, "the token is good for another call"),
         Challenge::InsufficientScope => (403, "the token does not have the scopes that this needs"),
         Challenge::ToolLeftOut => (403, "the person who gave the token left this tool out"),
+        Challenge::ToolChanged => (403, "the tool has changed since the person who gave the token agreed to it"),
     };
     let mut parameters = Vec::new();
     // Without a credential there is no error to name (RFC 6750 section 3.1).
@@ -151,6 +152,7 @@ mod tests {
             (Challenge::InvalidToken(TokenError::Dead), 401, Some("invalid_token")),
             (Challenge::InsufficientScope, 403, Some("insufficient_scope")),
             (Challenge::ToolLeftOut, 403, Some("insufficient_scope")),
+            (Challenge::ToolChanged, 403, Some("insufficient_scope")),
         ] {
             let response = refuse(&front(), &Denied::Challenge(why, scopes.clone()));
             assert_eq!(response.status().as_u16(), status);

@@ -159,14 +159,28 @@ pub fn result(turned: &Turned, login: &Login, about: &About<'_>, complete: bool,
     failure(code, &words, details)
 }
 
+/// Why a login does not reach as far as a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Narrow {
+    /// The person did not allow it.
+    LeftOut,
+    /// The person allowed what the tool was then.
+    Changed,
+}
+
 /// The refusal of a login that a person gave less to than this call needs.
-pub fn too_narrow(refused: &CallToolResult, kind: Kind, issuer: &Issuer) -> CallToolResult {
-    let words = format!(
-        "The person who signed in did not allow this {}. If they change their mind: they take back this program's access \
-         at {}, and the next call asks anew.",
-        kind.word(),
-        issuer.join("/account")
-    );
+pub fn too_narrow(refused: &CallToolResult, kind: Kind, why: Narrow, issuer: &Issuer) -> CallToolResult {
+    let (kind, page) = (kind.word(), issuer.join("/account"));
+    let words = match why {
+        Narrow::LeftOut => format!(
+            "The person who signed in did not allow this {kind}. If they change their mind: they take back this program's \
+             access at {page}, and the next call asks anew."
+        ),
+        Narrow::Changed => format!(
+            "This {kind} says something else of itself than when the person who signed in agreed to it. To look at it and \
+             to allow it again, they take back this program's access at {page}, and the next call asks anew."
+        ),
+    };
     let mut details = match &refused.structured_content {
         Some(Value::Object(details)) => details.clone(),
         _ => Map::new(),

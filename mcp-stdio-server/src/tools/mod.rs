@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use shared::scope::Scopes;
-use shared::state::ToolName;
+use shared::secret::TokenHash;
+use shared::state::{ToolName, print_of};
 use shared::time::Timestamp;
 use shared::uri::Resource;
 
@@ -61,6 +62,20 @@ pub struct Definition {
     pub read_only: bool,
 }
 
+impl Definition {
+    /// What it tells about itself, as one hash.
+    fn print(&self) -> TokenHash {
+        print_of(&object(json!({
+            "name": self.name,
+            "title": self.title,
+            "description": self.description,
+            "inputSchema": self.input,
+            "outputSchema": self.output,
+            "annotations": { "readOnlyHint": self.read_only },
+        })))
+    }
+}
+
 /// The circumstances of a call.
 #[derive(Debug)]
 pub struct Call {
@@ -93,6 +108,8 @@ pub struct Catalog {
 pub struct Entry {
     /// What it told.
     pub definition: Definition,
+    /// The same as one hash: a person agrees to that, and not to a name.
+    pub print: TokenHash,
     /// The tool.
     pub tool: Arc<dyn Tool>,
 }
@@ -117,7 +134,8 @@ impl Catalog {
                 catalog.twice = Some(name);
             } else {
                 catalog.index.insert(name, catalog.tools.len());
-                catalog.tools.push(Entry { definition, tool });
+                let print = definition.print();
+                catalog.tools.push(Entry { definition, print, tool });
             }
         }
         catalog

@@ -101,6 +101,7 @@ impl Served {
                 ladder: None,
                 audit: Audit::default(),
                 token_argument: true,
+                announcer: None,
             },
         });
         let (ours, theirs) = tokio::io::duplex(1 << 16);

@@ -64,7 +64,7 @@ impl World {
     fn allow_tools(&self, code: &str, tools: Option<&[&str]>) -> GrantId {
         let device = self.device(code);
         let tools = tools.map(|tools| tools.iter().map(|tool| tool.parse().unwrap()).collect::<BTreeSet<_>>());
-        let terms = Terms { tools, until: Some(now() + shared::time::Seconds(3600)), consent: None };
+        let terms = Terms { tools, until: Some(now() + shared::time::Seconds(3600)), ..Terms::default() };
         let grant = Grant {
             id: GrantId(random_uuid()),
             user: Some("ada".parse().unwrap()),

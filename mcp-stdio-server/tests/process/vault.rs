@@ -389,7 +389,7 @@ fn n2_a_grant_that_ends_by_itself_takes_the_secret_with_it_and_another_servers_d
     host.initialize("2025-11-25");
     let code = check_link(&world.world, &look(&mut host)["result"]);
     let device = world.world.device(&code);
-    let terms = Terms { tools: None, until: Some(now() + shared::time::Seconds(3)), consent: None };
+    let terms = Terms { tools: None, until: Some(now() + shared::time::Seconds(3)), consent: None, ..Terms::default() };
     let grant = shared::state::Grant {
         id: shared::id::GrantId(shared::secret::random_uuid()),
         user: Some("ada".parse().unwrap()),

@@ -3,6 +3,7 @@
 use super::apply::State;
 use super::change::{Change, Expired};
 use super::entries::{ClientEntry, GrantEntry};
+use super::prints::Prints;
 use super::record::{
     Access, Client, Code, CodeStage, Device, DeviceStage, Family, FamilyStage, Grant, GrantStage, InitialToken,
     PublicKey, Pushed, Session, SetupLink, User, UserStage,
@@ -52,6 +53,8 @@ pub struct Wanted {
     pub tools_of: Option<Resource>,
     /// Consents that the session's person gave to the client for that server before, if they are remembered.
     pub consents: bool,
+    /// What the session's person last agreed to at that server, tool by tool.
+    pub agreed: bool,
 }
 
 /// The records that were found.
@@ -91,6 +94,8 @@ pub struct Facts {
     pub tools: Option<Announcement>,
     /// Live grants behind which a remembered consent stands, newest first.
     pub consents: Vec<Grant>,
+    /// What the tools were when the session's person last agreed to them there, whichever app asked.
+    pub agreed: Prints,
     /// The open set-up link, while nobody can log in.
     pub setup: Option<SetupLink>,
     /// Whether anybody can log in.
@@ -175,6 +180,10 @@ impl State {
             }
             _ => Vec::new(),
         };
+        let agreed = match (tools_of, session) {
+            (Some(resource), Some(session)) if wanted.agreed => self.agreed(&session.user, resource),
+            _ => Prints::default(),
+        };
         Facts {
             client: client.map(|entry| entry.client().clone()),
             user: user.cloned(),
@@ -193,6 +202,7 @@ impl State {
             assertion_used: wanted.assertion.is_some_and(|name| self.assertions.contains_key(&name)),
             tools: tools_of.and_then(|resource| self.announcement(resource)).cloned(),
             consents,
+            agreed,
             setup: self.setup.get(&()).filter(|_| !has_users).cloned(),
             has_users,
             clients: self.clients.len(),
@@ -214,6 +224,14 @@ impl State {
         let mut grants: Vec<_> = live.filter(remembered).cloned().collect();
         grants.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
         grants
+    }
+
+    fn agreed(&self, user: &UserName, resource: &Resource) -> Prints {
+        let theirs = self.grants.of_user(user);
+        let there = theirs.iter().filter_map(|id| self.grants.get(id)).map(|entry| &entry.grant);
+        let mut there: Vec<_> = there.filter(|grant| grant.resource == *resource && grant.shown().is_some()).collect();
+        there.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
+        Prints::latest(there.into_iter().filter_map(Grant::shown))
     }
 
     /// Whether anybody has an account that a person can log in with; the one of `--auto-approve` is none.

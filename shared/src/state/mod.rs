@@ -11,6 +11,7 @@ mod kind;
 mod link;
 mod passkey;
 mod people;
+mod prints;
 mod record;
 mod records;
 mod sweep;
@@ -25,6 +26,7 @@ pub use kind::Kind;
 pub use link::{Link, NotASubject, Subject};
 pub use passkey::{AnsweredChallenge, CredentialId, NotACredentialId, Passkey, PasskeyAlgorithm};
 pub use people::LiveGrant;
+pub use prints::{Prints, print_of};
 pub use record::{
     Access, Answered, Client, ClientOrigin, ClientSecret, Code, CodeStage, Device, DeviceStage, Family, FamilyStage,
     Grant, GrantStage, InitialToken, OneCall, Program, PublicKey, Pushed, Rotated, Session, SetupLink, Terms, User,

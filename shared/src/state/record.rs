@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::link::Link;
 use super::passkey::Passkey;
+use super::prints::Prints;
 use super::tools::ToolName;
 use crate::id::{ClientId, GrantId, KeyId, TokenId, UserName};
 use crate::list::List;
@@ -250,6 +251,16 @@ impl Grant {
         let chosen = self.terms.as_ref().and_then(|terms| terms.tools.as_ref());
         chosen.is_none_or(|tools| tools.iter().any(|name| name.as_str() == tool))
     }
+
+    /// What the tools were to which its person agreed; nothing when nobody was shown any.
+    pub fn shown(&self) -> Option<&Prints> {
+        self.terms.as_ref().map(|terms| &terms.shown).filter(|shown| !shown.is_empty())
+    }
+
+    /// Whether its person agreed to this tool when it said something else of itself (N15).
+    pub fn saw_another(&self, tool: &str, print: Option<&TokenHash>) -> bool {
+        self.shown().is_some_and(|shown| shown.differ(tool, print))
+    }
 }
 
 /// What a person made of a consent.
@@ -265,6 +276,10 @@ pub struct Terms {
     /// shown. Kept where consent is remembered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consent: Option<TokenHash>,
+    /// What each tool was that the person was shown and let in. One that has become another is not called before they
+    /// have agreed to what it is now.
+    #[serde(default, skip_serializing_if = "Prints::is_empty")]
+    pub shown: Prints,
 }
 
 impl Grant {

@@ -259,7 +259,7 @@ mod tests {
             grants: Vec::new(),
         };
         let (name, scopes) = ("whoami".parse().unwrap(), sample.grant.scopes.clone());
-        let tool = Tool { name, title: "Who am I".into(), effect: Effect::Read, scopes };
+        let tool = Tool { name, title: "Who am I".into(), effect: Effect::Read, scopes, print: None };
         let mut changes = sample.known();
         changes.extend(sample.approved());
         changes.extend(sample.redeemed());

@@ -1,11 +1,13 @@
 //! Tools that servers announced: what a consent page shows behind a scope.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use super::apply::{Replaced, State, Undo, set};
 use crate::scope::{Scope, Scopes};
+use crate::secret::TokenHash;
 use crate::time::{Seconds, Timestamp};
 use crate::uri::Resource;
 
@@ -22,6 +24,12 @@ pub struct NotAToolName;
 impl ToolName {
     /// The name as it travels.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for ToolName {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -73,6 +81,9 @@ pub struct Tool {
     pub effect: Effect,
     /// What a token needs to call it: all of these.
     pub scopes: Scopes,
+    /// What it says of itself, as one hash ([`super::print_of`]); none in announcements from before this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub print: Option<TokenHash>,
 }
 
 impl Tool {
@@ -197,7 +208,7 @@ mod tests {
 
     fn tool(name: &str, scopes: &str) -> Tool {
         let (name, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
-        Tool { name, title: String::new(), effect: Effect::Read, scopes }
+        Tool { name, title: String::new(), effect: Effect::Read, scopes, print: None }
     }
 
     fn announced(state: &mut State, resource: &str, tools: &[Tool], at: u64) -> Undo {
@@ -220,6 +231,7 @@ mod tests {
         assert!(says(&[tool("x", "s"), tool("y", "s")], 100) && says(&[tool("y", "s")], 100));
         assert!(!says(&[tool("x", "t")], 100) && !says(&[tool("z", "s")], 100));
         assert!(!says(&[Tool { effect: Effect::Destructive, ..tool("x", "s") }], 100));
+        assert!(!says(&[Tool { print: Some(TokenHash::of(b"other words")), ..tool("x", "s") }], 100));
         assert!(says(&[tool("x", "s")], 99 + 3 * 86_400) && !says(&[tool("x", "s")], 100 + 3 * 86_400));
     }
 

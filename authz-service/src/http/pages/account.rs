@@ -125,6 +125,7 @@ fn access(access: &AppAccess, lately: Option<&Lately>) -> Value {
         scopes => scopes.map(|(scope, meaning)| context! { scope => scope.as_str(), meaning }).collect::<Vec<Value>>(),
         tools => access.tools.iter().map(tool).collect::<Vec<Value>>(),
         narrowed => access.narrowed,
+        changed => access.tools.iter().any(|tool| tool.changed),
         lately => lately.map(|used| context! { calls => used.calls, last => plain(&used.last), at => moment(used.at) }),
         since => moment(access.since),
         used => moment(access.used),
@@ -134,5 +135,5 @@ fn access(access: &AppAccess, lately: Option<&Lately>) -> Value {
 
 fn tool(tool: &AppTool) -> Value {
     let (kind, effect) = tool.effect.map(in_effect).unzip();
-    context! { name => plain(&tool.name), title => plain(&tool.title), kind, effect }
+    context! { name => plain(&tool.name), title => plain(&tool.title), kind, effect, changed => tool.changed }
 }

@@ -40,6 +40,7 @@ impl Pages {
             resource => asked.resource.as_str(),
             home => asked.client.client_uri.as_deref().and_then(|uri| Parts::of(uri)?.host()),
             scopes => offered(asked.offer(), &policy.catalogue),
+            changed => asked.offer().changed().count(),
             kept => how_long(policy.lifetimes.refresh_absolute),
             access_time => how_long(policy.lifetimes.access),
             lasting => asked.client.grant_types.contains(&GrantType::RefreshToken),
@@ -68,23 +69,25 @@ pub(super) fn offered(asked: Offer<'_>, catalogue: &Catalogue) -> Vec<Value> {
         own.or_else(|| scopes[..ours].iter().position(|scope| needs(tool, scope)))
     };
     let shown = |(at, scope): (usize, &&Scope)| {
-        let tools: Vec<Value> = asked.tools.iter().filter(|tool| place(tool) == Some(at)).map(shown_tool).collect();
+        let placed: Vec<&Tool> = asked.tools.iter().filter(|tool| place(tool) == Some(at)).collect();
+        let hides_changes = placed.iter().any(|tool| asked.has_changed(tool));
+        let tools: Vec<Value> = placed.iter().map(|tool| shown_tool(tool, asked.has_changed(tool))).collect();
         context! {
             scope => scope.as_str(),
             meaning => grantable::meaning(catalogue, scope, !tools.is_empty()),
             field => format!("{SCOPE_FIELD}{scope}"),
             fixed => scope.as_str() == OFFLINE_ACCESS,
-            open => tools.len() <= SHOWN_OPEN,
+            open => tools.len() <= SHOWN_OPEN || hides_changes,
             tools,
         }
     };
     scopes.iter().enumerate().map(shown).collect()
 }
 
-fn shown_tool(tool: &Tool) -> Value {
+fn shown_tool(tool: &Tool, changed: bool) -> Value {
     let (name, title) = (plain(tool.name.as_str()), plain(&tool.title));
     let (kind, effect) = in_effect(tool.effect);
-    context! { field => format!("{TOOL_FIELD}{}", tool.name.as_str()), name, title, kind, effect }
+    context! { field => format!("{TOOL_FIELD}{}", tool.name.as_str()), name, title, kind, effect, changed }
 }
 
 /// What a tool does, as the kind of its badge and in words.

@@ -55,6 +55,7 @@ impl Pages {
             user_code => code,
             resource => asked.device.resource.as_str(),
             scopes => offered(asked.offer(), &policy.catalogue),
+            changed => asked.offer().changed().count(),
             kept => how_long(policy.lifetimes.refresh_absolute),
             access_time => how_long(policy.lifetimes.access),
             lasting => asked.client.program.is_some() || asked.client.grant_types.contains(&GrantType::RefreshToken),

@@ -19,7 +19,7 @@ use crate::audit::{Origin, Underway};
 use crate::credential::{self, Place, Presented};
 use crate::era::Era;
 use crate::gate::{Entry, Turned};
-use crate::guard::Access;
+use crate::guard::{Access, Says};
 use crate::login::QUESTION;
 use crate::login::host::Action;
 use crate::wrap::Wrapped;
@@ -66,6 +66,8 @@ pub(super) struct Judged {
     pub is_sign_in: bool,
     /// What it took to be let in.
     access: Option<Access>,
+    /// What the tool said of itself then.
+    print: Option<TokenHash>,
 }
 
 impl Judged {
@@ -79,10 +81,12 @@ impl Judged {
         param(&self.message, "name").and_then(Value::as_str).filter(|_| self.pending.method == "tools/call")
     }
 
-    /// Whether it takes the same to be let in, now that another server runs.
+    /// Whether it takes the same to be let in, and the tool is the same, now that another server runs.
     pub(super) fn still_holds(&self, rules: &Rules, listing: &Listing) -> bool {
         let Some(tool) = self.tool() else { return true };
-        matches!(listing.verdict(rules, tool), Verdict::Needs(access) if Some(&access) == self.access.as_ref())
+        let is_same = listing.print(tool) == self.print;
+        is_same
+            && matches!(listing.verdict(rules, tool), Verdict::Needs(access) if Some(&access) == self.access.as_ref())
     }
 }
 
@@ -122,6 +126,8 @@ impl Back {
 struct Caller<'a> {
     /// What runs is a stand-in for a server that nobody knows.
     before_all: bool,
+    /// What runs is not the server that has its secrets.
+    lacks_secrets: bool,
     presented: &'a Presented,
     person: &'a Person,
     back: &'a Back,
@@ -158,7 +164,7 @@ impl Relay {
             return self.forward(pending, message, line);
         }
         let (wrapped, listing) = (Arc::clone(&self.wrapped), self.listing.subscribe());
-        let before_all = self.knows_nothing();
+        let (before_all, lacks_secrets) = (self.knows_nothing(), self.lacks_secrets());
         let (abort, registration) = AbortHandle::new_pair();
         self.judging.insert(id, abort);
         let is_of_a_tool = matches!(target, Target::Tool(_) | Target::TaskOf(_));
@@ -171,7 +177,8 @@ impl Relay {
         let judging = async move {
             let listing = if is_of_a_tool { listed(listing).await } else { Arc::default() };
             let era = if is_modern { Era::Modern } else { Era::Legacy };
-            let caller = Caller { before_all, presented: &asked.presented, person: &person, back: &back };
+            let caller =
+                Caller { before_all, lacks_secrets, presented: &asked.presented, person: &person, back: &back };
             let line = match target {
                 Target::News if narrow(&wrapped, &mut message, &asked.presented).await => None,
                 _ => line,
@@ -183,8 +190,9 @@ impl Relay {
             };
             let access = verdict.as_ref().ok().map(|admitted| admitted.access.clone());
             let verdict = verdict.map(|admitted| admitted.underway);
+            let print = if let Target::Tool(name) = &target { listing.print(name) } else { None };
             let is_sign_in = before_all && matches!(&target, Target::Tool(name) if name == SIGN_IN);
-            Done::Judged(Box::new(Judged { pending, message, line, verdict, is_covered, is_sign_in, access }))
+            Done::Judged(Box::new(Judged { pending, message, line, verdict, is_covered, is_sign_in, access, print }))
         };
         self.work.push(Box::pin(async move { Abortable::new(judging, registration).await.unwrap_or(Done::Nothing) }));
     }
@@ -278,7 +286,7 @@ async fn may(
     if *target == Target::News {
         return Ok(Let { underway: None, grant: None, access: Access::Open });
     }
-    let Caller { before_all, presented, person, back } = caller;
+    let Caller { before_all, lacks_secrets, presented, person, back } = caller;
     let verdict = match target {
         // The rules are about the server's tools, and this one is ours. Nothing is known of any other.
         Target::Tool(name) if before_all && name == SIGN_IN => listing.verdict(&Rules::default(), name),
@@ -306,6 +314,14 @@ async fn may(
             _ => Some(person),
         },
         origin: &origin,
+        says: match target {
+            Target::Tool(name) => match listing.print(name) {
+                // The server that has its secrets may list it: the call is held against that then.
+                None if lacks_secrets => Says::Unknown,
+                print => Says::of(print),
+            },
+            _ => Says::Unknown,
+        },
     };
     let gate = &wrapped.gate;
     let now = gate.clock.now();

@@ -204,6 +204,11 @@ impl Relay {
         self.keeping.kind == Kind::StandIn && self.keeping.known.server.is_none()
     }
 
+    /// Whether what runs is not the server that has its secrets. It may list less, and other, than that.
+    pub(super) fn lacks_secrets(&self) -> bool {
+        matches!(self.keeping.kind, Kind::Bare | Kind::StandIn)
+    }
+
     /// Whether something that was let in has to wait for another server. It is kept then.
     pub(super) fn holds(&mut self, judged: Judged) -> Option<Judged> {
         let is_there = match self.keeping.kind {
