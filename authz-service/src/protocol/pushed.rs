@@ -167,7 +167,8 @@ mod tests {
         assert_eq!(with("&request_uri=urn:x"), Refusal::Malformed("request_uri"));
         assert!(matches!(with("&state=again"), Refusal::Form(BadForm::Repeated(_))));
         assert!(matches!(with(&format!("&x={}", "y".repeat(9000))), Refusal::Body(_)));
-        assert!(matches!(with(&"&resource=a".repeat(200)), Refusal::Form(BadForm::TooMany)));
+        assert!(matches!(with(&"&resource=a".repeat(200)), Refusal::Body(_)));
+        assert!(matches!(with(&"&resource=a".repeat(MAX_PARAMETERS)), Refusal::Form(BadForm::TooMany)));
         assert!(push(&format!("{GOOD}&resource=urn:mcp:stdio:a&resource=URN:mcp:stdio:a"), |_| {}).is_ok());
         let missing = push("client_id=ID&response_type=code", |_| {}).unwrap_err();
         assert!(matches!(missing, Refusal::Challenge(_)));
