@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { HOSTILE, NARROW, WIDE, axe, browserAt, button, devtools, listen, logIn, override, password, reach, shoot, shots, userField } from "./lib/chromium.mjs";
+import { HOSTILE, NARROW, WIDE, axe, browserAt, button, listen, logIn, override, password, reach, reader, shoot, shots, userField } from "./lib/chromium.mjs";
 import { pkce, redeem, register, request } from "./lib/flow.mjs";
 import { form } from "./lib/http.mjs";
 import { runToEnd } from "./lib/programs.mjs";
@@ -258,14 +258,6 @@ for (const scheme of ["dark", "light"]) {
     assert.ok(await page.evaluate(() => document.scrollingElement.scrollWidth <= innerWidth), "320 px, as WCAG 1.4.10 asks");
     assert.deepEqual(faults, []);
   });
-}
-/** A fingerprint reader of Chromium's: makes passkeys, and says that it saw its owner. */
-async function reader(page) {
-  const cdp = await devtools(page);
-  await cdp.send("WebAuthn.enable");
-  const options = { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true };
-  const { authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", { options });
-  return (what, more) => cdp.send(`WebAuthn.${what}`, { authenticatorId, ...more });
 }
 test("passkeys: added, used without a name, refused, removed; by keyboard, wide and narrow", async () => {
   const { page, faults } = await visitor();

@@ -20,6 +20,15 @@ export const NARROW = { width: 360, height: 740 };
 /** Markup, a right-to-left override, and 128 characters without a space to break at. */
 export const HOSTILE = `<img src=x onerror=alert(1)>\u202e${"W".repeat(128 - 29)}`;
 
+/** A fingerprint reader of Chromium's: makes passkeys, and says that it saw its owner. */
+export async function reader(page) {
+  const cdp = await devtools(page);
+  await cdp.send("WebAuthn.enable");
+  const options = { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true };
+  const { authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", { options });
+  return (what, more) => cdp.send(`WebAuthn.${what}`, { authenticatorId, ...more });
+}
+
 /** A client's callback: remembers where it was called, answers a small page. */
 export async function listen() {
   const calls = [];
@@ -48,6 +57,8 @@ export function browserAt(s, foreign = []) {
     const context = await browser.newContext({ viewport, ...more });
     const page = await context.newPage();
     const faults = [];
+    // Told to the console, and so a fault.
+    await page.addInitScript(() => addEventListener("securitypolicyviolation", (one) => console.error(`CSP: ${one.violatedDirective} ${one.blockedURI}`)));
     page.on("pageerror", (error) => faults.push(`error: ${error.message}`));
     page.on("console", (message) => {
       // Chromium says so itself when a page answers 4xx; that is the answer and no fault.
@@ -70,14 +81,38 @@ export function browserAt(s, foreign = []) {
 export async function shoot(page, name) {
   for (const [size, viewport] of Object.entries({ wide: WIDE, narrow: NARROW })) {
     await page.setViewportSize(viewport);
-    await page.screenshot({ path: join(shots, `${name}-${size}.png`), fullPage: true });
-    const over = await page.evaluate(() => ({ width: document.scrollingElement.scrollWidth, window: innerWidth }));
-    assert.ok(over.width <= over.window, `${name} ${size}: ${over.width} px in ${over.window}`);
-    const found = await axe(page);
-    assert.deepEqual(found, [], `${name} ${size}`);
+    await hold(page, `${name}-${size}`);
   }
   await page.setViewportSize(WIDE);
 }
+
+/** Photographs a page as wide as it is, and holds it to the rules for pages: nothing overflows, axe finds nothing, a name is text. */
+export async function hold(page, name) {
+  await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
+  const over = await page.evaluate(() => ({ width: document.scrollingElement.scrollWidth, window: innerWidth }));
+  assert.ok(over.width <= over.window, `${name}: ${over.width} px in ${over.window}`);
+  assert.deepEqual(await axe(page), [], name);
+  assert.equal(await page.locator("img[src=x]").count(), 0, `${name}: markup in a name`);
+  assert.notEqual(await override(page), "free", `${name}: a right-to-left override`);
+}
+
+/** How a person works a page: with a pointer, or with keys alone and the focus to be seen at every stop. */
+export const HANDS = {
+  pointer: {
+    press: (page, what) => page.locator(what).first().click(),
+    tick: (page, what) => page.locator(what).first().click(),
+    type: (page, what, words) => page.locator(what).first().fill(words),
+  },
+  keys: {
+    press: (page, what) => reach(page, what).then(() => page.keyboard.press("Enter")),
+    tick: (page, what) => reach(page, what).then(() => page.keyboard.press("Space")),
+    async type(page, what, words) {
+      await reach(page, what);
+      await page.keyboard.press("Control+A");
+      await page.keyboard.type(words);
+    },
+  },
+};
 
 /** A page's one session of the DevTools protocol: Chromium takes virtual authenticators away when another one ends. */
 const sessions = new WeakMap();
@@ -108,16 +143,17 @@ export async function logIn(page, words = PASSWORD, user = "owner") {
   await page.waitForLoadState();
 }
 
-/** Presses Tab until the focus is on what was looked for; at most twenty times. */
+/** Presses Tab until the focus is on what was looked for; at most eighty times, for a page may have many boxes. */
 export async function reach(page, selector) {
-  for (let i = 0; i < 20; i += 1) {
+  for (let i = 0; i < 80; i += 1) {
     const here = await page.evaluate((wanted) => {
       const at = document.activeElement;
       const visible = at && at !== document.body && (getComputedStyle(at).outlineStyle !== "none" || getComputedStyle(at).boxShadow !== "none");
       const fits = at?.matches?.(wanted.replace(/:has-text\('.*'\)/, "")) && (!wanted.includes("has-text") || at.textContent.includes(wanted.match(/'(.*)'/)[1]));
-      return { on: at?.outerHTML?.slice(0, 80), fits, visible, body: at === document.body };
+      const { top, bottom } = at.getBoundingClientRect();
+      return { on: at?.outerHTML?.slice(0, 80), fits, visible, onScreen: bottom > 0 && top < innerHeight, body: at === document.body };
     }, selector);
-    if (!here.body) assert.ok(here.visible, `focus can be seen on ${here.on}`);
+    if (!here.body) assert.ok(here.visible && here.onScreen, `focus can be seen on ${here.on}`);
     if (here.fits) return;
     await page.keyboard.press("Tab");
   }
