@@ -139,7 +139,8 @@ export const userField = (page) => page.locator('input:not([type="hidden"]):not(
 export async function logIn(page, words = PASSWORD, user = "owner") {
   await userField(page).fill(user);
   await password(page).first().fill(words);
-  await button(page, /log ?in|sign ?in|continue/i).click();
+  // Not the one that leads to somebody else's login.
+  await page.locator("form", { has: password(page) }).getByRole("button").click();
   await page.waitForLoadState();
 }
 
