@@ -8,11 +8,15 @@ import { cleanEnv, tempFolder } from "./programs.mjs";
 const home = tempFolder("inspector-home");
 
 /** One run of the Inspector: its exit code, and what it printed as JSON. */
-export function inspector(...args) {
+export const inspector = (...args) => inspecting({}, ...args).done;
+
+/** A run that goes on, with `more` in its environment: what it has shown its person so far, and how it ends. */
+export function inspecting(more, ...args) {
   const script = join(modules, "@modelcontextprotocol/inspector/clients/launcher/build/index.js");
-  return new Promise((resolve) => {
-    const env = cleanEnv({ HOME: home, MCP_INSPECTOR_SECRETS: "memory" });
-    execFile(modernNode(), [script, "--cli", "--format", "json", ...args], { env, timeout: 60_000 }, (error, stdout, stderr) => {
+  let shown = "";
+  const done = new Promise((resolve) => {
+    const env = cleanEnv({ HOME: home, MCP_INSPECTOR_SECRETS: "memory", ...more });
+    const child = execFile(modernNode(), [script, "--cli", "--format", "json", ...args], { env, timeout: 60_000 }, (error, stdout, stderr) => {
       let json;
       try {
         json = JSON.parse(stdout);
@@ -20,6 +24,9 @@ export function inspector(...args) {
         json = undefined;
       }
       resolve({ code: error ? (error.code ?? -1) : 0, json: json?.result ?? json, stdout, stderr });
-    }).stdin.end();
+    });
+    for (const stream of [child.stdout, child.stderr]) stream.on("data", (part) => (shown += part));
+    child.stdin.end();
   });
+  return { done, shown: () => shown };
 }
