@@ -169,15 +169,17 @@ impl Shared {
         reader.read_exact(&mut body).unwrap();
         let body = String::from_utf8(body).unwrap();
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-        self.requests.lock().unwrap().push((head, body.clone()));
         let instead = self.instead.lock().unwrap().get(&path).cloned();
-        if instead.as_deref() == Some(HANG) {
+        let answer = instead.unwrap_or_else(|| self.usual(&path, &body));
+        // Whoever counts it may change what the next one gets, and not this.
+        self.requests.lock().unwrap().push((head, body));
+        if answer == HANG {
             // Until the other side has had enough.
             let _ = reader.read(&mut [0]);
             return;
         }
         // Who does not read all of it has closed.
-        let _ = reader.get_mut().write_all(&instead.unwrap_or_else(|| self.usual(&path, &body)));
+        let _ = reader.get_mut().write_all(&answer);
     }
 
     fn usual(&self, path: &str, body: &str) -> Vec<u8> {
