@@ -162,10 +162,10 @@ test("each template has a state here", () => {
 });
 /** A server that says this of itself has told the store so. */
 async function turncoat(...mode) {
+  const told = () => runToEnd("authz-service", ["audit", "export", "--data", s.data]).stdout.split("\n").filter((line) => line.includes("turncoat") && line.includes("tools-announced")).length;
+  const before = told();
   const one = host(wrap(s.data, [process.execPath, fileURLToPath(new URL("lib/fixture-server.mjs", import.meta.url)), ...mode], "--name", "turncoat"));
   await one.initialize();
-  const told = () => runToEnd("authz-service", ["audit", "tail", "--data", s.data]).stdout.split("\n").filter((line) => line.includes("turncoat") && /tools/.test(line)).length;
-  const before = mode.length;
   await until("the announcement", () => told() > before);
   await one.end();
 }

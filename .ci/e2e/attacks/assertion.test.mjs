@@ -118,7 +118,7 @@ test("unsigned, with a HMAC over the public key, cut, and with a byte changed", 
     await fails({ ...asserting(bad), client_id: client.client_id });
   }
 });
-test("C9 an assertion of 9 KiB", () => fails({ ...asserting(sure({ x: "y".repeat(9 * 1024) })), client_id: client.client_id }));
+test("C9 an assertion of 9 KiB", () => fails({ ...asserting(sure({ x: "y".repeat(9 * 1024) })), client_id: client.client_id }, "invalid_request", 400));
 test("C5 one method, the registered one", async () => {
   const withSecret = await register(s, { token_endpoint_auth_method: "client_secret_basic" });
   await fails({ ...asserting(sure()), client_secret: "x" });

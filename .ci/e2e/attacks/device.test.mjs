@@ -142,7 +142,8 @@ test("C5 a client that signs", async () => {
   assert.equal(got.status, 200, got.text);
   assert.equal(got.json.refresh_token, undefined, "it did not register refresh_token");
 });
-for (const [what, code] of Object.entries({ garbage: "garbage", "9 KiB": "x".repeat(9 * 1024), "a NUL": "a\u0000b", "of our form": "A".repeat(43), unicode: "🦀".repeat(9) })) {
+test("C9 a device code: 9 KiB", async () => refused(await poll({ device_code: "x".repeat(9 * 1024) }), 400, "invalid_request"));
+for (const [what, code] of Object.entries({ garbage: "garbage", "8 KiB": "x".repeat(8 * 1024), "a NUL": "a\u0000b", "of our form": "A".repeat(43), unicode: "🦀".repeat(9) })) {
   test(`a device code: ${what}`, async () => refused(await poll({ device_code: code }), 400, "invalid_grant"));
 }
 test("no device code", async () => {
