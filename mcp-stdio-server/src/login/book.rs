@@ -4,11 +4,10 @@
 //! finish it: a server that is started next, one beside this one, or the one that comes after a kill. The tokens in it
 //! are good only where the store is, which is why they lie with it.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use shared::files;
@@ -33,12 +32,6 @@ const LONGEST: u64 = 1 << 20;
 
 /// The most entries that are kept; the oldest make room.
 const MOST: usize = 256;
-
-/// How long to wait for the lock: whoever holds it commits once.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long to wait between two tries.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// Whose login it is: a program's, for a server.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -272,19 +265,9 @@ fn read(path: &Path) -> Result<Vec<Entry>, BookError> {
     }
 }
 
-/// The system gives the lock back when its holder dies.
 fn locked(path: &Path) -> Result<File, BookError> {
-    let io = |error| BookError::Io(path.to_owned(), error);
-    let file = files::private_options().write(true).create(true).truncate(false).open(path).map_err(io)?;
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(PAUSE),
-            Err(TryLockError::WouldBlock) => return Err(BookError::Locked(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(io(error)),
-        }
-    }
+    let file = files::lock(path).map_err(|error| BookError::Io(path.to_owned(), error))?;
+    file.ok_or_else(|| BookError::Locked(path.to_owned()))
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ mod file;
 mod key;
 mod name;
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shared::files;
 use shared::sealed::Sealer;
@@ -35,8 +35,7 @@ const LOCK: &str = "vault.lock";
 /// A value is at most so many bytes long: no key that a server takes from its environment is longer.
 pub const LONGEST_VALUE: usize = 64 * 1024;
 
-/// How long to wait for the lock, and between two tries.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait before a key is looked for again that another process is changing.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Where a vault and its key are.
@@ -378,19 +377,9 @@ fn finish_rotation(place: &Place, is_next: bool) -> Result<(), VaultError> {
     }
 }
 
-/// The system gives the lock back when its holder dies.
 fn locked(path: &Path) -> Result<File, VaultError> {
-    let io = |error| VaultError::Io(path.to_owned(), error);
-    let file = files::private_options().write(true).create(true).truncate(false).open(path).map_err(io)?;
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(PAUSE),
-            Err(TryLockError::WouldBlock) => return Err(VaultError::Locked(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(io(error)),
-        }
-    }
+    let file = files::lock(path).map_err(|error| VaultError::Io(path.to_owned(), error))?;
+    file.ok_or_else(|| VaultError::Locked(path.to_owned()))
 }
 
 #[cfg(test)]

@@ -6,12 +6,14 @@ pub mod faults;
 #[cfg(not(feature = "failpoints"))]
 mod faults;
 pub mod limit;
+mod lock;
 mod secret;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+pub use self::lock::lock;
 pub use self::secret::{is_open_to_others, secret_in};
 
 /// Makes a folder for the owner only (0700), and its parents, durably. One that is there keeps its mode.
