@@ -128,10 +128,6 @@ struct Claims {
     aud: Audiences,
     #[serde(deserialize_with = "numeric_date")]
     exp: Timestamp,
-    #[serde(default, deserialize_with = "perhaps_numeric_date")]
-    nbf: Option<Timestamp>,
-    #[serde(default, deserialize_with = "perhaps_numeric_date")]
-    iat: Option<Timestamp>,
     #[serde(flatten)]
     rest: Rest,
 }
@@ -140,6 +136,10 @@ struct Claims {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Rest {
+    #[serde(deserialize_with = "perhaps_numeric_date")]
+    nbf: Option<Timestamp>,
+    #[serde(deserialize_with = "perhaps_numeric_date")]
+    iat: Option<Timestamp>,
     client_id: Option<String>,
     azp: Option<String>,
     scope: Option<Words>,
@@ -214,10 +214,10 @@ impl Rest {
 
 impl Claims {
     fn token(self, wanted: &AccessTokenFor, now: Timestamp) -> Result<ForeignToken, TokenError> {
-        let Self { iss, sub, aud, exp, nbf, iat, rest } = self;
+        let Self { iss, sub, aud, exp, rest } = self;
         let client = rest.client().ok_or(TokenError::Form)?.to_owned();
-        let times = Times { exp: Some(exp), nbf, iat };
-        checked(Said { iss: Some(&iss), aud: Some(&aud), sub: &sub, client: &client, times, rest: &rest }, wanted, now)
+        let said = Said { iss: Some(&iss), aud: Some(&aud), sub: &sub, client: &client, exp: Some(exp), rest: &rest };
+        checked(said, wanted, now)
     }
 }
 
@@ -240,17 +240,13 @@ struct Told {
     token_type: Option<String>,
     #[serde(default, deserialize_with = "perhaps_numeric_date")]
     exp: Option<Timestamp>,
-    #[serde(default, deserialize_with = "perhaps_numeric_date")]
-    nbf: Option<Timestamp>,
-    #[serde(default, deserialize_with = "perhaps_numeric_date")]
-    iat: Option<Timestamp>,
     #[serde(flatten)]
     rest: Rest,
 }
 
 impl Told {
     fn token(self, wanted: &AccessTokenFor, now: Timestamp) -> Result<ForeignToken, TokenError> {
-        let Self { iss, sub, aud, token_type, exp, nbf, iat, rest } = self;
+        let Self { iss, sub, aud, token_type, exp, rest } = self;
         // Who answers may know refresh tokens too, and those that need a proof.
         let is_bearer = token_type.as_ref().is_none_or(|word| word.eq_ignore_ascii_case("bearer"));
         if !is_bearer || !rest.is_bearer() {
@@ -259,8 +255,8 @@ impl Told {
         let client = rest.client().ok_or(TokenError::Form)?.to_owned();
         // A client that acts for itself may have no other name.
         let sub = sub.unwrap_or_else(|| client.clone());
-        let (iss, aud, times) = (iss.as_deref(), aud.as_ref(), Times { exp, nbf, iat });
-        checked(Said { iss, aud, sub: &sub, client: &client, times, rest: &rest }, wanted, now)
+        let (iss, aud) = (iss.as_deref(), aud.as_ref());
+        checked(Said { iss, aud, sub: &sub, client: &client, exp, rest: &rest }, wanted, now)
     }
 }
 
@@ -271,18 +267,12 @@ struct Said<'a> {
     aud: Option<&'a Audiences>,
     sub: &'a str,
     client: &'a str,
-    times: Times,
+    exp: Option<Timestamp>,
     rest: &'a Rest,
 }
 
-struct Times {
-    exp: Option<Timestamp>,
-    nbf: Option<Timestamp>,
-    iat: Option<Timestamp>,
-}
-
 fn checked(said: Said<'_>, wanted: &AccessTokenFor, now: Timestamp) -> Result<ForeignToken, TokenError> {
-    let Said { iss, aud, sub, client, times, rest } = said;
+    let Said { iss, aud, sub, client, exp, rest } = said;
     if iss.is_some_and(|iss| iss != wanted.issuer.as_str()) {
         return Err(TokenError::Issuer);
     }
@@ -293,10 +283,10 @@ fn checked(said: Said<'_>, wanted: &AccessTokenFor, now: Timestamp) -> Result<Fo
     if rest.cnf.is_some() {
         return Err(TokenError::Bound);
     }
-    if times.exp.is_some_and(|exp| exp <= now) {
+    if exp.is_some_and(|exp| exp <= now) {
         return Err(TokenError::Expired);
     }
-    if [times.nbf, times.iat].into_iter().flatten().any(|at| at > now + SKEW) {
+    if [rest.nbf, rest.iat].into_iter().flatten().any(|at| at > now + SKEW) {
         return Err(TokenError::Early);
     }
     if ![sub, client].into_iter().chain(rest.jti.as_deref()).all(is_name) {
@@ -308,7 +298,7 @@ fn checked(said: Said<'_>, wanted: &AccessTokenFor, now: Timestamp) -> Result<Fo
         subject: sub.into(),
         client: client.into(),
         scopes: rest.scopes(),
-        expires: times.exp,
+        expires: exp,
         id: rest.jti.as_deref().map(Text::from),
     })
 }
