@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{check_open, check_refused};
 use crate::host::{Host, modern};
-use crate::ladder::{World, answer, check_link, echo, next};
+use crate::ladder::{World, answer, check_link, check_open_and_taken_back, echo, next};
 
 /// What the person reads, and the code in it; nothing is asked for.
 #[track_caller]
@@ -53,16 +53,7 @@ fn r27_a_form_is_taken_back_when_the_person_was_quicker() {
     let id = echo(&mut host);
     let question = next(&mut host, "elicitation/create");
     world.allow(&read(&world, &question["params"]));
-    let (mut went_through, mut was_taken_back) = (false, false);
-    while !(went_through && was_taken_back) {
-        let message = host.receive_any();
-        if message["id"] == id {
-            check_open(&message["result"]);
-            went_through = true;
-        }
-        was_taken_back |=
-            message["method"] == "notifications/cancelled" && message["params"]["requestId"] == question["id"];
-    }
+    check_open_and_taken_back(&mut host, id, &question);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shared::id::GrantId;
 use shared::oauth::device::UserCode;
 use shared::secret::random_uuid;
-use shared::state::{Change, ClientOrigin, Device, Grant, GrantStage, RevocationCause, Terms, Wanted};
+use shared::state::{Change, ClientOrigin, Device, Grant, GrantStage, RevocationCause, Terms, ToolName, Wanted};
 use shared::store::calls::{Entry, Recorded, whole};
 
 use crate::arguments::{check_open, check_refused};
@@ -62,9 +62,14 @@ impl World {
     }
 
     fn allow_tools(&self, code: &str, tools: Option<&[&str]>) -> GrantId {
-        let device = self.device(code);
         let tools = tools.map(|tools| tools.iter().map(|tool| tool.parse().unwrap()).collect::<BTreeSet<_>>());
-        let terms = Terms { tools, until: Some(now() + shared::time::Seconds(3600)), ..Terms::default() };
+        self.allow_for(code, tools, 3600)
+    }
+
+    /// A person says yes to some tools or all, for some seconds.
+    pub fn allow_for(&self, code: &str, tools: Option<BTreeSet<ToolName>>, seconds: u64) -> GrantId {
+        let device = self.device(code);
+        let terms = Terms { tools, until: Some(now() + shared::time::Seconds(seconds)), ..Terms::default() };
         let grant = Grant {
             id: GrantId(random_uuid()),
             user: Some("ada".parse().unwrap()),
@@ -241,6 +246,21 @@ fn r27_url_elicitation_of_2025_11_25() {
     }
 }
 
+/// The call goes through, and no dialog is left behind; in which order they come is left open.
+#[track_caller]
+pub fn check_open_and_taken_back(host: &mut Host, id: i64, question: &Value) {
+    let (mut went_through, mut was_taken_back) = (false, false);
+    while !(went_through && was_taken_back) {
+        let message = host.receive_any();
+        if message["id"] == id {
+            check_open(&message["result"]);
+            went_through = true;
+        }
+        was_taken_back |=
+            message["method"] == "notifications/cancelled" && message["params"]["requestId"] == question["id"];
+    }
+}
+
 #[test]
 fn r27_a_person_may_decline_or_close_the_question_or_be_quicker_than_the_dialog() {
     let world = World::new();
@@ -260,17 +280,7 @@ fn r27_a_person_may_decline_or_close_the_question_or_be_quicker_than_the_dialog(
     assert_eq!(check_link(&world, &answer(&mut host, id)), code, "it is one login all the while");
     let (id, question) = ask(&mut host);
     world.allow(&code);
-    // The call goes through, and no dialog is left behind; in which order they come is left open.
-    let (mut went_through, mut was_taken_back) = (false, false);
-    while !(went_through && was_taken_back) {
-        let message = host.receive_any();
-        if message["id"] == id {
-            check_open(&message["result"]);
-            went_through = true;
-        }
-        was_taken_back |=
-            message["method"] == "notifications/cancelled" && message["params"]["requestId"] == question["id"];
-    }
+    check_open_and_taken_back(&mut host, id, &question);
     // An answer that comes too late is nobody's.
     host.send(&json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "action": "accept" } }));
     host.assert_alive_among_notifications();

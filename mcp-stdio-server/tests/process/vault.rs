@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use crate::host::{Host, eventually, modern};
 use crate::ladder::{self, check_link, next};
-use crate::store::now;
 
 /// Nobody's key, and nothing that could come by chance.
 pub const SECRET: &str = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
@@ -382,25 +381,11 @@ fn n2_a_server_that_tells_its_secret_tells_no_file_and_no_log() {
 #[cfg(target_os = "linux")]
 #[test]
 fn n2_a_grant_that_ends_by_itself_takes_the_secret_with_it_and_another_servers_does_not_give_it() {
-    use shared::state::{Change, GrantStage, Terms};
-
     let world = World::new();
     let mut host = world.asking("does-not");
     host.initialize("2025-11-25");
     let code = check_link(&world.world, &look(&mut host)["result"]);
-    let device = world.world.device(&code);
-    let terms = Terms { tools: None, until: Some(now() + shared::time::Seconds(3)), consent: None, ..Terms::default() };
-    let grant = shared::state::Grant {
-        id: shared::id::GrantId(shared::secret::random_uuid()),
-        user: Some("ada".parse().unwrap()),
-        client: device.client,
-        resource: device.resource,
-        scopes: device.scopes,
-        created: now(),
-        stage: GrantStage::Consented,
-        terms: Some(Box::new(terms)),
-    };
-    world.world.fixture.commit(vec![Change::DeviceApproved { device: device.hash, grant, session: None }]);
+    world.world.allow_for(&code, None, 3);
     check_has(&look(&mut host), SECRET.len());
     eventually("no process has the secret", Duration::from_secs(10), || holders(host.child.id(), SECRET).is_empty());
     world.check_told_nobody(host);
