@@ -298,6 +298,18 @@ test("AUZ-26 500 requests of unknown clients leave no trace in the store", async
   for (const answer of await Promise.all(all)) assert.equal(answer.status, 400);
   assert.equal(journal(), before);
 });
+test("AUZ-26 2,000 more take no memory that stays, and others are served meanwhile", { skip: process.platform !== "linux" && "reads /proc" }, async () => {
+  const resident = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${s.run.pid}/status`, "utf8"))[1]) / 1024;
+  const before = resident();
+  for (let round = 0; round < 20; round += 1) {
+    const strangers = Promise.all(Array.from({ length: 100 }, (_, i) => ask(withQuery(s.at("/oauth/authorize"), usual({ client_id: `c_${round}_${i}` })))));
+    const from = Date.now();
+    assert.equal((await ask(s.at("/health"))).status, 200);
+    assert.ok(Date.now() - from < 1_000, `${Date.now() - from} ms`);
+    await strangers;
+  }
+  assert.ok(resident() - before < 16, `${before} MiB before, ${resident()} MiB after`);
+});
 test("AUZ-26 an authorization request that nobody answers leaves no trace in the store", async () => {
   const before = journal();
   for (let i = 0; i < 20; i += 1) await new Browser(s.url).open(withQuery(s.at("/oauth/authorize"), usual({ state: `${i}` })));

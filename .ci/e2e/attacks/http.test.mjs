@@ -65,7 +65,7 @@ function drip(head, limit) {
   }));
 }
 
-for (const count of [1_000, 3_000]) {
+for (const count of [1_000, 3_000, 10_000]) {
   test(`HTP-03 ${count} idle connections, under the usual soft limit of 1 024 descriptors: new requests are answered within 1 s`, async () => {
     const other = await service({ users: [], ulimit: "-Sn 1024", log: "info" });
     const sockets = await Promise.all(Array.from({ length: count }, () => new Promise((resolve) => {

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { RESOURCE, SCOPES, basic, codeFor, jwt, login, person, redeem, refresh, refused, register } from "../lib/flow.mjs";
 import { ask, post, postJson } from "../lib/http.mjs";
+import { runToEnd } from "../lib/programs.mjs";
 import { service } from "../lib/service.mjs";
 import { done, stdioServer, toolRefused } from "../lib/stdio.mjs";
 
@@ -42,6 +43,22 @@ test("REF-03 REF-11 a repeat while the successor is unused gives one live lineag
   const next = await refresh(s, open, again.json.refresh_token);
   assert.equal(next.status, 200, next.text);
   if (again.json.refresh_token !== lost.refresh_token) refused(await refresh(s, open, lost.refresh_token), 400, "invalid_grant");
+});
+test("REF-02 REF-03 the audit log says why a repeat was forgiven, and what ended a family", async () => {
+  const events = () => runToEnd("authz-service", ["audit", "export", "--data", s.data]).stdout.trim().split("\n").map((line) => JSON.parse(line));
+  const before = events().length;
+  const first = await login(s, browser, open);
+  const second = (await refresh(s, open, first.refresh_token)).json;
+  assert.equal((await refresh(s, open, first.refresh_token)).status, 200);
+  const third = await refresh(s, open, second.refresh_token);
+  refused(await refresh(s, open, first.refresh_token), 400, "invalid_grant");
+  const told = events().slice(before);
+  const [repeated, revoked] = ["token-refresh-repeated", "grant-revoked"].map((what) => told.filter((event) => event.what === what));
+  assert.equal(third.status, 200);
+  assert.deepEqual([repeated.length, revoked.length], [1, 1], JSON.stringify(told));
+  assert.match(repeated[0].detail, /a spent token came back in time, its successor is unused/);
+  assert.match(revoked[0].detail, /a spent refresh token came back/);
+  assert.deepEqual([repeated[0].grant, repeated[0].client], [revoked[0].grant, open.client_id]);
 });
 test("F-18 eight at once obey C7, ten rounds", async () => {
   for (let round = 0; round < 10; round += 1) {

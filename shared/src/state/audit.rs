@@ -123,8 +123,12 @@ impl State {
             Change::Denied { user, client, .. } => Event::new("denied").user(user).client(client),
             Change::CodeRedeemed { access, .. } => self.token("code-redeemed", access),
             Change::RefreshRotated { access, .. } => self.token("token-refreshed", access),
-            // The successor was given already; its answer was lost, or two processes asked at once.
-            Change::RefreshRepeated { access, .. } => self.token("token-refresh-repeated", access),
+            Change::RefreshRepeated { access, .. } => {
+                self.under("token-refresh-repeated", access.grant).detail(format!(
+                    "{}; a spent token came back in time, its successor is unused: the answer was lost",
+                    access.scopes
+                ))
+            }
             Change::GrantRevoked { grant, cause } => self.under("grant-revoked", *grant).detail(cause.words()),
             Change::GrantsRevoked { user, client, cause } => {
                 let event = Event::new("grants-revoked").user(user).detail(cause.words());

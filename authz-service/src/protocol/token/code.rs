@@ -126,7 +126,7 @@ fn tokens(
 mod tests {
     use shared::oauth::form;
     use shared::oauth::register::AuthMethod;
-    use shared::state::{ClientSecret, GrantStage, UserStage};
+    use shared::state::{ClientSecret, Code, GrantStage, UserStage};
 
     use super::*;
     use crate::protocol::policy::{ACCESS_LIFETIME, CODE_LIFETIME};
@@ -210,6 +210,23 @@ mod tests {
             NOW,
             &Refusal::ForeignCode,
         );
+    }
+
+    #[test]
+    fn tok_04_a_record_without_a_challenge_is_no_code_and_cannot_be_redeemed() {
+        let good = serde_json::to_value(with_code().code.unwrap()).unwrap();
+        assert!(serde_json::from_value::<Code>(good.clone()).is_ok());
+        for forged in [None, Some(serde_json::Value::Null), Some("".into()), Some("plain".into())] {
+            let mut record = good.clone();
+            let members = record.as_object_mut().unwrap();
+            match &forged {
+                None => members.remove("challenge"),
+                Some(value) => members.insert("challenge".to_owned(), value.clone()),
+            };
+            assert!(serde_json::from_value::<Code>(record).is_err(), "{forged:?}");
+        }
+        // Whatever is not there to be read is an unknown code to whoever presents it with a verifier.
+        refuses(|_, facts| facts.code = None, NOW, &Refusal::UnknownCode);
     }
 
     #[test]
