@@ -27,14 +27,14 @@ for (const path of ["/register", "/oauth/token", "/oauth/authorize", "/login", "
   test(`HTP-01 ${path}: a body above the limit is refused without reading it all`, async () => {
     const text = `POST ${path} HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000000000\r\n\r\n${"a".repeat(1000)}`;
     const from = Date.now();
-    await sends(text, [400, 403, 404, 413, 415], { done: (seen) => /\r\n\r\n/.test(seen), ms: 8_000 });
+    await sends(text, [413], { done: (seen) => /\r\n\r\n/.test(seen), ms: 8_000 });
     assert.ok(Date.now() - from < 7_000, "at once");
   });
   test(`HTP-01 HTP-05 ${path}: a chunked body above the limit`, async () => {
     const chunk = `4000\r\n${"a".repeat(0x4000)}\r\n`;
     const text = [`POST ${path} HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`.replace("HOST", HOST), ...Array(64).fill(chunk), "0\r\n\r\n"];
     const seen = await raw(s.port, text, { done: (all) => /\r\n\r\n/.test(all), ms: 8_000 });
-    assert.ok([400, 403, 404, 413, 415].includes(statuses(seen)[0]), seen.slice(0, 200));
+    assert.equal(statuses(seen)[0], 413, seen.slice(0, 200));
   });
 }
 test("HTP-01 the answer to a body above the limit is a JSON error with no-store", async () => {
