@@ -180,8 +180,9 @@ impl State {
             }
             _ => Vec::new(),
         };
-        let agreed = match (tools_of, session) {
-            (Some(resource), Some(session)) if wanted.agreed => self.agreed(&session.user, resource),
+        let tools = tools_of.and_then(|resource| self.announcement(resource));
+        let agreed = match (tools, session) {
+            (Some(announced), Some(session)) if wanted.agreed => self.agreed(&session.user, announced),
             _ => Prints::default(),
         };
         Facts {
@@ -200,7 +201,7 @@ impl State {
             linked_user: wanted.link.and_then(|link| self.link_owner(&link)).cloned(),
             passkey_user: wanted.passkey.and_then(|credential| self.passkey_owner(&credential)).cloned(),
             assertion_used: wanted.assertion.is_some_and(|name| self.assertions.contains_key(&name)),
-            tools: tools_of.and_then(|resource| self.announcement(resource)).cloned(),
+            tools: tools.cloned(),
             consents,
             agreed,
             setup: self.setup.get(&()).filter(|_| !has_users).cloned(),
@@ -226,12 +227,15 @@ impl State {
         grants
     }
 
-    fn agreed(&self, user: &UserName, resource: &Resource) -> Prints {
+    /// A look at every grant of a person, where a server says of its tools what they are: most persons have a few.
+    fn agreed(&self, user: &UserName, announced: &Announcement) -> Prints {
+        if announced.tools.iter().all(|(tool, _)| tool.print.is_none()) {
+            return Prints::default();
+        }
         let theirs = self.grants.of_user(user);
         let there = theirs.iter().filter_map(|id| self.grants.get(id)).map(|entry| &entry.grant);
-        let mut there: Vec<_> = there.filter(|grant| grant.resource == *resource && grant.shown().is_some()).collect();
-        there.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
-        Prints::latest(there.into_iter().filter_map(Grant::shown))
+        let there = there.filter(|grant| grant.resource == announced.resource);
+        Prints::latest(there.filter_map(|grant| Some(((grant.created, grant.id), grant.shown()?))))
     }
 
     /// Whether anybody has an account that a person can log in with; the one of `--auto-approve` is none.

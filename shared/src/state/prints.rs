@@ -49,13 +49,21 @@ impl Prints {
         self.get(tool).is_some_and(|then| Some(then) != now)
     }
 
-    /// Of each tool the first that is found.
-    pub fn latest<'a>(newest_first: impl Iterator<Item = &'a Self>) -> Self {
-        let mut prints = BTreeMap::new();
-        for (name, print) in newest_first.filter_map(|prints| prints.0.as_deref()).flatten() {
-            prints.entry(name.clone()).or_insert(*print);
+    /// Of each tool the print with the greatest age's mark, such as the time: the newest.
+    pub fn latest<'a, T: Copy + Ord>(aged: impl Iterator<Item = (T, &'a Self)>) -> Self {
+        let mut newest: BTreeMap<&ToolName, (T, TokenHash)> = BTreeMap::new();
+        for (age, prints) in aged {
+            for (name, print) in prints.0.as_deref().into_iter().flatten() {
+                match newest.get_mut(name) {
+                    Some(known) if known.0 >= age => {}
+                    Some(known) => *known = (age, *print),
+                    None => {
+                        newest.insert(name, (age, *print));
+                    }
+                }
+            }
         }
-        prints.into()
+        newest.into_iter().map(|(name, (_, print))| (name.clone(), print)).collect()
     }
 }
 
@@ -147,7 +155,10 @@ mod tests {
     #[test]
     fn the_newest_counts_and_the_same_is_kept_once() {
         let (old, new) = (prints(&[("a", b"1"), ("b", b"2")]), prints(&[("a", b"3")]));
-        assert_eq!(Prints::latest([&new, &old].into_iter()), prints(&[("a", b"3"), ("b", b"2")]));
+        let both = prints(&[("a", b"3"), ("b", b"2")]);
+        for aged in [[(2, &new), (1, &old)], [(1, &old), (2, &new)]] {
+            assert_eq!(Prints::latest(aged.into_iter()), both);
+        }
         let text = serde_json::to_string(&old).unwrap();
         let (one, other): (Prints, Prints) =
             (serde_json::from_str(&text).unwrap(), serde_json::from_str(&text).unwrap());
