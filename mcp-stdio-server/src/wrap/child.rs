@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use shared::browser::SECRET_VARIABLES;
 use shared::secret::Secret;
+use shared::stderr::Stderr;
 use shared::store::place::DATA_VARIABLE;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, Command};
@@ -162,6 +163,7 @@ async fn write(drain: Drain, input: impl Output) {
 async fn log(errors: ChildStderr, hidden: Vec<Secret>) {
     let mut lines = BufReader::new(errors);
     let mut line = Vec::new();
+    let mut is_rest = false;
     loop {
         line.clear();
         // A line without an end must not fill the memory.
@@ -169,18 +171,24 @@ async fn log(errors: ChildStderr, hidden: Vec<Secret>) {
         if !read.is_ok_and(|count| count > 0) {
             return;
         }
+        // The rest of a line that was cut is not shown: it may begin in the middle of a secret.
+        if std::mem::replace(&mut is_rest, !line.ends_with(b"\n")) {
+            continue;
+        }
         let text = without(String::from_utf8_lossy(&line), &hidden);
         let mut shown: String = text.trim_end().chars().filter(|c| !c.is_control()).take(LONGEST_LOG).collect();
         shown.push('\n');
-        // Whoever does not read our log misses this, too.
-        let _ = io::Write::write_all(&mut io::stderr(), shown.as_bytes());
+        // Whoever does not read our log misses this, too (fault F-36).
+        let _ = io::Write::write_all(&mut Stderr, shown.as_bytes());
     }
 }
 
-/// A text without what is hidden. Very short secrets are left: every other word has them in it.
+/// A line without what is hidden; of a secret of several lines, such as a key, each line. Very short ones are left: every other word
+/// has them in it.
 fn without<'a>(text: Cow<'a, str>, hidden: &[Secret]) -> Cow<'a, str> {
     let mut text = text;
-    for secret in hidden.iter().map(Secret::expose).filter(|secret| secret.len() >= SHORTEST_HIDDEN) {
+    let lines = hidden.iter().flat_map(|secret| secret.expose().lines());
+    for secret in lines.filter(|line| line.len() >= SHORTEST_HIDDEN) {
         if text.contains(secret) {
             text = text.replace(secret, "[secret]").into();
         }
@@ -312,5 +320,25 @@ pub mod keeper {
 
     fn is_orphan(parent: u32) -> bool {
         getppid().map(Pid::as_raw_nonzero).is_none_or(|found| u32::try_from(found.get()) != Ok(parent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n2_each_line_of_a_secret_is_hidden_in_a_log_that_comes_line_by_line() {
+        let hidden =
+            ["ghp_16C7e42F", "-----BEGIN KEY-----\nMIIBVgIBADAN\nabc\n"].map(|text| Secret::new(text.to_owned()));
+        for (line, shown) in [
+            ("my token is ghp_16C7e42F.", "my token is [secret]."),
+            ("MIIBVgIBADAN", "[secret]"),
+            ("key: -----BEGIN KEY-----", "key: [secret]"),
+            ("abc", "abc"),
+            ("nothing", "nothing"),
+        ] {
+            assert_eq!(without(line.into(), &hidden), shown);
+        }
     }
 }

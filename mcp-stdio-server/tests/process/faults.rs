@@ -160,6 +160,34 @@ fn f_36_a_closed_stderr_changes_nothing() {
     assert_eq!(host.wait(END).code(), Some(0));
 }
 
+/// A server that writes a megabyte into its log at each request.
+const TALKATIVE: &str = r#"
+long=$(printf 'x%.0s' {1..1000})
+while IFS= read -r line; do
+  [[ $line =~ \"id\":([0-9]+) ]] || continue
+  for _ in {1..1000}; do echo "$long" >&2; done
+  case $line in
+    *'"initialize"'*) result='{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}' ;;
+    *'"tools/list"'*) result='{"tools":[]}' ;;
+    *) result='{}' ;;
+  esac
+  printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "${BASH_REMATCH[1]}" "$result"
+done
+"#;
+
+#[cfg(unix)]
+#[test]
+fn f_36_a_wrapped_server_whose_log_nobody_reads_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut host, _unread) = Host::start_unread_stderr(folder.path(), &["wrap", "--", "bash", "-c", TALKATIVE]);
+    host.initialize("2025-11-25");
+    for _ in 0..3 {
+        assert!(host.request("ping", json!({}))["result"].is_object());
+    }
+    drop(host.stdin.take());
+    assert_eq!(host.wait(END).code(), Some(0));
+}
+
 #[test]
 fn wat_03_a_store_that_comes_goes_and_comes_back_is_followed() {
     let folder = tempfile::tempdir().unwrap();

@@ -331,6 +331,13 @@ impl Host {
         self.send_request("initialize", params);
     }
 
+    /// A host that keeps stderr open and never reads it.
+    pub fn start_unread_stderr(data: &Path, args: &[&str]) -> (Self, std::process::ChildStderr) {
+        let mut child = Self::command(data, args).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        (Self::of(child), stderr)
+    }
+
     /// The host closes stderr at once.
     pub fn start_closed_stderr(data: &Path) -> Self {
         let mut host = Self::of({
