@@ -112,7 +112,17 @@ impl Handler {
             View::Granted(grant) => grant.allows(name) || is_open(name),
             View::Closed => is_open(name),
         };
-        self.listing.iter().filter(|tool| shows(&tool.name)).cloned().collect()
+        let has_changed = |name: &str| match view {
+            View::Granted(grant) => {
+                self.catalog.get(name).is_some_and(|entry| grant.saw_another(name, Some(&entry.print)))
+            }
+            _ => false,
+        };
+        let listed = |tool: &rmcp::model::Tool| match has_changed(&tool.name) {
+            true => serde_json::from_value(listing::withheld(&tool.name)).ok(),
+            false => Some(tool.clone()),
+        };
+        self.listing.iter().filter(|tool| shows(&tool.name)).filter_map(listed).collect()
     }
 
     /// Names this server in a result, for clients of the era that asks for it.

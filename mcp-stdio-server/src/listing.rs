@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rmcp::RoleServer;
 use rmcp::model::{ServerNotification, ToolListChangedNotification};
 use rmcp::service::{Peer, SubscriptionSink};
+use serde_json::{Value, json};
 
 use tokio::sync::watch;
 
@@ -12,6 +13,18 @@ use crate::credential::Presented;
 use crate::gate::{Gate, View};
 use crate::token::Token;
 use crate::wrap::queue::Queue;
+
+/// What is listed of a tool that has become another: its name, so that a call of it can ask the person, and nothing of its
+/// new words, which a model would read and go by.
+pub fn withheld(name: &str) -> Value {
+    json!({
+        "name": name,
+        "description": "[Changed: it says something else of itself than when its person agreed to it. A call of it is refused, \
+                        and says how they can allow it again.]",
+        "inputSchema": { "type": "object" },
+        "_meta": { "authz/changed": true },
+    })
+}
 
 /// Who is told.
 pub enum Told {

@@ -12,6 +12,7 @@ use super::rules::{Hints, Rules, Verdict};
 use crate::announce::Announced;
 use crate::gate::View;
 use crate::guard::Access;
+use crate::listing::withheld;
 
 /// How many tools are remembered that some session's server has listed.
 const MOST: usize = 1024;
@@ -205,18 +206,6 @@ pub fn filter(list: List, result: &mut Value, rules: &Rules, viewer: Viewer<'_>)
 fn has_changed(list: List, name: &str, item: &Value, view: &View) -> bool {
     let (List::Tools, View::Granted(grant), Some(said)) = (list, view, item.as_object()) else { return false };
     grant.shown().is_some() && grant.saw_another(name, Some(&print_of(said)))
-}
-
-/// What is listed of a tool that has become another: its name, so that a call of it can ask the person, and nothing of its
-/// new words, which a model would read and go by.
-fn withheld(name: &str) -> Value {
-    json!({
-        "name": name,
-        "description": "[Changed: it says something else of itself than when its person agreed to it. A call of it is refused, \
-                        and says how they can allow it again.]",
-        "inputSchema": { "type": "object" },
-        "_meta": { "authz/changed": true },
-    })
 }
 
 /// Marks an item as locked, for people in its description and for programs in `_meta`.

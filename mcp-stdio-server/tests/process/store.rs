@@ -137,9 +137,14 @@ impl Fixture {
 
     /// Issues a token of a grant that opens these tools alone.
     pub fn issue_only(&self, scope: &str, tools: &[&str]) -> Issued {
-        let claims = self.claims(scope);
         let tools = tools.iter().map(|tool| tool.parse().unwrap()).collect();
-        self.record_with(&claims, Some(Box::new(Terms { tools: Some(tools), ..Terms::default() })));
+        self.issue_under(scope, Terms { tools: Some(tools), ..Terms::default() })
+    }
+
+    /// Issues a token of a grant with these terms.
+    pub fn issue_under(&self, scope: &str, terms: Terms) -> Issued {
+        let claims = self.claims(scope);
+        self.record_with(&claims, Some(Box::new(terms)));
         Issued { token: self.sign(&claims), grant: claims.grant, claims }
     }
 

@@ -2,14 +2,15 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
 use shared::oauth::jwt::Audience;
-use shared::secret::Secret;
-use shared::state::Change;
+use shared::secret::{Secret, TokenHash};
+use shared::state::{Change, Terms};
 use shared::time::{Seconds, Timestamp};
 use shared::token::KeySet;
 
 use crate::arguments::{check_open, check_refused};
-use crate::host::Host;
+use crate::host::{Host, modern};
 use crate::store::{Fixture, now};
 
 const EXECUTE: &str = "mcp:tools:execute";
@@ -205,4 +206,22 @@ fn jwt_13_and_14_other_secrets_and_near_misses_are_no_access_tokens() {
     for token in near {
         check_refused(&host.echo(&token), "invalid_token");
     }
+}
+
+#[test]
+fn n15_a_tool_of_ours_that_became_another_shows_its_name_alone_and_is_refused() {
+    let fixture = Fixture::new();
+    let mut host = Host::start(&fixture.path(), &[]);
+    let shown = [("echo".parse().unwrap(), TokenHash::of(b"what echo said then"))].into_iter().collect();
+    let token = fixture.issue_under(EXECUTE, Terms { shown, ..Terms::default() }).token;
+    let mut meta = modern();
+    meta["authz/access_token"] = json!(token);
+    let listed = host.request("tools/list", json!({ "_meta": meta }));
+    let tools = listed["result"]["tools"].as_array().unwrap();
+    let [echo, other] = ["echo", "get_time"].map(|name| tools.iter().find(|tool| tool["name"] == name).unwrap());
+    assert_eq!(echo["_meta"]["authz/changed"], true, "{echo}");
+    assert!(echo["annotations"].is_null() && echo["inputSchema"]["properties"].is_null(), "{echo}");
+    assert!(other["_meta"]["authz/changed"].is_null() && other["description"].is_string(), "{other}");
+    let call = json!({ "name": "echo", "arguments": { "message": "x" }, "_meta": meta });
+    check_refused(&host.request("tools/call", call)["result"], "insufficient_scope");
 }
