@@ -36,7 +36,10 @@ pub async fn post(app: Data<App>, http: HttpRequest, mut payload: Payload) -> Ht
         return reply::failed(&app, ENDPOINT, &error.into());
     }
     let source = limit::source(&http);
-    let allowed = may_try(&app, &http, &request.client).and_then(|()| app.limits.may_present(source, app.now()));
+    let allowed = may_try(&app, &http, &request.client).and_then(|()| match request.presents() {
+        true => app.limits.may_present(source, app.now()),
+        false => Ok(()),
+    });
     if let Err(wait) = allowed {
         return reply::too_many(wait);
     }

@@ -5,7 +5,7 @@ use shared::oauth::register::{AuthMethod, GrantType};
 use shared::secret::Secret;
 use shared::state::{Change, Client, ClientOrigin, ClientSecret, RevocationCause};
 
-use crate::support::{Service, claims, user};
+use crate::support::{Options, Service, claims, user};
 
 /// A client that the operator registered, with the secret `s`.
 pub fn machine(service: &Service, id: &str) {
@@ -42,6 +42,16 @@ fn registered(service: &Service, id: &str) -> Client {
 
 fn form<'a>(id: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     [&[("grant_type", "client_credentials"), ("client_id", id), ("client_secret", "s")], more].concat()
+}
+
+#[test]
+fn a_machine_does_not_wait_for_those_who_guess_codes_and_tokens() {
+    let service = Service::with(&Options { limits: true, ..Options::default() });
+    machine(&service, "report");
+    let client = service.public_client();
+    let guess = [("grant_type", "refresh_token"), ("client_id", client.as_str()), ("refresh_token", "x")];
+    assert!((0..300).any(|_| service.post("/oauth/token", &guess).status == 429));
+    assert_eq!(service.post("/oauth/token", &form("report", &[])).status, 200);
 }
 
 #[test]

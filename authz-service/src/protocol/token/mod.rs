@@ -130,6 +130,11 @@ pub struct Granted {
 }
 
 impl TokenRequest {
+    /// Whether it presents a code or a token, which somebody could guess at.
+    pub fn presents(&self) -> bool {
+        !matches!(self.grant, GrantRequest::Client(_))
+    }
+
     /// Reads the parameters. What is wrong with the grant's own parameters is said only to an authenticated client,
     /// so it is found later.
     ///
