@@ -10,6 +10,7 @@ use shared::store::journal::JournalStore;
 use shared::store::{CommitError, Store, StoreError};
 use shared::time::Clock;
 use shared::uri::Resource;
+use tokio::sync::watch;
 
 use crate::guard::Access;
 use crate::tools::{Catalog, Entry};
@@ -47,81 +48,104 @@ fn announced(entry: &Entry) -> Option<Tool> {
     })
 }
 
-/// Who tells a store about one server.
+/// Who tells a store about one server: one task, so that what a server said first is never told after what it said last.
 pub struct Announcer {
+    told: watch::Sender<Announced>,
+    telling: Mutex<Option<Telling>>,
+}
+
+/// What the task needs, until it begins.
+struct Telling {
     store: Arc<JournalStore>,
     resource: Resource,
     clock: Arc<dyn Clock>,
-    told: Mutex<Announced>,
+    told: watch::Receiver<Announced>,
 }
 
 impl Announcer {
     /// Nothing is told yet.
     pub fn new(store: Arc<JournalStore>, resource: Resource, clock: Arc<dyn Clock>) -> Self {
-        Self { store, resource, clock, told: Mutex::default() }
+        let (told, receiver) = watch::channel(Announced::default());
+        Self { told, telling: Mutex::new(Some(Telling { store, resource, clock, told: receiver })) }
     }
 
     /// Tells the store, beside everything else.
     pub fn tell(&self, told: Announced) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&told);
-        self.spawn(told);
+        self.told.send_replace(told);
+        if let Some(telling) = self.telling.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            tokio::spawn(telling.run());
+        }
     }
 
     /// Tells it once more: a person is to agree to what this server has, and another of its name may have told of another
     /// since. Nothing is written when it has not.
     pub fn again(&self) {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.spawn(told);
-    }
-
-    fn spawn(&self, told: Announced) {
-        tokio::spawn(announce(Arc::clone(&self.store), self.resource.clone(), told, Arc::clone(&self.clock)));
+        self.told.send_modify(|_| {});
     }
 }
 
-/// Waits until there is a store, compares, and commits what differs.
-async fn announce(store: Arc<JournalStore>, resource: Resource, told: Announced, clock: Arc<dyn Clock>) {
-    let Announced { tools, scopes } = told;
-    let nothing = tools.is_empty() && scopes.is_empty();
-    let mut changed = store.changed();
-    let mut tries = 0;
-    while tries < TRIES {
-        // Before the look: a change after it is then not missed.
-        changed.mark_unchanged();
-        let mut known = false;
-        let look = store.read(&mut |state| {
-            known = state.announcement(&resource).is_some_and(|announced| announced.says(&tools, &scopes, clock.now()));
-        });
-        match look {
-            Ok(()) if known || nothing => return,
-            Ok(()) => {}
-            Err(StoreError::Absent(_) | StoreError::Loading) => {
-                if changed.changed().await.is_err() {
+impl Telling {
+    async fn run(mut self) {
+        loop {
+            self.announce().await;
+            if self.told.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until there is a store, compares, and commits what differs: at each try what was said last.
+    async fn announce(&mut self) {
+        let mut changed = self.store.changed();
+        let mut tries = 0;
+        while tries < TRIES {
+            // Before the look: a change after it is then not missed.
+            changed.mark_unchanged();
+            let told = self.told.borrow_and_update().clone();
+            match self.is_known(&told) {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(StoreError::Absent(_) | StoreError::Loading) => {
+                    if changed.changed().await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the store cannot be told which tools there are");
                     return;
                 }
-                continue;
             }
-            Err(error) => {
-                tracing::debug!(%error, "the store cannot be told which tools there are");
-                return;
+            tries += 1;
+            match self.commit(told).await {
+                Ok(()) => return,
+                Err(CommitError::Unavailable(StoreError::Locked { holder })) => {
+                    tracing::debug!(%holder, "the store is busy; it will be told later which tools there are");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the store was not told which tools there are");
+                    return;
+                }
             }
         }
-        tries += 1;
-        let (writer, resource) = (Arc::clone(&store), resource.clone());
-        let (tools, scopes) = (tools.clone(), scopes.clone());
+    }
+
+    fn is_known(&self, told: &Announced) -> Result<bool, StoreError> {
+        let mut known = told.tools.is_empty() && told.scopes.is_empty();
+        let now = self.clock.now();
+        self.store.read(&mut |state| {
+            let announced = state.announcement(&self.resource);
+            known |= announced.is_some_and(|announced| announced.says(&told.tools, &told.scopes, now));
+        })?;
+        Ok(known)
+    }
+
+    async fn commit(&self, Announced { tools, scopes }: Announced) -> Result<(), CommitError> {
+        let (writer, resource) = (Arc::clone(&self.store), self.resource.clone());
         let commit = move || writer.commit_once(vec![Change::ToolsAnnounced { resource, tools, scopes }]);
-        match tokio::task::spawn_blocking(commit).await {
-            Ok(Ok(())) => return,
-            Ok(Err(CommitError::Unavailable(StoreError::Locked { holder }))) => {
-                tracing::debug!(%holder, "the store is busy; it will be told later which tools there are");
-                tokio::time::sleep(PAUSE).await;
-            }
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "the store was not told which tools there are");
-                return;
-            }
-            Err(_) => return,
-        }
+        // One that panicked is not tried again.
+        tokio::task::spawn_blocking(commit).await.unwrap_or(Ok(()))
     }
 }
 
