@@ -188,6 +188,20 @@ impl Gate {
         self.note(entry, Decision::Refused, Some("denied-to-all"), None, now);
     }
 
+    /// Writes down that a front refused a request before it went any further, and whose it was.
+    pub fn refused(&self, entry: &Entry<'_>, challenge: &Challenge, checked: &Checked, now: Timestamp) {
+        self.ask_anew(challenge);
+        let bearer = audit::bearer(&checked.token, &checked.facts);
+        self.note(entry, Decision::Refused, Some(challenge.cause()), Some(bearer), now);
+    }
+
+    /// A person is to be asked about a tool that has become another: what it is now must be what is announced.
+    fn ask_anew(&self, challenge: &Challenge) {
+        if let (Challenge::ToolChanged, Some(announcer)) = (challenge, &self.announcer) {
+            announcer.again();
+        }
+    }
+
     /// What a refused call gets. A login that does not reach far enough is widened by beginning anew: the person said what
     /// it may do.
     async fn back(&self, kind: Kind, refused: &Refused, bare: bool) -> Turned {
@@ -295,9 +309,7 @@ impl Gate {
             refused => refused,
         };
         admitted.map(Some).map_err(|challenge| {
-            if let (Challenge::ToolChanged, Some(announcer)) = (&challenge, &self.announcer) {
-                announcer.again();
-            }
+            self.ask_anew(&challenge);
             tracing::info!(kind = wish.kind.word(), name = %shown(wish.name), ?challenge, "call refused");
             Refused::Challenge(challenge, needed.clone())
         })

@@ -17,7 +17,7 @@ use super::routes::What;
 use super::session::{Principal, Reading, Session, Unsent};
 use super::stream::stream;
 use super::track::EventId;
-use super::{Asker, Front, Holder};
+use super::{Asker, Denied, Front, Holder};
 use crate::audit::Origin;
 use crate::credential;
 use crate::era::Era;
@@ -170,7 +170,7 @@ async fn posted(front: &Arc<Front>, http: &HttpRequest, body: Result<Bytes, Refu
         Message::Response(..) | Message::Empty => ("notifications/", None),
     };
     if let Err(denied) = front.admits(asker.as_ref(), method, name.as_deref()) {
-        note(front, http, asker.as_ref(), &message).await;
+        note(front, http, (asker.as_ref(), &denied), &message);
         return Err(refuse(front, &denied));
     }
     let heads = heads(http).map_err(|rejection| rejected(&rejection, id_of(&message)))?;
@@ -209,13 +209,14 @@ async fn posted(front: &Arc<Front>, http: &HttpRequest, body: Result<Bytes, Refu
 }
 
 /// Writes down a call that is refused here: the server behind never sees it.
-async fn note(front: &Front, http: &HttpRequest, asker: Option<&Asker>, message: &Message) {
-    let (Some(asker), Message::Request(_, method, members)) = (asker, message) else { return };
+fn note(front: &Front, http: &HttpRequest, (asker, denied): (Option<&Asker>, &Denied), message: &Message) {
+    let (Some(asker), Denied::Challenge(challenge, _)) = (asker, denied) else { return };
+    let Message::Request(_, method, members) = message else { return };
     let Some(name) = named(method, members) else { return };
     let is_modern = text(http, &VERSION).ok().flatten() == Some(MODERN);
     let era = if is_modern { Era::Modern } else { Era::Legacy };
     let origin = Origin::of(era, param(members, "_meta").and_then(Value::as_object));
-    front.note(asker, (method, &name), &arguments(method, members), &origin).await;
+    front.note(asker, challenge, (method, &name), &arguments(method, members), &origin);
 }
 
 /// Begins a session with its `initialize`.

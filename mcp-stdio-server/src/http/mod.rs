@@ -35,7 +35,7 @@ use self::backend::{Backend, Need};
 use self::session::Principal;
 use self::sessions::Sessions;
 use crate::audit::Origin;
-use crate::credential::{Place, Presented};
+use crate::credential::Presented;
 use crate::gate::{Entry, Gate};
 use crate::guard::{Access, Challenge, Says, Shown, Wish, admit};
 use crate::token::Token;
@@ -273,23 +273,28 @@ impl Front {
     }
 
     /// Writes down that a call was refused before it went any further. Not for strangers, who could fill the trail.
-    async fn note(&self, asker: &Asker, (method, name): (&str, &str), arguments: &Map<String, Value>, origin: &Origin) {
+    fn note(
+        &self,
+        asker: &Asker,
+        challenge: &Challenge,
+        (method, name): (&str, &str),
+        arguments: &Map<String, Value>,
+        origin: &Origin,
+    ) {
         let Need::Scopes(kind, scopes) = self.sessions.backend().need(method, Some(name)) else { return };
-        let presented =
-            Presented { meta: Place::Token(Secret::new(asker.token.expose().to_owned())), ..Presented::default() };
         let entry = Entry {
             kind,
             name,
             method,
             access: &Access::Scopes(scopes),
             arguments,
-            presented: &presented,
+            presented: &Presented::default(),
             state: None,
             answer: None,
             host: None,
             origin,
             says: self.says(kind, Some(name)),
         };
-        drop(self.gate.enter(&entry, self.gate.clock.now()).await);
+        self.gate.refused(&entry, challenge, &asker.checked, self.gate.clock.now());
     }
 }
