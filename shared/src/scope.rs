@@ -26,8 +26,8 @@ impl Scope {
     /// Whether no server may mean something of its own by it: MCP's scopes and those of OpenID Connect (Core, sections 5.4
     /// and 11), in small letters or capitals.
     pub fn is_reserved(&self) -> bool {
-        let name = self.0.to_ascii_lowercase();
-        name.split(':').next() == Some("mcp") || OPENID.contains(&name.as_str())
+        let family = self.0.split(':').next().unwrap_or_default();
+        family.eq_ignore_ascii_case("mcp") || OPENID.iter().any(|name| name.eq_ignore_ascii_case(&self.0))
     }
 }
 

@@ -131,7 +131,7 @@ fn tools(state: &State, grant: &Grant) -> Vec<AppTool> {
         name: tool.name.as_str().to_owned(),
         title: tool.title.clone(),
         effect: Some(tool.effect),
-        changed: tool.print.is_some() && grant.saw_another(tool.name.as_str(), tool.print.as_ref()),
+        changed: grant.shown().is_some_and(|shown| shown.changed(tool)),
     });
     let mut tools: Vec<AppTool> = announced.collect();
     for name in only_tools(grant).unwrap_or_default() {

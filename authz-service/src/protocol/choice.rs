@@ -67,7 +67,7 @@ impl<'a> Offer<'a> {
 
     /// Whether the person agreed to a tool when it was another (N15).
     pub fn has_changed(&self, tool: &Tool) -> bool {
-        tool.print.is_some() && self.agreed.differ(tool.name.as_str(), tool.print.as_ref())
+        self.agreed.changed(tool)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::tools::{MAX_TOOLS, ToolName};
+use super::tools::{MAX_TOOLS, Tool, ToolName};
 use crate::jcs;
 use crate::secret::TokenHash;
 use crate::text::{Place, recent};
@@ -47,6 +47,11 @@ impl Prints {
     /// Whether this tool is among them, and was another. One that says nothing of itself any more is another.
     pub fn differ(&self, tool: &str, now: Option<&TokenHash>) -> bool {
         self.get(tool).is_some_and(|then| Some(then) != now)
+    }
+
+    /// Whether a tool that is announced is among them, and was another. Nobody can tell of one that says nothing of itself.
+    pub fn changed(&self, tool: &Tool) -> bool {
+        tool.print.is_some() && self.differ(tool.name.as_str(), tool.print.as_ref())
     }
 
     /// Of each tool the print with the greatest age's mark, such as the time: the newest.

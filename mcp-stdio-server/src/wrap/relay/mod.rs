@@ -369,7 +369,10 @@ impl Relay {
             child.end().await;
         }
         if self.wants_secrets() {
-            self.put_aside(true);
+            self.put_aside(
+                "Internal error: the server behind this one ended; it is started again when somebody has signed in, for it needs \
+                 what it gets then",
+            );
             return self.restart();
         }
         self.failures = if self.started.elapsed() > HEALTHY { 1 } else { self.failures + 1 };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::judging::{Asked, Judged, LISTING};
 use super::{Done, Greeting, Pending, Relay};
@@ -43,8 +44,8 @@ pub(super) struct Keeping {
     pub known: Known,
     /// What another server is to take the place of this one for: whether the secrets are covered.
     pub wanted: Option<bool>,
-    /// What was let in, and waits for the server that has its secrets.
-    pub held: Vec<Judged>,
+    /// What was let in, and since when it waits for the server that has its secrets.
+    pub held: Vec<(Instant, Judged)>,
     /// Another server has taken the place of the one that the host knows.
     pub is_another: bool,
     /// Told whether the secrets are covered.
@@ -153,7 +154,14 @@ impl Relay {
                 false => child.kill().await,
             }
         }
-        self.put_aside(covered);
+        if covered {
+            self.put_aside(
+                "Internal error: somebody signed in, and the server behind this one is started again; try again",
+            );
+        } else {
+            self.put_aside(TAKEN_BACK);
+            self.refuse_held(TAKEN_BACK);
+        }
         self.forget_era();
         if covered {
             // Calls are judged by what the server says that gets them.
@@ -169,11 +177,7 @@ impl Relay {
     }
 
     /// What the server was asked and has not answered is asked anew where that does no harm, else answered.
-    pub(super) fn put_aside(&mut self, covered: bool) {
-        let words = match covered {
-            true => "Internal error: somebody signed in, and the server behind this one is started again; try again",
-            false => TAKEN_BACK,
-        };
+    pub(super) fn put_aside(&mut self, words: &'static str) {
         let pending: Vec<Pending> = self.pending.drain().map(|(_, pending)| pending).collect();
         for pending in pending {
             match &pending.again {
@@ -193,9 +197,6 @@ impl Relay {
         self.listening = None;
         if !matches!(self.greeting, Greeting::Done(_)) {
             self.greeting = Greeting::None;
-        }
-        if !covered {
-            self.refuse_held(words);
         }
     }
 
@@ -230,7 +231,7 @@ impl Relay {
         if is_there || !judged.is_covered {
             return Some(judged);
         }
-        self.keeping.held.push(judged);
+        self.keeping.held.push((Instant::now(), judged));
         self.come_to_secrets();
         // What was right when the call was judged may be wrong a moment later; then nobody comes.
         self.work.push(Box::pin(async {
@@ -254,9 +255,14 @@ impl Relay {
 
     /// What waits for a server that does not come waits no longer.
     pub(super) fn held_long(&mut self) {
-        if self.keeping.kind != Kind::Trusted {
-            self.refuse_held(TAKEN_BACK);
+        if self.keeping.kind == Kind::Trusted {
+            return;
         }
+        let (long, short) =
+            std::mem::take(&mut self.keeping.held).into_iter().partition(|(since, _)| since.elapsed() >= LISTING);
+        self.keeping.held = long;
+        self.refuse_held(TAKEN_BACK);
+        self.keeping.held = short;
     }
 
     /// The server that has its secrets takes requests. What waited for it goes on when its tools are known, or does not come.
@@ -275,7 +281,7 @@ impl Relay {
             return;
         }
         let listing = self.listing.borrow().clone().unwrap_or_default();
-        for judged in std::mem::take(&mut self.keeping.held) {
+        for (_, judged) in std::mem::take(&mut self.keeping.held) {
             if judged.still_holds(&self.wrapped.rules, &listing) {
                 self.judged(judged);
             } else {
@@ -287,7 +293,7 @@ impl Relay {
     }
 
     pub(super) fn refuse_held(&mut self, words: &str) {
-        for judged in std::mem::take(&mut self.keeping.held) {
+        for (_, judged) in std::mem::take(&mut self.keeping.held) {
             self.tell(&message::failure(Some(judged.host_id()), -32603, words, None));
         }
     }
