@@ -62,7 +62,8 @@ const ONLY_MODERN = {
   "input-required-result-basic-elicitation": "the suite wants its question under a name, and questions of the earlier era have none",
   "input-required-result-multiple-input-requests": "it asks one thing at a time",
 };
-describe("the latest version of each era over a server of the other", { concurrency: 3 }, () => {
+// One at a time: a server of the earlier era does not say during which call it asks, and two that run at once may get each other's.
+describe("the latest version of each era over a server of the other", { concurrency: 1 }, () => {
   for (const { name, version } of offered.filter(({ version }) => other[version])) {
     const why = version === MODERN && ONLY_MODERN[name];
     test(`${name}: ${version}${why ? `, not: ${why}` : ""}`, async () => {
