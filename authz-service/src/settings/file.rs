@@ -1,9 +1,9 @@
 //! The configuration file: TOML, one key for each setting, named as its flag.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
+use shared::files;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -46,9 +46,9 @@ pub fn read(path: &Path) -> Result<Vec<Entry>, String> {
 
 /// The text of a file of a sensible size: a device would never end.
 fn text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(MOST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MOST { Err(io::Error::other("it is larger than 1 MiB")) } else { Ok(text) }
+    let bytes = files::read_at_most(path, MOST)?.ok_or_else(|| io::Error::other("it is larger than 1 MiB"))?;
+    String::from_utf8(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8"))
 }
 
 /// Reads the text; line and reason where it cannot be.

@@ -143,10 +143,8 @@ fn look_at(place: &Place, syntax: Syntax, us: &Us, names: &mut Names, naming: &m
 }
 
 fn read(path: &Path) -> Result<String, Failed> {
-    if std::fs::metadata(path)?.len() > LONGEST {
-        return Err(Failed::TooLong);
-    }
-    String::from_utf8(std::fs::read(path)?).map_err(|error| Failed::NotUtf8(error.utf8_error().valid_up_to()))
+    let bytes = files::read_at_most(path, LONGEST)?.ok_or(Failed::TooLong)?;
+    String::from_utf8(bytes).map_err(|error| Failed::NotUtf8(error.utf8_error().valid_up_to()))
 }
 
 /// Gives secrets their names: one value of one variable of one server is one secret, in however many files it stands.

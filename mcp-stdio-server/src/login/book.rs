@@ -5,7 +5,7 @@
 //! are good only where the store is, which is why they lie with it.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -249,16 +249,15 @@ fn find(entries: &[Entry], key: &Key) -> Option<Login> {
 
 fn read(path: &Path) -> Result<Vec<Entry>, BookError> {
     let io = |error| BookError::Io(path.to_owned(), error);
-    let file = match File::open(path) {
-        Ok(file) => file,
+    let text = match files::read_at_most(path, LONGEST) {
+        Ok(Some(text)) => Zeroizing::new(text),
+        Ok(None) => return Err(BookError::Damaged(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(io(error)),
     };
     if let Some(reason) = files::unsafe_because(path).map_err(io)? {
         return Err(BookError::Unsafe(path.to_owned(), reason));
     }
-    let mut text = Zeroizing::new(Vec::new());
-    file.take(LONGEST).read_to_end(&mut text).map_err(io)?;
     match serde_json::from_slice::<Written>(&text) {
         Ok(written) if written.format == FORMAT => Ok(written.logins),
         _ => Err(BookError::Damaged(path.to_owned())),

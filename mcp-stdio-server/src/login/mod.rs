@@ -1,8 +1,8 @@
 //! A login from inside an assistant: a call without a credential asks a person, by the best way that the host offers.
 //!
 //! The rungs, best first: the browser is opened; the host shows the page (elicitation, in either protocol era); the host shows
-//! where it is, in a form without fields; the link stands in the call's result; the code stands there alone. The person decides on the service's page for devices, the
-//! store gains the grant, the follower wakes, and the call goes through. `climb` takes the rungs, [`asker`] asks the store,
+//! where it is, in a form without fields; the link stands in the call's result; the code stands there alone. The person decides
+//! on the service's page for devices, the store gains the grant, the follower wakes, and the call goes through. `climb` takes the rungs, [`asker`] asks the store,
 //! [`book`] remembers, [`standing`] says where a login stands, [`round`] carries a call that comes back, [`words`] has the
 //! words.
 

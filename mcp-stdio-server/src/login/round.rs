@@ -1,7 +1,7 @@
 //! One round of a call that comes back: the `requestState` of MCP 2026-07-28 ("Multi Round-Trip Requests").
 //!
-//! It goes through the host and is an attacker's until it opens: sealed under a key of this process, for this tool (or resource, or prompt), these
-//! arguments and this login, and only for minutes.
+//! It goes through the host and is an attacker's until it opens: sealed under a key of this process, for this tool (or resource,
+//! or prompt), these arguments and this login, and only for minutes.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

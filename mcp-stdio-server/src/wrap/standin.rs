@@ -68,8 +68,8 @@ impl Memory {
     /// What was remembered; nothing when the file is not there, or no good.
     pub fn recall(&self) -> Known {
         let read = |path: &PathBuf| {
-            let is_ours = std::fs::metadata(path).ok()?.len() <= LONGEST && files::unsafe_because(path).ok()?.is_none();
-            serde_json::from_slice(&std::fs::read(path).ok().filter(|_| is_ours)?).ok()
+            files::unsafe_because(path).ok()?.is_none().then_some(())?;
+            serde_json::from_slice(&files::read_at_most(path, LONGEST).ok()??).ok()
         };
         self.0.as_ref().and_then(|inner| read(&inner.path)).unwrap_or_default()
     }

@@ -10,7 +10,7 @@ mod lock;
 mod secret;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 pub use self::lock::lock;
@@ -42,6 +42,16 @@ pub fn private_options() -> OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
+}
+
+/// A file of at most `most` bytes; `None` when it is longer. By reading, for a device has no length and never ends.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn read_at_most(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= most).then_some(bytes))
 }
 
 /// Replaces a file's contents: readers see the old or the new ones, also after a power cut.
@@ -308,7 +318,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
-    use super::{network_by_number, network_file_system, replace_theirs, temporary_of};
+    use super::{network_by_number, network_file_system, read_at_most, replace_theirs, temporary_of};
 
     #[test]
     fn somebody_elses_file_is_replaced_as_it_is_and_not_when_they_wrote_to_it_meanwhile() {
@@ -326,6 +336,17 @@ mod tests {
         assert_eq!((fs::read(&link).unwrap(), there.mode() & 0o777), (b"new".to_vec(), 0o640));
         assert!(!is_root || (there.uid(), there.gid()) == (1234, 1234));
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink() && !temporary_of(&file).exists());
+    }
+
+    #[test]
+    fn what_is_longer_than_it_may_be_or_never_ends_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "12345").unwrap();
+        assert_eq!(read_at_most(&file, 5).unwrap().as_deref(), Some(&b"12345"[..]));
+        assert_eq!(read_at_most(&file, 4).unwrap(), None);
+        assert_eq!(read_at_most("/dev/zero".as_ref(), 4).unwrap(), None);
+        assert!(read_at_most(&folder.path().join("none"), 4).is_err());
     }
 
     #[test]
