@@ -44,9 +44,9 @@ pub(super) struct Whose {
     introspection_secret_file: Option<PathBuf>,
 
     /// How many seconds the answer that a token is good is believed: so long may a revocation go unseen. 0 asks anew for
-    /// each request
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=300))]
-    introspection_cache: u64,
+    /// each request [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=300))]
+    introspection_cache: Option<u64>,
 
     #[arg(skip = std::env::var(INTROSPECTION_VARIABLE).ok().filter(|secret| !secret.is_empty()).map(Secret::new))]
     introspection_secret: Option<Secret>,
@@ -104,7 +104,7 @@ impl Whose {
             verify.prepare();
             return Ok(Some(Arc::new(verify)));
         }
-        let cache = Duration::from_secs(self.introspection_cache);
+        let cache = Duration::from_secs(self.introspection_cache.unwrap_or(5));
         let verify = Introspection::new(wanted, site, self.credentials()?, cache);
         verify.prepare();
         Ok(Some(Arc::new(verify)))
@@ -117,6 +117,9 @@ impl Whose {
         let idle = match self.verify {
             By::Store if self.audience.is_some() => Some("--audience needs --verify jwks or introspection"),
             By::Store | By::Jwks if asks => Some("--introspection-client and its secret need --verify introspection"),
+            By::Store | By::Jwks if self.introspection_cache.is_some() => {
+                Some("--introspection-cache needs --verify introspection")
+            }
             By::Store | By::Introspection if signed => Some("--token-type needs --verify jwks"),
             _ => None,
         };

@@ -69,12 +69,10 @@ impl Authority for Remote {
                 request = request.header(AUTHORIZATION, header);
             }
             let reply = remote.send(request.body(encode(&form))).await?;
-            match reply.status {
-                200 => return Ok(reply.body),
-                401 | 403 => {}
-                // It may have moved.
-                _ => self.site.forget().await,
+            if reply.status == 200 {
+                return Ok(reply.body);
             }
+            self.site.moved(reply.status).await;
             Err(Fault::Status("introspection_endpoint", reply.status))
         })
     }

@@ -55,6 +55,9 @@ impl Jwks {
     }
 
     async fn held(&self, unfit: Option<u64>) -> Result<Arc<Held>, Unverified> {
+        if let Some(held) = self.keys.fit(unfit) {
+            return Ok(held);
+        }
         let keys = Arc::clone(&self.keys);
         let fetched = self.site.runtime().spawn(async move { keys.get(unfit).await }).await;
         fetched.ok().and_then(Result::ok).ok_or(Unverified::Unavailable(Unavailable::Issuer))

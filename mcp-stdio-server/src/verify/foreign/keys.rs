@@ -44,7 +44,7 @@ impl Publisher for Site {
             let place = self.endpoints().await?.jwks.ok_or(Fault::Without("jwks_uri"))?;
             let reply = self.remote().get(&place).await?;
             if reply.status != 200 {
-                self.forget().await;
+                self.moved(reply.status).await;
                 return Err(Fault::Status("jwks_uri", reply.status));
             }
             let jwks =
@@ -97,7 +97,7 @@ impl<P: Publisher> Keys<P> {
     }
 
     /// Those that are believed, and are not the ones that do not do.
-    fn fit(&self, unfit: Option<u64>) -> Option<Arc<Held>> {
+    pub(super) fn fit(&self, unfit: Option<u64>) -> Option<Arc<Held>> {
         self.held().filter(|held| Some(held.number) != unfit && Instant::now() < held.until)
     }
 

@@ -18,6 +18,9 @@ const TIME: Duration = Duration::from_secs(5);
 /// How long metadata are believed. Nothing secret hangs on them: a place that has moved no longer answers.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
+/// How long metadata that are not to be had are not asked for again: whoever waited gets the same answer.
+const LEFT_ALONE: Duration = Duration::from_secs(1);
+
 /// All requests are made on one runtime, so that connections can be kept.
 const MANNER: Manner = Manner { agent: concat!("mcp-stdio-server/", env!("CARGO_PKG_VERSION")), time: TIME, kept: 8 };
 
@@ -26,7 +29,7 @@ pub struct Site {
     issuer: Issuer,
     remote: Remote,
     runtime: Handle,
-    endpoints: Mutex<Option<(Endpoints, Instant)>>,
+    endpoints: Mutex<Option<(Result<Endpoints, Fault>, Instant)>>,
 }
 
 /// Why an authorization server is of no use now. For the log.
@@ -97,17 +100,21 @@ impl Site {
     /// When it does not say.
     pub async fn endpoints(&self) -> Result<Endpoints, Fault> {
         let mut known = self.endpoints.lock().await;
-        if let Some((endpoints, _)) = known.as_ref().filter(|(_, since)| since.elapsed() < LIFETIME) {
-            return Ok(endpoints.clone());
+        if let Some((found, since)) = known.as_ref()
+            && since.elapsed() < if found.is_ok() { LIFETIME } else { LEFT_ALONE }
+        {
+            return found.clone();
         }
-        let endpoints = self.discover().await?;
-        *known = Some((endpoints.clone(), Instant::now()));
-        Ok(endpoints)
+        let found = self.discover().await;
+        *known = Some((found.clone(), Instant::now()));
+        found
     }
 
-    /// What is known of its endpoints is asked again the next time: one of them did not answer as it should.
-    pub async fn forget(&self) {
-        *self.endpoints.lock().await = None;
+    /// What is known of its endpoints is asked again the next time, where one of them answers as if it had moved.
+    pub async fn moved(&self, status: u16) {
+        if matches!(status, 300..=399 | 404 | 405 | 410) {
+            *self.endpoints.lock().await = None;
+        }
     }
 
     async fn discover(&self) -> Result<Endpoints, Fault> {
