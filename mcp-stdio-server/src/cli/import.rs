@@ -13,7 +13,7 @@ use super::vault::{place, print};
 use crate::import::hosts::{Folders, Place, named, names, places};
 use crate::import::rewrite::Us;
 use crate::import::{Back, Change, Failed, File, What, carry_out, diff, look, undo};
-use crate::vault::{Held, Vault};
+use crate::vault::{Held, Import, Vault};
 
 /// The command came to nothing because of how it was called.
 const USAGE: u8 = 2;
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &super::Arguments, wanted: &Arguments) -> ExitCode 
 
 fn import(arguments: &super::Arguments, wanted: &Arguments) -> Result<u8, Failed> {
     let places = if wanted.file.is_empty() {
-        places(&folders(), &wanted.host)
+        places(&folders()?, &wanted.host)
     } else {
         wanted.file.iter().map(|file| named(file, &wanted.host)).collect()
     };
@@ -113,7 +113,7 @@ fn import(arguments: &super::Arguments, wanted: &Arguments) -> Result<u8, Failed
     if all_done && !wanted.json {
         print(
             "Restart the hosts. Each server gets its secrets when somebody signs in, at the first call of one of its tools; \
-             authz-service must run for that. `import --undo` puts everything back.\n",
+             authz-service must run for that. `import --undo` puts back what nobody changed since.\n",
         );
     }
     Ok(u8::from(failed || !all_done))
@@ -127,9 +127,11 @@ fn change(file: &File) -> Option<(&Place, &Change)> {
 }
 
 /// Where hosts keep their files on this system, for whoever runs this.
-fn folders() -> Folders {
+fn folders() -> io::Result<Folders> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = variable("HOME").or_else(|| variable("USERPROFILE")).unwrap_or_default();
+    let home = variable("HOME").or_else(|| variable("USERPROFILE"));
+    let home = home
+        .ok_or_else(|| io::Error::other("there is no home folder to look in: set HOME, or name files with --file"))?;
     let dot_config = variable("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
     let settings = if cfg!(windows) {
         variable("APPDATA").unwrap_or_else(|| home.join("AppData").join("Roaming"))
@@ -139,7 +141,7 @@ fn folders() -> Folders {
         dot_config.clone()
     };
     let project = std::env::current_dir().unwrap_or_default();
-    Folders { home, settings, dot_config, project }
+    Ok(Folders { home, settings, dot_config, project })
 }
 
 /// This program as hosts are to start it: they have another folder and another environment.
@@ -236,6 +238,13 @@ fn take_back(arguments: &super::Arguments, wanted: &Arguments) -> Result<u8, Fai
             print(&format!("{} ({}): {moved} of {}\n", import.file.display(), import.host, import.at.rfc3339()));
         }
     }
+    if wanted.json && (wanted.dry_run || !wanted.yes) {
+        print(&format!(
+            "{}\n",
+            pretty(&json!({ "files": meant.iter().rev().map(|import| kept(import)).collect::<Vec<_>>() }))?
+        ));
+        return Ok(0);
+    }
     if wanted.dry_run {
         return Ok(0);
     }
@@ -260,6 +269,16 @@ fn take_back(arguments: &super::Arguments, wanted: &Arguments) -> Result<u8, Fai
         backs.iter().for_each(tell);
     }
     Ok(u8::from(!backs.iter().all(Back::is_whole)))
+}
+
+/// What would be undone, for programs.
+fn kept(import: &Import) -> Value {
+    let secrets: Vec<_> = import
+        .moved
+        .iter()
+        .map(|one| json!({ "server": one.entry, "variable": one.variable, "secret": one.secret }))
+        .collect();
+    json!({ "host": import.host, "file": import.file, "at": import.at.rfc3339(), "secrets": secrets })
 }
 
 fn nothing_to_undo(wanted: &Arguments) -> u8 {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use clap::Subcommand;
 use shared::scope::Scopes;
 
+use super::vault::print;
 use super::{Switch, folder, followed, gate, trail};
 use crate::framing::streams;
 use crate::guard::Access;
@@ -166,10 +167,4 @@ fn check(file: &Path, command: Vec<OsString>) -> io::Result<bool> {
 fn tools_of(command: Vec<OsString>) -> io::Result<Vec<serde_json::Value>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(probe::tools(&spec(command)))
-}
-
-/// What a person asked for goes to standard output: no host reads it here.
-fn print(text: &str) {
-    use io::Write;
-    let _ = io::stdout().write_all(text.as_bytes());
 }

@@ -52,6 +52,9 @@ pub enum Failed {
     /// Its host wrote to it meanwhile.
     #[error("it was changed while it was being read; run the command again, with the host closed")]
     ChangedMeanwhile,
+    /// It is not there, so that nothing can be put back.
+    #[error("it is not there; the vault keeps its secrets")]
+    Gone,
     /// The vault cannot be used.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -100,11 +103,10 @@ pub struct Change {
 pub fn look(places: &[Place], us: &Us, vault: Option<&Vault>) -> Result<Vec<File>, VaultError> {
     let mut naming = Naming { vault, given: BTreeMap::new(), failed: None };
     let mut names = Names::default();
+    let there: Vec<Place> = places.iter().flat_map(spread).filter(|place| place.path.exists()).collect();
+    there.iter().for_each(|place| learn(place, us, &mut names));
     let mut files = Vec::new();
-    for place in places.iter().flat_map(spread) {
-        if !place.path.exists() {
-            continue;
-        }
+    for place in there {
         let what = match place.format {
             Format::Yaml => What::Unsupported,
             Format::Written(syntax) => match look_at(&place, syntax, us, &mut names, &mut naming) {
@@ -117,6 +119,16 @@ pub fn look(places: &[Place], us: &Us, vault: Option<&Vault>) -> Result<Vec<File
     match naming.failed {
         Some(error) => Err(error),
         None => Ok(files),
+    }
+}
+
+/// Notes the names of servers that were wrapped before, in all files: nobody else gets one of them, for one name is one grant.
+/// What cannot be read is said when the file is looked at.
+fn learn(place: &Place, us: &Us, names: &mut Names) {
+    let Format::Written(syntax) = place.format else { return };
+    let Ok(text) = read(&place.path) else { return };
+    if let Ok(document) = Document::parse(&text, syntax) {
+        rewrite::learn(&document, place.shape, us, names);
     }
 }
 
@@ -289,26 +301,23 @@ impl Back {
 fn undo_one(vault: &mut Held, import: &Import) -> Result<Restored, Failed> {
     let undo = way_back(vault, import)?;
     let mut restored = Restored::default();
-    match std::fs::metadata(&import.file) {
-        // Who removed the file wants nothing back.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error.into()),
-        Ok(_) => {
-            let text = read(&import.file)?;
-            if undo.standing(text.as_bytes()) != Standing::Before {
-                let current = |name: &SecretName, was: u64| {
-                    let is_other = version(vault, name) > was;
-                    vault.get(name).ok().flatten().filter(|_| is_other)
-                };
-                let undone = undo.apply(&text, &current)?;
-                if undone.text != text {
-                    replace(&import.file, &text, &undone.text)?;
-                }
-                restored = Restored { restored: undone.restored, left: undone.left };
-            }
-            files::remove_leftover(&import.file);
+    let text = match read(&import.file) {
+        // It may be on a disk that is not there now; its secrets are nowhere else.
+        Err(Failed::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Err(Failed::Gone),
+        read => read?,
+    };
+    if undo.standing(text.as_bytes()) != Standing::Before {
+        let current = |name: &SecretName, was: u64| {
+            let is_other = version(vault, name) > was;
+            vault.get(name).ok().flatten().filter(|_| is_other)
+        };
+        let undone = undo.apply(&text, &current)?;
+        if undone.text != text {
+            replace(&import.file, &text, &undone.text)?;
         }
+        restored = Restored { restored: undone.restored, left: undone.left };
     }
+    files::remove_leftover(&import.file);
     if restored.left.is_empty() {
         vault.forget_import(import.number);
         vault.save()?;

@@ -110,6 +110,15 @@ pub struct Planned {
     pub notes: Vec<Note>,
 }
 
+/// Notes the names of the servers that are wrapped already.
+pub fn learn(document: &Document<'_>, shape: Shape, us: &Us, names: &mut Names) {
+    for entry in entries(document, shape) {
+        if let Some(wrapped) = entry.words().and_then(|words| wrapped(&words, us)) {
+            names.0.entry(wrapped.name).or_insert_with(|| entry.name().to_owned());
+        }
+    }
+}
+
 /// Plans what becomes of a file.
 pub fn plan(document: &Document<'_>, shape: Shape, us: &Us, names: &mut Names, choose: &mut Choose<'_>) -> Planned {
     let (mut edits, mut rewrites, mut notes) = (Vec::new(), Vec::new(), Vec::new());

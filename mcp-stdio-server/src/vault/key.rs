@@ -48,6 +48,10 @@ impl Key {
         if let Some(reason) = files::unsafe_because(path).map_err(io)? {
             return Err(VaultError::Unsafe(path.to_owned(), reason));
         }
+        if files::is_open_to_others(path) {
+            let reason = "others than its owner may read it; chmod 600, or mount its disk with umask=077".to_owned();
+            return Err(VaultError::Unsafe(path.to_owned(), reason));
+        }
         let mut bytes = Zeroizing::new([0; 32]);
         match URL_SAFE_NO_PAD.decode_slice(text.trim_ascii(), bytes.as_mut()) {
             Ok(32) => Ok(Some(Self(bytes))),

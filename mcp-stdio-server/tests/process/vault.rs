@@ -596,3 +596,63 @@ fn n2_the_vault_takes_values_from_standard_input_alone() {
     let http = run(&home.data(), &["http", "--secret", "A=a", "--", "x"], "", |_| {});
     assert!(!http.status.success() && text(&http.stderr).contains("gets no secrets"), "{}", text(&http.stderr));
 }
+
+/// What undo would do is told without doing it; a file that is not there keeps its secrets in the vault.
+#[test]
+fn n2_undo_tells_its_plan_to_programs_and_keeps_the_secrets_of_a_file_that_is_not_there() {
+    let home = Home::with(".cursor/mcp.json", &cursor(Path::new("/x")));
+    home.import_well(&["--yes"]);
+    let after = home.text();
+    for words in [&["--undo", "--json"][..], &["--undo", "--json", "--dry-run"]] {
+        let plan: Value = serde_json::from_str(&home.import_well(words)).unwrap();
+        assert_eq!(plan["files"][0]["secrets"][0]["secret"], "github/GITHUB_TOKEN", "{words:?}");
+        assert_eq!(home.text(), after, "{words:?} does nothing");
+    }
+    let aside = home.file.with_extension("aside");
+    fs::rename(&home.file, &aside).unwrap();
+    let output = home.import(&["--undo", "--yes"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("the vault keeps its secrets"), "{}", text(&output.stderr));
+    fs::rename(&aside, &home.file).unwrap();
+    home.import_well(&["--undo", "--yes"]);
+    assert_eq!(home.text(), cursor(Path::new("/x")));
+}
+
+/// One name is one grant: a server that comes later does not get the name of one that is wrapped already.
+#[test]
+fn n2_a_server_gets_no_name_that_another_one_is_wrapped_under() {
+    let env = format!("\"env\": {{ \"TOKEN\": \"{SECRET}\" }}");
+    let first = format!("{{\"mcpServers\": {{ \"my server\": {{ \"command\": \"a\", {env} }} }}}}");
+    let home = Home::with(".cursor/mcp.json", &first);
+    home.import_well(&["--yes"]);
+    let both = home
+        .text()
+        .replace("{ \"my server\"", &format!("{{ \"my-server\": {{ \"command\": \"b\", {env} }}, \"my server\""));
+    fs::write(&home.file, both).unwrap();
+    home.import_well(&["--yes"]);
+    let after: Value = serde_json::from_str(&home.text()).unwrap();
+    let name = |server: &str| {
+        let words: Vec<_> =
+            after["mcpServers"][server]["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+        words[words.iter().position(|word| *word == "--name").unwrap() + 1].to_owned()
+    };
+    assert_eq!((name("my server"), name("my-server")), ("my-server".to_owned(), "my-server-2".to_owned()), "{after}");
+}
+
+/// A key that others may read is none.
+#[cfg(unix)]
+#[test]
+fn n2_a_key_that_others_may_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let home = Home::with("x", "");
+    let key = home.folder.path().join("the.key");
+    let set = || run(&home.data(), &["vault", "set", "a", "--vault-key-file", key.to_str().unwrap()], "b\n", |_| {});
+    assert!(set().status.success());
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = set();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("others than its owner may read it"), "{}", text(&refused.stderr));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(set().status.success());
+}

@@ -102,16 +102,12 @@ pub fn replace_theirs(path: &Path, contents: &[u8], is_as_read: impl FnOnce(&[u8
         if !is_as_read(&fs::read(&path)?) {
             return Ok(false);
         }
-        disk::rename(&temporary, &path).map(|()| true)
+        rename(&temporary, &path).map(|()| true)
     });
     if !matches!(written, Ok(true)) {
         let _ = disk::remove(&temporary);
     }
-    if let (true, Some(parent)) = (written?, path.parent()) {
-        disk::sync_folder(parent)?;
-        return Ok(true);
-    }
-    Ok(false)
+    written
 }
 
 /// Gives a file the owner and group of another one, where they differ.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::claims::{Audiences, numeric_date, perhaps_numeric_date};
 use super::jwks::{self, Jwks, Unsigned};
+use super::verify::SKEW;
 use crate::id::ClientId;
 use crate::secret::TokenHash;
 use crate::time::{Seconds, Timestamp};
@@ -24,9 +25,6 @@ const MAX_ASSERTION: usize = 8 * 1024;
 
 /// How far ahead an assertion may end: the time in which a stolen one could be used, and in which its name is kept.
 const LONGEST_LIFE: Seconds = Seconds(300);
-
-/// How far the client's clock may be ahead of ours.
-const SKEW: Seconds = Seconds(60);
 
 /// The longest `jti`, in bytes.
 const MAX_NAME: usize = 256;

@@ -9,14 +9,12 @@ use subtle::ConstantTimeEq;
 
 use super::claims::{Audiences, numeric_date, perhaps_numeric_date};
 use super::jwks::{self, Jwks, Unsigned};
+use super::verify::SKEW;
 use crate::time::{Seconds, Timestamp};
 use crate::uri::Issuer;
 
 /// A longer one is refused unread. Those with hundreds of groups in them have some 20 KiB.
 const MAX_ID_TOKEN: usize = 64 * 1024;
-
-/// How far the provider's clock may be from ours.
-const SKEW: Seconds = Seconds(60);
 
 /// How old a fresh one may be: it comes straight from the provider, who made it for this answer.
 const OLDEST: Seconds = Seconds(600);
